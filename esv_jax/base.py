@@ -1,0 +1,86 @@
+"""The four things that everything else is made of. Read this first; there is no maths here.
+
+The alphabet, everywhere: B videos, T frames, D features, C classes, N coalitions, k coalition size, M scales.
+
+    video [T, D] --game.prepare--> prepared
+    plan (levels k = 1..T)  --game.worths--> worths [N_k, C] --estimator--> Attribution
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+
+
+class Level(NamedTuple):
+    """The coalitions of one size k that a plan evaluates.
+
+    Attributes:
+      members: int32 [N_k, k], frame indices of each coalition, increasing along the row.
+      children: int32 [N_k, k], the row in level k-1 of the coalition without its p-th member; -1 where level k-1 does
+        not hold it. Level 1's only child, the empty coalition, is row 0.
+    """
+
+    members: Array
+    children: Array
+
+
+class Plan(NamedTuple):
+    """Which coalitions to evaluate: one level for each size k = 1..T, in this order.
+
+    Depends on the number of frames, the budget and a key, never on a video: one plan serves any number of videos (which
+    then share its sampling error). A pytree of int32 arrays: passed to a jitted function, another plan of the same
+    sizes does not retrace.
+    """
+
+    levels: tuple[Level, ...]
+
+
+class Game(NamedTuple):
+    """Worths of coalitions of frames: v(S) for v(empty) = `empty`. Made by a factory of `esv_jax.games`.
+
+    Attributes:
+      empty: float [C], the worth of no frames (the class prior).
+      prepare: (params, video [T, D]) -> prepared; what all coalitions of one video share, computed once.
+      worths: (prepared, level, carry) -> (worths [N_k, C], carry); `carry` is what this game hands from a level to the
+        next (None below level 1, and for games that need nothing).
+    """
+
+    empty: Array
+    prepare: Callable[[Any, Array], Any]
+    worths: Callable[[Any, Level, Any], tuple[jax.Array, Any]]
+
+
+class Estimator(NamedTuple):
+    """Turns the worths of a plan's levels into values. Made by a factory of `esv_jax.estimators`.
+
+    Attributes:
+      plan: (num_frames, *, key=None) -> Plan, made on the host.
+      init: (num_frames, empty [C]) -> state.
+      update: (state, level, worths [N_k, C]) -> state, called once a level, k = 1..T.
+      finish: (state, empty [C], full [C]) -> (values [T, C], std_error [T, C]).
+    """
+
+    plan: Callable[..., Plan]
+    init: Callable[[int, jax.Array], Any]
+    update: Callable[[Any, Level, jax.Array], Any]
+    finish: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+class Attribution(NamedTuple):
+    """How a score divides over the frames.
+
+    Attributes:
+      values: float [T, C], the Element Shapley Value of every frame for every class.
+      std_error: float [T, C], standard error of `values` from sampling coalitions; 0 for exact estimators.
+      full: float [C], the score of the whole video.
+      empty: float [C], the score of no frames. For estimators with efficiency, values.sum(0) = full - empty.
+    """
+
+    values: jax.Array
+    std_error: jax.Array
+    full: jax.Array
+    empty: jax.Array

@@ -1,0 +1,44 @@
+"""What every experiment script shares: one line instead of a traceback for a user's mistake, and a non-zero exit."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app
+
+from esv_jax.checks import InputError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags, runs `main`, and ends with exit code 1 and one sentence on stderr for an InputError."""
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            if len(argv) > 1:
+                raise InputError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
+            main()
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
+
+    app.run(guarded)
+
+
+def output_folder(path: str) -> Path:
+    """The folder `path`, made if need be and shown to be writable.
+
+    Raises:
+      InputError: it cannot be made, is a file, or cannot be written.
+    """
+    folder = Path(path)
+    probe = folder / ".esv_jax_write_test"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"the output folder {path} cannot be written: {error.strerror}") from error
+    return folder
