@@ -81,3 +81,10 @@ def check_concrete(name: str, value: Any, advice: str) -> None:
     """Raises InputError if `value` is a tracer where the host has to read it; `advice` says what to do instead."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
         raise InputError(f"{name} is traced (inside jax.jit or jax.vmap) but is needed on the host: {advice}")
+
+
+def scores(name: str, array: Any) -> Any:
+    """`array` if it is a vector of class scores, float [C], else InputError. Static."""
+    check_shape(name, array, ("C",))
+    check_floating(name, array)
+    return array

@@ -1,0 +1,17 @@
+"""Which frames made a video model say that? Element Shapley Values in JAX (Price & Damen, ACCV 2020)."""
+
+from esv_jax import models as models
+from esv_jax.base import Attribution as Attribution
+from esv_jax.base import Estimator as Estimator
+from esv_jax.base import Game as Game
+from esv_jax.base import Level as Level
+from esv_jax.base import Plan as Plan
+from esv_jax.checks import InputError as InputError
+from esv_jax.estimators import exact as exact
+from esv_jax.estimators import stratified as stratified
+from esv_jax.explain import explain as explain
+from esv_jax.games import clip_game as clip_game
+from esv_jax.games import frame_mean_game as frame_mean_game
+from esv_jax.games import multiscale_game as multiscale_game
+from esv_jax.games import trn_game as trn_game
+from esv_jax.games import tsn_game as tsn_game

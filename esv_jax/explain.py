@@ -1,0 +1,76 @@
+"""The one loop that joins a game and an estimator: up the lattice, level by level."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from esv_jax import checks
+from esv_jax.base import Array, Attribution, Estimator, Game, Plan
+
+
+def explain(
+    estimator: Estimator, game: Game, params: Any, video: Array, *, key: Any = None, plan: Plan | None = None
+) -> Attribution:
+    """Splits the model's scores for a video fairly over its frames.
+
+    Compiled on first use for the shapes at hand; new params, videos and plans of the same shapes reuse the program.
+    Works under jax.jit and jax.vmap; sampling estimators then need `plan`. NaN in the data shows as NaN in the result.
+
+    Args:
+      estimator: of `esv_jax.estimators`, for example exact().
+      game: of `esv_jax.games`, for example clip_game(predict, empty=prior).
+      params: what the game's functions take first, any pytree.
+      video: [T, D] (or [T, ...] where the game takes it), T >= 1.
+      key: PRNG key, for estimators that sample.
+      plan: the coalitions to evaluate, as of estimator.plan(num_frames=T, key=key); then no key is needed.
+
+    Returns:
+      Attribution(values [T, C], std_error [T, C], full [C], empty [C]).
+
+    Raises:
+      InputError: shapes or dtypes do not fit, or no key for an estimator that samples.
+    """
+    shape = jnp.shape(video)
+    if not shape or shape[0] < 1:
+        raise checks.InputError(f"video should have shape [T, ...] with at least one frame, found {list(shape)}")
+    if plan is None:
+        plan = estimator.plan(shape[0], key=key)
+    elif key is not None:
+        raise checks.InputError("key and plan were both given: the plan already holds what the key decides, pass one")
+    check_plan(plan, shape[0])
+    return _walk(estimator, game.prepare, game.worths, game.empty, params, video, plan)
+
+
+def check_plan(plan: Plan, num_frames: int) -> None:
+    """Raises InputError unless `plan` is one for `num_frames` frames. Static."""
+    if len(plan.levels) != num_frames:
+        raise checks.InputError(f"plan should be for the video's {num_frames} frames, found one for {len(plan.levels)}")
+    for size, level in enumerate(plan.levels, start=1):
+        checks.check_shape(f"members of the plan's level {size}", level.members, ("N", size))
+        checks.check_shape(f"children of the plan's level {size}", level.children, jnp.shape(level.members))
+
+
+@functools.partial(jax.jit, static_argnames=("estimator", "prepare", "worths_of"))
+def _walk(
+    estimator: Estimator, prepare: Any, worths_of: Any, empty: Array, params: Any, video: Array, plan: Plan
+) -> Attribution:
+    prepared = prepare(params, jnp.asarray(video))
+    carry = None
+    state = None
+    for level in plan.levels:
+        worths, carry = worths_of(prepared, level, carry)
+        checks.check_shape(
+            f"worths of coalitions of {level.members.shape[1]} frames",
+            worths,
+            (level.members.shape[0], *empty.shape),
+        )
+        checks.check_floating("worths", worths)
+        if state is None:
+            empty = jnp.asarray(empty, worths.dtype)
+            state = estimator.init(len(plan.levels), empty)
+        state = estimator.update(state, level, worths)
+    full = worths.mean(axis=0)
+    values, std_error = estimator.finish(state, empty, full)
+    return Attribution(values, std_error, full, empty)
