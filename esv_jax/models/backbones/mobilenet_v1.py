@@ -1,0 +1,123 @@
+"""MobileNetV1 (Howard et al. 2017, arXiv:1704.04861), with the weights that Keras publishes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from esv_jax import checks
+from esv_jax.base import Array
+from esv_jax.models import weights
+
+# Channels at alpha = 1 and strides of the 13 depthwise separable blocks (table 1 of the paper).
+CHANNELS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+HIGHEST = jax.lax.Precision.HIGHEST
+KERAS_NAMES = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}
+
+
+class MobileNetV1(nn.Module):
+    """Features [N, 1024 * alpha] of images: the mean over space of the last activation. For inference.
+
+    Attributes:
+      alpha: width multiplier, of (0, 1].
+      num_classes: of the classifier on top, see `outputs`.
+    """
+
+    alpha: float = 0.25
+    num_classes: int = 1000
+
+    def __call__(self, images: Array) -> jax.Array:
+        """Features float32 [N, D], D = 1024 * alpha, of images [N, H, W, 3], uint8 or float, RGB in 0..255.
+
+        Raises:
+          InputError: wrong shape.
+        """
+        return self.outputs(images)[0]
+
+    @nn.compact
+    def outputs(self, images: Array) -> tuple[jax.Array, jax.Array]:
+        """Features [N, D] and logits [N, num_classes] of images as for `__call__`."""
+        checks.check_shape("images", images, ("N", "H", "W", 3))
+        x = jnp.asarray(images).astype(jnp.float32) / 127.5 - 1.0
+        x = self._convolution(x, 32, "conv1", stride=2)
+        for block, (channels, stride) in enumerate(zip(CHANNELS, STRIDES, strict=True), start=1):
+            x = self._convolution(x, None, f"conv_dw_{block}", stride=stride)
+            x = self._convolution(x, channels, f"conv_pw_{block}", width=1)
+        features = x.mean(axis=(1, 2))
+        return features, nn.Dense(self.num_classes, precision=HIGHEST, name="conv_preds")(features)
+
+    def _convolution(
+        self, x: jax.Array, channels: int | None, name: str, *, width: int = 3, stride: int = 1
+    ) -> jax.Array:
+        """Convolution, batch norm, ReLU6; depthwise where `channels` is None."""
+        depth = x.shape[-1] if channels is None else int(channels * self.alpha)
+        groups = x.shape[-1] if channels is None else 1
+        # At stride 2 Keras pads below and to the right only; for even sizes that is SAME.
+        padding: Any = "SAME" if stride == 1 else ((0, 1), (0, 1))
+        x = nn.Conv(
+            depth,
+            (width, width),
+            stride,
+            padding,
+            feature_group_count=groups,
+            use_bias=False,
+            precision=HIGHEST,
+            name=name,
+        )(x)
+        return nn.relu6(nn.BatchNorm(True, epsilon=1e-3, name=f"{name}_bn")(x))
+
+
+def feature_dim(alpha: float) -> int:
+    """Length D of the features at a width multiplier."""
+    return int(CHANNELS[-1] * alpha)
+
+
+def module_for_keras(arrays: Mapping[str, np.ndarray]) -> MobileNetV1:
+    """The module of the width and number of classes of Keras' `arrays`; the defaults where they do not tell."""
+    module = MobileNetV1()
+    stem, bias = arrays.get("conv1/kernel"), arrays.get("conv_preds/bias")
+    return MobileNetV1(
+        module.alpha if stem is None else np.shape(stem)[-1] / 32,
+        module.num_classes if bias is None else np.shape(bias)[-1],
+    )
+
+
+def variables_from_keras(arrays: Mapping[str, np.ndarray], where: str) -> Any:
+    """Flax variables from Keras' arrays ("conv_dw_1/depthwise_kernel", "conv1_bn/gamma", ...), float32.
+
+    Args:
+      arrays: every tensor of Keras' MobileNet with its top, by name.
+      where: what to call them in errors.
+
+    Raises:
+      InputError: tensors are missing, not expected or wrongly shaped (all are named), or not finite.
+    """
+    example = jax.ShapeDtypeStruct((1, 224, 224, 3), np.uint8)
+    made = weights.shapes(module_for_keras(arrays), example)
+    names = {name: _keras_name(name) for name in made}
+    weights.check_same_tensors(where, {names[n]: _keras_shape(n, shape) for n, shape in made.items()}, arrays)
+    flat = {}
+    for name, shape in made.items():
+        array = np.asarray(arrays[names[name]], np.float32)
+        checks.check_finite(f"{names[name]} in {where}", array)
+        # Depthwise kernels are [3, 3, C, 1] in Keras and [3, 3, 1, C] here; the classifier is a 1x1 convolution there.
+        flat[name] = array.reshape(shape)
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _keras_name(name: str) -> str:
+    _, layer, leaf = name.split("/")
+    if layer.endswith("_bn"):
+        return f"{layer}/{KERAS_NAMES[leaf]}"
+    return f"{layer}/depthwise_kernel" if layer.startswith("conv_dw_") else f"{layer}/{leaf}"
+
+
+def _keras_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if name.startswith("params/conv_dw_") and name.endswith("/kernel"):
+        return (*shape[:2], shape[3], shape[2])
+    return (1, 1, *shape) if name == "params/conv_preds/kernel" else shape
