@@ -1,0 +1,117 @@
+"""One explained video, on the host: what the table, the picture and the files are all made from. No jax here."""
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from esv_jax.base import Attribution
+from esv_jax.checks import InputError, check_finite, check_shape
+
+
+class Explanation(NamedTuple):
+    """An attribution with the frames, times and names that a reader needs beside it. Made by `explanation`.
+
+    Attributes:
+      title: what was explained, a line for people.
+      frames: int64 [T], the index in the video of each frame, 0 for its first.
+      times: float64 [T], seconds from the start of the video.
+      images: uint8 [T, H, W, 3], RGB, the frames to show.
+      class_names: C names.
+      values, std_error, full, empty: float64 [T, C], [T, C], [C], [C]; as in `Attribution`.
+      sampled: whether coalitions were sampled: then there are standard errors and, as the sampled estimator does not
+        force the values to add up, a `gap`.
+    """
+
+    title: str
+    frames: np.ndarray
+    times: np.ndarray
+    images: np.ndarray
+    class_names: tuple[str, ...]
+    values: np.ndarray
+    std_error: np.ndarray
+    full: np.ndarray
+    empty: np.ndarray
+    sampled: bool
+
+
+def explanation(
+    attribution: Attribution,
+    *,
+    title: str,
+    frames: np.ndarray,
+    times: np.ndarray,
+    images: np.ndarray,
+    class_names: Sequence[str],
+    sampled: bool,
+) -> Explanation:
+    """Joins an attribution (values [T, C], ...) with its frames; brings everything to the host and checks that it fits.
+
+    Raises:
+      InputError: shapes that disagree; NaN or infinite values or scores.
+    """
+    num_frames, num_classes = len(frames), len(class_names)
+    check_shape("attribution.values", attribution.values, [num_frames, num_classes])
+    check_shape("attribution.std_error", attribution.std_error, [num_frames, num_classes])
+    check_shape("attribution.full", attribution.full, [num_classes])
+    check_shape("attribution.empty", attribution.empty, [num_classes])
+    check_shape("times", times, [num_frames])
+    check_shape("images", images, [num_frames, "H", "W", 3])
+    host = {name: np.asarray(field, np.float64) for name, field in attribution._asdict().items()}
+    for name, field in host.items():
+        check_finite(f"attribution.{name}", field)
+    return Explanation(
+        title=title,
+        frames=np.asarray(frames, np.int64),
+        times=np.asarray(times, np.float64),
+        images=np.asarray(images),
+        class_names=tuple(class_names),
+        sampled=sampled,
+        **host,
+    )
+
+
+def predicted_class(explained: Explanation) -> int:
+    """The index of the class with the highest score of the whole video; the first of equals."""
+    return int(np.argmax(explained.full))
+
+
+def gap(explained: Explanation) -> np.ndarray:
+    """full - empty - values.sum(0), float64 [C]: what the values leave unexplained; rounding only, if exact."""
+    return np.asarray(explained.full - explained.empty - np.sum(explained.values, axis=0))
+
+
+def class_index(class_names: Sequence[str], name: str) -> int:
+    """The index of `name`, exact but for capitals.
+
+    Raises:
+      InputError: no such class, with the closest names; or one that two classes answer to.
+    """
+    if name in class_names:
+        return list(class_names).index(name)
+    folded = [known.casefold() for known in class_names]
+    if folded.count(name.casefold()) == 1:
+        return folded.index(name.casefold())
+    by_folded = dict(zip(folded, class_names, strict=True))
+    close = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
+    within = [known for known in folded if name and name.casefold() in known]
+    likely = [by_folded[f] for f in dict.fromkeys(within + close)][:3]
+    hint = f"close names are {', '.join(map(repr, likely))}" if likely else f"the first is {class_names[0]!r}"
+    raise InputError(f"unknown class {name!r}: the model knows {len(class_names)} classes; {hint}")
+
+
+def add_up(terms: np.ndarray, total: float, decimals: int) -> np.ndarray:
+    """Rounds `terms` [n] so that, as printed, they add up to `total` as printed.
+
+    Terms that sum to a total rarely still do once each is rounded. Here those nearest to the middle between two
+    roundings go the other way until they do: every result is within one unit of the last decimal of its term.
+    """
+    unit = 10.0**-decimals
+    scaled = np.asarray(terms, np.float64) / unit
+    rounded = np.rint(scaled)
+    missing = round(total / unit) - int(rounded.sum())
+    step = np.sign(missing)
+    nearest = np.argsort(-step * (scaled - rounded), kind="stable")
+    rounded[nearest[: abs(missing)]] += step
+    return np.round(rounded * unit, decimals) + 0.0  # no "-0.00"

@@ -1,0 +1,157 @@
+"""report.png: the frames of a video above the bars of what each did to a class's score, ready for a paper.
+
+Positions are worked out in inches, so that every frame stands exactly above its bar and nothing overlaps, whatever the
+number of frames. More than `_FRAMES_PER_ROW` frames run on in further rows, as staves of music do.
+"""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from esv_jax.checks import InputError, require
+from esv_jax.results import panels
+from esv_jax.results.explanation import Explanation, predicted_class
+
+_FRAMES_PER_ROW = 16
+_NORMAL = 8.0  # points
+# Inches from here on.
+_LINE = 0.15
+_ABOVE_TITLE, _BELOW_TITLE, _BELOW_PANEL = 0.10, 0.02, 0.16
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.55, 0.08, 0.08, 0.24
+_BAR_HEIGHT, _BETWEEN = 1.0, 0.34
+_CELL_SMALLEST, _CELL_LARGEST, _STRIP = 0.42, 1.05, 4.6
+_SUM_BAR, _LEGEND_HEIGHT = 0.37, 0.48
+_TICKS = {"labelsize": panels.SMALL, "pad": 2.0, "length": 2.0, "width": 0.6, "color": panels.INK}
+_STYLE = {
+    "text.usetex": False,
+    "text.color": panels.INK,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": panels.SMALL,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": panels.INK,
+    "axes.labelcolor": panels.INK,
+    "axes.labelsize": panels.SMALL,
+    "axes.labelpad": 2.0,
+    "hatch.linewidth": 0.5,
+}
+
+
+class _Page(NamedTuple):
+    """A figure measured in inches from its top left corner."""
+
+    figure: Any
+    width: float
+    height: float
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Any:
+        bottom = self.height - top - height
+        axes = self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+        axes.tick_params(**_TICKS)  # ticks are made when drawn, which may be outside of _STYLE's context
+        return axes
+
+    def text(self, left: float, top: float, words: str, **style: Any) -> None:
+        x, y = left / self.width, 1 - top / self.height
+        self.figure.text(x, y, words, va="top", parse_math=False, **style)
+
+
+def save_report(path: Path, explained: Explanation, classes: Sequence[int]) -> None:
+    """Writes what `draw_report` draws as a PNG of 300 dots an inch; raises what it raises."""
+    matplotlib = require("matplotlib", extra="plots")
+    with matplotlib.rc_context(_STYLE):
+        draw_report(explained, classes).savefig(path, dpi=300, format="png")
+
+
+def draw_report(explained: Explanation, classes: Sequence[int]) -> Any:
+    """A matplotlib Figure: the frames, a panel of ESV bars for each of `classes`, and how each score adds up.
+
+    All panels share a scale, so that their bars can be compared. If coalitions were sampled, bars carry 95 % intervals
+    (1.96 standard errors), and a gap is shown where the values do not add up to the score.
+
+    Raises:
+      InputError: no class to draw.
+      MissingExtraError: matplotlib is not installed.
+    """
+    if not classes:
+        raise InputError("classes should name at least one class to draw, found none")
+    matplotlib = require("matplotlib", extra="plots")
+    with matplotlib.rc_context(_STYLE):
+        return _draw(explained, list(classes))
+
+
+def _draw(explained: Explanation, classes: list[int]) -> Any:
+    num_frames = len(explained.frames)
+    num_rows = math.ceil(num_frames / _FRAMES_PER_ROW)
+    columns = math.ceil(num_frames / num_rows)
+    cell = min(max(_STRIP / columns, _CELL_SMALLEST), _CELL_LARGEST)
+    _, tall, wide, _ = explained.images.shape
+    image_height = 0.94 * cell * tall / wide
+    strip_height = max(image_height, _LEGEND_HEIGHT)
+    sum_left = _LEFT + columns * cell + _BETWEEN
+    sum_width = _SUM_BAR * (5 if explained.sampled else 4)
+    width = sum_left + sum_width + _RIGHT
+
+    largest = abs(explained.full[classes]).max()
+    sums = [panels.sum_of(explained, c, decimals=2 if largest >= 0.1 else 3) for c in classes]
+    heading = _wrap(explained.title, width - _LEFT - _RIGHT, panels.SMALL)
+    titles = [
+        _wrap(_title(explained, c, terms), width - _LEFT - _RIGHT, _NORMAL)
+        for c, terms in zip(classes, sums, strict=True)
+    ]
+    panel_heights = [_ABOVE_TITLE + _LINE * len(lines) + _BELOW_TITLE + _BAR_HEIGHT + _BELOW_PANEL for lines in titles]
+    row_height = _LINE + strip_height + sum(panel_heights) + _BOTTOM
+    height = _TOP + _LINE * len(heading) + num_rows * row_height
+    figure = require("matplotlib.figure", extra="plots").Figure(figsize=(width, height), facecolor="white")
+    page = _Page(figure, width, height)
+
+    bar_limits, sum_limits = panels.bar_limits(explained, classes), panels.sum_limits(sums)
+
+    top = _TOP
+    for line in heading:
+        page.text(_LEFT, top, line, size=panels.SMALL, color=panels.FAINT)
+        top += _LINE
+    _draw_legend(page, sum_left, top + _LINE, explained.sampled)
+    for start in range(0, num_frames, columns):
+        row = slice(start, min(start + columns, num_frames))
+        row_width = (row.stop - row.start) * cell
+        top += _LINE
+        panels.draw_frames(page.axes(_LEFT, top + strip_height - image_height, row_width, image_height), explained, row)
+        top += strip_height
+        for c, lines, terms in zip(classes, titles, sums, strict=True):
+            top += _ABOVE_TITLE
+            for line in lines:
+                page.text(_LEFT, top, line, size=_NORMAL, weight="bold")
+                top += _LINE
+            top += _BELOW_TITLE
+            bars = page.axes(_LEFT, top, row_width, _BAR_HEIGHT)
+            panels.draw_bars(bars, explained, c, row, terms, bar_limits)
+            if start == 0:
+                panels.draw_sum(
+                    page.axes(sum_left, top, sum_width, _BAR_HEIGHT), terms, sum_limits, sampled=explained.sampled
+                )
+            top += _BAR_HEIGHT + _BELOW_PANEL
+        panels.name_frames(bars, explained, row)
+        top += _BOTTOM
+    return figure
+
+
+def _title(explained: Explanation, class_index: int, terms: panels.Sum) -> str:
+    role = "predicted, " if class_index == predicted_class(explained) else ""
+    score = panels.printed(terms.score, terms.decimals)
+    return f"{explained.class_names[class_index]} ({role}score\N{NO-BREAK SPACE}{score})"
+
+
+def _draw_legend(page: _Page, left: float, top: float, sampled: bool) -> None:
+    entries = [("▲", panels.SUPPORTING, "supporting"), ("▼", panels.DISTRACTING, "distracting")]
+    if sampled:
+        entries.append(("I", panels.INK, "95 % interval"))
+    for i, (mark, colour, words) in enumerate(entries):
+        page.text(left, top + i * _LINE, mark, size=panels.SMALL, color=colour)
+        page.text(left + 0.14, top + i * _LINE, words, size=panels.SMALL)
+
+
+def _wrap(words: str, inches: float, points: float) -> list[str]:
+    """Lines that fit, reckoned with a letter 0.66 of its size wide, the mean of bold text."""
+    return textwrap.wrap(words, max(int(inches * 72 / (0.66 * points)), 10))

@@ -1,0 +1,60 @@
+"""An explanation as files that other programs read: attribution.npz for NumPy, attribution.json for everything."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esv_jax.results.explanation import Explanation, predicted_class
+
+FORMAT = "esv_jax attribution"
+FORMAT_VERSION = 1
+
+
+def save_npz(path: Path, explained: Explanation) -> None:
+    """Writes values and std_error [T, C], full, empty and class_names [C], frames and times [T], and predicted [].
+
+    Read with `numpy.load(path)`; nothing in it is pickled.
+    """
+    np.savez(
+        path,
+        values=explained.values,
+        std_error=explained.std_error,
+        full=explained.full,
+        empty=explained.empty,
+        frames=explained.frames,
+        times=explained.times,
+        class_names=np.asarray(explained.class_names, dtype=np.str_),
+        predicted=np.int64(predicted_class(explained)),
+    )
+
+
+def save_json(path: Path, explained: Explanation, provenance: Mapping[str, Any]) -> None:
+    """Writes what `save_npz` does and where it came from, as one JSON object.
+
+    Args:
+      path: the file, replaced if it exists.
+      explained: what to write.
+      provenance: json-able; says how to make the same values again (video, model, estimator, seed, versions).
+    """
+    predicted = predicted_class(explained)
+    record = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "provenance": dict(provenance),
+        "frames": explained.frames.tolist(),
+        "times_in_seconds": explained.times.tolist(),
+        "predicted": {
+            "index": predicted,
+            "class_name": explained.class_names[predicted],
+            "score": float(explained.full[predicted]),
+        },
+        "class_names": list(explained.class_names),
+        "empty": explained.empty.tolist(),
+        "full": explained.full.tolist(),
+        "values": explained.values.tolist(),
+        "std_error": explained.std_error.tolist(),
+    }
+    path.write_text(json.dumps(record, allow_nan=False, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

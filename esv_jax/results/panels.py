@@ -1,0 +1,154 @@
+"""The parts of report.png, each drawn on an axes that `figure` has placed: frames, bars, and the sum."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from esv_jax.results.explanation import Explanation, add_up, gap
+
+# Okabe and Ito's blue and orange: distinct under every common colour blindness; up and down tell them apart in grey.
+SUPPORTING, DISTRACTING = "#0072B2", "#E69F00"
+PRIOR, GAP, SCORE = "#A8A8A8", "#FFFFFF", "#3C3C3C"
+INK, FAINT = "#1A1A1A", "#6A6A6A"
+SMALL = 7.0  # points
+
+_MINUS = "\N{MINUS SIGN}"
+_INTERVAL = 1.96  # standard errors either side, for 95 %
+_EMPTY_SHARE = 0.17  # share of a panel's height kept for the labels at the ends of its bars
+
+
+class Sum(NamedTuple):
+    """How the score of one class adds up, every figure as it is printed.
+
+    prior + supporting + distracting + gap = score, and `bars` [T] adds up to supporting + distracting, exactly.
+    """
+
+    prior: float
+    supporting: float
+    distracting: float
+    gap: float
+    score: float
+    bars: np.ndarray
+    decimals: int
+
+
+def sum_of(explained: Explanation, class_index: int, decimals: int) -> Sum:
+    """Rounds what one class's score is made of so that it adds up as printed (`add_up`)."""
+    values = explained.values[:, class_index]
+    prior = round(float(explained.empty[class_index]), decimals)
+    score = round(float(explained.full[class_index]), decimals)
+    up = values > 0
+    left_over = float(gap(explained)[class_index])
+    terms = np.asarray([values[up].sum(), values[~up].sum(), left_over])
+    shown = terms if explained.sampled else terms[:2]
+    supporting, distracting, *rest = add_up(shown, score - prior, decimals).tolist()
+    bars = np.zeros_like(values)
+    bars[up] = add_up(values[up], supporting, decimals)
+    bars[~up] = add_up(values[~up], distracting, decimals)
+    return Sum(prior, supporting, distracting, rest[0] if rest else 0.0, score, bars, decimals)
+
+
+def printed(value: float, decimals: int, *, signed: bool = False) -> str:
+    """The figure as it stands in the picture: a true minus sign, and a plus where asked, but none before a zero."""
+    return f"{value:{'+' if signed and value else ''}.{decimals}f}".replace("-", _MINUS)
+
+
+def draw_frames(axes: Any, explained: Explanation, row: slice) -> None:
+    """The frames `row`, side by side, each with its time above."""
+    images, times = explained.images[row], explained.times[row]
+    axes.set_axis_off()
+    decimals = 2 if explained.times.max() < 100 else 1 if explained.times.max() < 1000 else 0
+    for i, (image, time) in enumerate(zip(images, times, strict=True)):
+        axes.imshow(image, extent=(i - 0.47, i + 0.47, 0, 1), aspect="auto")
+        axes.text(i, 1.04, f"{time:.{decimals}f} s", ha="center", va="bottom", size=SMALL)
+    axes.set(xlim=(-0.5, len(images) - 0.5), ylim=(0, 1))
+
+
+def bar_limits(explained: Explanation, classes: list[int]) -> tuple[float, float]:
+    """The scale that the bars of all `classes` share, with room for their intervals and labels."""
+    values = explained.values[:, classes]
+    reach = _INTERVAL * explained.std_error[:, classes]
+    lowest, highest = min(0.0, (values - reach).min()), max(0.0, (values + reach).max())
+    return _with_room(float(lowest), float(highest))
+
+
+def draw_bars(
+    axes: Any, explained: Explanation, class_index: int, row: slice, terms: Sum, limits: tuple[float, float]
+) -> None:
+    """The ESVs of the frames `row` for one class: up and blue supports it, down and orange distracts from it."""
+    values = explained.values[row, class_index]
+    reach = _INTERVAL * explained.std_error[row, class_index]
+    x = np.arange(len(values))
+    axes.bar(x, values, width=0.72, color=np.where(values > 0, SUPPORTING, DISTRACTING))
+    axes.axhline(0.0, color=INK, linewidth=0.6)
+    if explained.sampled:
+        axes.errorbar(x, values, yerr=reach, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.8, capthick=0.7)
+    for i, (value, far, shown) in enumerate(zip(values, reach, terms.bars[row], strict=True)):
+        up = value >= 0
+        axes.annotate(
+            printed(shown, terms.decimals, signed=True),
+            (i, max(value + far, 0.0) if up else min(value - far, 0.0)),
+            xytext=(0, 1.5 if up else -1.5),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if up else "top",
+            size=SMALL,
+        )
+    axes.set(xlim=(-0.5, len(values) - 0.5), ylim=limits, xticks=[])
+    axes.set_ylabel("ESV")
+    axes.locator_params(axis="y", nbins=4)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def name_frames(axes: Any, explained: Explanation, row: slice) -> None:
+    """Writes the indices of the frames under the lowest panel of a row."""
+    numbers = explained.frames[row]
+    axes.set_xticks(np.arange(len(numbers)), [str(n) for n in numbers])
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlabel("frame")
+
+
+def sum_limits(sums: list[Sum]) -> tuple[float, float]:
+    """The scale that the sums of all classes share."""
+    ends = [np.cumsum([s.prior, s.supporting, s.distracting, s.gap]) for s in sums]
+    scores = [s.score for s in sums]
+    every = np.concatenate([*ends, scores, [0.0]])
+    return _with_room(float(every.min()), float(every.max()))
+
+
+def draw_sum(axes: Any, terms: Sum, limits: tuple[float, float], *, sampled: bool) -> None:
+    """A waterfall from the prior, up by what supports, down by what distracts, to the score."""
+    names = ["prior", "+ ESV", f"{_MINUS} ESV", *(["gap"] if sampled else []), "score"]
+    steps = [terms.supporting, terms.distracting, *([terms.gap] if sampled else [])]
+    colours = [PRIOR, SUPPORTING, DISTRACTING, *([GAP] if sampled else []), SCORE]
+    bottoms = [0.0, *(terms.prior + np.cumsum([0.0, *steps[:-1]])), 0.0]
+    heights = [terms.prior, *steps, terms.score]
+    axes.bar(range(len(heights)), heights, 0.72, bottoms, color=colours, edgecolor=INK, linewidth=0.0)
+    if sampled:
+        axes.bar([3], [terms.gap], 0.72, [bottoms[3]], color="none", edgecolor=FAINT, linewidth=0.6, hatch="////")
+    for i in range(len(heights) - 1):
+        level = bottoms[i] + heights[i]
+        axes.plot([i + 0.36, i + 1 - 0.36], [level, level], color=FAINT, linewidth=0.5)
+    for i, (bottom, tall) in enumerate(zip(bottoms, heights, strict=True)):
+        axes.annotate(
+            printed(tall, terms.decimals, signed=0 < i < len(heights) - 1),
+            (i, max(bottom, bottom + tall)),
+            xytext=(0, 1.5),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            size=SMALL,
+        )
+    axes.axhline(0.0, color=INK, linewidth=0.6)
+    axes.set(xlim=(-0.5, len(heights) - 0.5), ylim=limits, yticks=[])
+    axes.set_xticks(range(len(heights)), names)
+    axes.tick_params(axis="x", length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _with_room(lowest: float, highest: float) -> tuple[float, float]:
+    if lowest == highest:
+        return -1.0, 1.0
+    below, above = _EMPTY_SHARE * (lowest < 0), _EMPTY_SHARE * (highest > 0)
+    per_share = (highest - lowest) / (1 - below - above)
+    return lowest - below * per_share, highest + above * per_share

@@ -1,0 +1,169 @@
+import builtins
+import io
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from esv_jax.checks import InputError, MissingExtraError
+from esv_jax.results import panels
+from esv_jax.results.figure import draw_report, save_report
+from tests.results.fakes import LONG_NAME, NAMES, fake_explanation
+
+pytest.importorskip("matplotlib")
+Image = pytest.importorskip("PIL.Image")
+
+
+def _render(figure):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).draw()
+
+
+def _texts(figure):
+    """Every piece of text that is drawn, with the box [x0, y0, x1, y1] it takes, in pixels."""
+    _render(figure)
+    drawn = [*figure.texts]
+    for axes in figure.axes:
+        drawn += [*axes.texts]
+        if axes.axison:
+            drawn += [axes.xaxis.label, axes.yaxis.label]
+            for axis in (axes.xaxis, axes.yaxis):
+                low, high = sorted(axis.get_view_interval())
+                drawn += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    shown = [text for text in drawn if text.get_visible() and text.get_text()]
+    return [(text.get_text(), np.array(text.get_window_extent().extents)) for text in shown]
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "sampled"),
+    [(1, True), (2, False), (8, True), (16, True), (17, False), (32, True)],
+)
+def test_no_text_overlaps_another_or_leaves_the_page(num_frames, sampled):
+    explained = fake_explanation(num_frames, sampled=sampled, seed=num_frames)
+    figure = draw_report(explained, [2, 0])
+    texts = _texts(figure)
+    assert len(texts) > 2 * num_frames
+    width, height = figure.canvas.get_width_height()
+    for i, (words, box) in enumerate(texts):
+        assert box[0] >= 0, words
+        assert box[1] >= 0, words
+        assert box[2] <= width, words
+        assert box[3] <= height, words
+        for others, other in texts[:i]:
+            apart = (box[:2] >= other[2:] - 0.5).any() or (box[2:] <= other[:2] + 0.5).any()
+            assert apart, f"{words!r} overlaps {others!r}"
+
+
+@pytest.mark.parametrize("num_frames", [1, 8, 17])
+def test_every_frame_stands_above_its_bar(num_frames):
+    explained = fake_explanation(num_frames, image_size=(30, 40))
+    figure = draw_report(explained, [1])
+    strips = [axes for axes in figure.axes if axes.images]
+    shown = []
+    for strip in strips:
+        bars = next(a for a in figure.axes if a.get_ylabel() == "ESV" and a.get_position().y1 < strip.get_position().y0)
+        image_centres = [strip.transData.transform(((e[0] + e[1]) / 2, 0))[0] for e in map(_extent, strip.images)]
+        bar_centres = [bars.transData.transform((bar.get_x() + bar.get_width() / 2, 0))[0] for bar in bars.patches]
+        np.testing.assert_allclose(image_centres, bar_centres, atol=0.01)
+        shown += [bar.get_height() for bar in bars.patches]
+        for image in strip.images:
+            box = image.get_window_extent()
+            assert box.width / box.height == pytest.approx(40 / 30, rel=0.01)
+    assert sorted(shown) == sorted(explained.values[:, 1])
+    assert sum(len(strip.images) for strip in strips) == num_frames
+
+
+def _extent(image):
+    return image.get_extent()
+
+
+def test_supporting_and_distracting_bars_differ_in_direction_and_colour():
+    from matplotlib.colors import to_hex
+
+    figure = draw_report(fake_explanation(8), [0])
+    bars = next(axes for axes in figure.axes if axes.get_ylabel() == "ESV").patches
+    assert len(bars) == 8
+    colours = {(bar.get_height() > 0, to_hex(bar.get_facecolor()).upper()) for bar in bars}
+    assert colours == {(True, panels.SUPPORTING), (False, panels.DISTRACTING)}
+
+
+def test_the_two_colours_are_apart_in_grey_too():
+    from matplotlib.colors import to_rgb
+
+    grey = [np.dot([0.2126, 0.7152, 0.0722], to_rgb(c)) for c in (panels.SUPPORTING, panels.DISTRACTING)]
+    assert abs(grey[0] - grey[1]) > 0.2
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("decimals", [2, 3])
+def test_the_figures_in_the_picture_add_up_as_printed(sampled, seed, decimals):
+    def exact(x):
+        return Decimal(f"{x:.{decimals}f}")
+
+    explained = fake_explanation(9, sampled=sampled, seed=seed)
+    terms = panels.sum_of(explained, 3, decimals)
+    parts = [terms.prior, terms.supporting, terms.distracting, terms.gap]
+    assert sum(map(exact, parts)) == exact(terms.score) == exact(explained.full[3])
+    values = explained.values[:, 3]
+    assert sum(map(exact, terms.bars[values > 0])) == exact(terms.supporting)
+    assert sum(map(exact, terms.bars[values <= 0])) == exact(terms.distracting)
+    np.testing.assert_allclose(terms.bars, values, atol=10.0**-decimals)
+    assert sampled or terms.gap == 0
+
+
+def test_dollars_and_braces_in_names_are_letters(tmp_path):
+    explained = fake_explanation(3)._replace(class_names=("a $x^2$ {b}", "$", "c_d", "%"), title="$clip_{1$.mp4")
+    figure = draw_report(explained, [0])
+    _render(figure)
+    assert any("$x^2$" in text.get_text() for text in figure.texts)
+
+
+def test_long_names_are_wrapped_in_full():
+    figure = draw_report(fake_explanation(2), [2])
+    title = " ".join(text.get_text() for text in figure.texts if text.get_weight() == "bold")
+    assert title.replace("\N{NO-BREAK SPACE}", " ").startswith(LONG_NAME + " (")
+    assert sum(text.get_weight() == "bold" for text in figure.texts) > 1
+
+
+def test_the_file_is_a_picture_of_the_drawn_size_and_the_same_every_time(tmp_path):
+    explained = fake_explanation(4, sampled=True)
+    save_report(tmp_path / "report.png", explained, [0, 1])
+    save_report(tmp_path / "again.png", explained, [0, 1])
+    assert (tmp_path / "report.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    inches = draw_report(explained, [0, 1]).get_size_inches()
+    with Image.open(io.BytesIO((tmp_path / "report.png").read_bytes())) as picture:
+        assert picture.format == "PNG"
+        np.testing.assert_allclose(picture.size, 300 * inches, atol=1)
+
+
+def test_a_video_without_any_effect_can_be_drawn():
+    explained = fake_explanation(3)
+    explained = explained._replace(values=np.zeros((3, 4)), full=np.zeros(4), empty=np.zeros(4))
+    _render(draw_report(explained, [0]))
+
+
+def test_no_class_is_refused(tmp_path):
+    with pytest.raises(InputError, match="at least one class"):
+        save_report(tmp_path / "report.png", fake_explanation(3), [])
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
+    real_import = builtins.__import__
+
+    def no_matplotlib(name, *args, **kwargs):
+        if name.split(".")[0] == "matplotlib":
+            raise ModuleNotFoundError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_matplotlib)
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'esv-jax\[plots\]'"):
+        save_report(tmp_path / "report.png", fake_explanation(3), [0])
+
+
+def test_all_class_names_are_shown():
+    figure = draw_report(fake_explanation(8), [3, 0, 1])
+    words = " ".join(text.get_text() for text in figure.texts)
+    assert [name for name in NAMES if name in words] == [NAMES[0], NAMES[1], NAMES[3]]

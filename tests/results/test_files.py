@@ -1,0 +1,39 @@
+import json
+
+import numpy as np
+
+from esv_jax.results.explanation import predicted_class
+from esv_jax.results.files import save_json, save_npz
+from tests.results.fakes import NAMES, fake_explanation
+
+ARRAYS = ("values", "std_error", "full", "empty", "frames", "times")
+
+
+def test_npz_gives_back_every_array_without_pickles(tmp_path):
+    explained = fake_explanation(5, sampled=True)
+    save_npz(tmp_path / "attribution.npz", explained)
+    with np.load(tmp_path / "attribution.npz", allow_pickle=False) as loaded:
+        assert set(loaded) == {*ARRAYS, "class_names", "predicted"}
+        for name in ARRAYS:
+            np.testing.assert_array_equal(loaded[name], getattr(explained, name))
+        assert tuple(loaded["class_names"]) == NAMES
+        assert loaded["predicted"] == predicted_class(explained)
+
+
+def test_json_gives_back_every_array_exactly_and_the_provenance(tmp_path):
+    explained = fake_explanation(5, sampled=True)
+    explained = explained._replace(class_names=("Öffnen", "日本", *NAMES[2:]))
+    save_json(tmp_path / "attribution.json", explained, {"video": {"path": "clip.mp4"}, "seed": 3})
+    record = json.loads((tmp_path / "attribution.json").read_text(encoding="utf-8"))
+    for name in ARRAYS:
+        key = "times_in_seconds" if name == "times" else name
+        np.testing.assert_array_equal(record[key], getattr(explained, name))
+    assert record["class_names"] == list(explained.class_names)
+    predicted = predicted_class(explained)
+    assert record["predicted"] == {
+        "index": predicted,
+        "class_name": explained.class_names[predicted],
+        "score": explained.full[predicted],
+    }
+    assert record["provenance"] == {"video": {"path": "clip.mp4"}, "seed": 3}
+    assert (record["format"], record["format_version"]) == ("esv_jax attribution", 1)
