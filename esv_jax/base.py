@@ -29,14 +29,21 @@ class Level(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Which coalitions to evaluate: one level for each size k = 1..T, in this order.
+    """Which coalitions to evaluate, for every size k = 1..T.
 
     Depends on the number of frames, the budget and a key, never on a video: one plan serves any number of videos (which
     then share its sampling error). A pytree of int32 arrays: passed to a jitted function, another plan of the same
-    sizes does not retrace.
+    sizes does not retrace. Made by `estimator.plan`, or of levels by `coalitions.plans.pack`.
+
+    Attributes:
+      levels: one for each size, in this order; to read.
+      runs: the same for the machine: neighbouring sizes with equally many rows stacked, so that one compiled loop
+        serves them all: members and children int32 [L, N, w], w the last size of the run. Rows are filled up with -1,
+        and children hold those in the plan first, so a column no longer says which member is left out.
     """
 
     levels: tuple[Level, ...]
+    runs: tuple[Level, ...]
 
 
 class Game(NamedTuple):
@@ -46,12 +53,15 @@ class Game(NamedTuple):
       empty: float [C], the worth of no frames (the class prior).
       prepare: (params, video [T, D]) -> prepared; what all coalitions of one video share, computed once.
       worths: (prepared, level, carry) -> (worths [N_k, C], carry); `carry` is what this game hands from a level to the
-        next (None below level 1, and for games that need nothing).
+        next (None below level 1, and for games that need nothing). The level's rows are those of a plan's run: members
+        [N_k, w] filled up with -1; w = k for the sizes that have a program of their own.
+      own_program: how many sizes 1..own_program need a program each because their shapes differ; larger ones share one.
     """
 
     empty: Array
     prepare: Callable[[Any, Array], Any]
     worths: Callable[[Any, Level, Any], tuple[jax.Array, Any]]
+    own_program: int
 
 
 class Estimator(NamedTuple):
@@ -60,13 +70,13 @@ class Estimator(NamedTuple):
     Attributes:
       plan: (num_frames, *, key=None) -> Plan, made on the host.
       init: (num_frames, empty [C]) -> state.
-      update: (state, level, worths [N_k, C]) -> state, called once a level, k = 1..T.
+      update: (state, members [N_k, w], worths [N_k, C]) -> state, called once a level, k = 1..T.
       finish: (state, empty [C], full [C]) -> (values [T, C], std_error [T, C]).
     """
 
     plan: Callable[..., Plan]
     init: Callable[[int, jax.Array], Any]
-    update: Callable[[Any, Level, jax.Array], Any]
+    update: Callable[[Any, Array, jax.Array], Any]
     finish: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 

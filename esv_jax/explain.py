@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from esv_jax import checks
-from esv_jax.base import Array, Attribution, Estimator, Game, Plan
+from esv_jax.base import Array, Attribution, Estimator, Game, Level, Plan
 
 
 def explain(
@@ -40,7 +40,7 @@ def explain(
     elif key is not None:
         raise checks.InputError("key and plan were both given: the plan already holds what the key decides, pass one")
     check_plan(plan, shape[0])
-    return _walk(estimator, game.prepare, game.worths, game.empty, params, video, plan)
+    return _walk(estimator, game._replace(empty=None), game.empty, params, video, plan.runs)
 
 
 def check_plan(plan: Plan, num_frames: int) -> None:
@@ -52,25 +52,37 @@ def check_plan(plan: Plan, num_frames: int) -> None:
         checks.check_shape(f"children of the plan's level {size}", level.children, jnp.shape(level.members))
 
 
-@functools.partial(jax.jit, static_argnames=("estimator", "prepare", "worths_of"))
+@functools.partial(jax.jit, static_argnames=("estimator", "functions"))
 def _walk(
-    estimator: Estimator, prepare: Any, worths_of: Any, empty: Array, params: Any, video: Array, plan: Plan
+    estimator: Estimator, functions: Game, empty: Array, params: Any, video: Array, runs: tuple[Level, ...]
 ) -> Attribution:
-    prepared = prepare(params, jnp.asarray(video))
-    carry = None
-    state = None
-    for level in plan.levels:
-        worths, carry = worths_of(prepared, level, carry)
-        checks.check_shape(
-            f"worths of coalitions of {level.members.shape[1]} frames",
-            worths,
-            (level.members.shape[0], *empty.shape),
-        )
-        checks.check_floating("worths", worths)
+    """`functions` is the game without its array, so that it can be the key of the compiled program."""
+    num_frames = jnp.shape(video)[0]
+    prepared = functions.prepare(params, jnp.asarray(video))
+
+    def step(state: Any, carry: Any, level: Level) -> tuple[Any, Any, jax.Array]:
+        worths, carry = functions.worths(prepared, level, carry)
+        checks.check_shape("the game's worths", worths, (level.members.shape[0], empty.shape[0]))
+        checks.check_floating("the game's worths", worths)
         if state is None:
-            empty = jnp.asarray(empty, worths.dtype)
-            state = estimator.init(len(plan.levels), empty)
-        state = estimator.update(state, level, worths)
+            state = estimator.init(num_frames, jnp.asarray(empty, worths.dtype))
+        return estimator.update(state, level.members, worths), carry, worths
+
+    state = carry = worths = None
+    size = 0
+    for run in runs:
+        length = run.members.shape[0]
+        # The first of a run takes its carry from a level with another number of rows.
+        alone = min(length, max(1, functions.own_program - size))
+        for position in range(alone):
+            size += 1
+            level = Level(run.members[position, :, :size], run.children[position, :, :size])
+            state, carry, worths = step(state, carry, level)
+        if alone < length:
+            rest = Level(run.members[alone:], run.children[alone:])
+            (state, carry), _ = jax.lax.scan(lambda c, level: (step(*c, level)[:2], None), (state, carry), rest)
+            size += length - alone
     full = worths.mean(axis=0)
+    empty = jnp.asarray(empty, full.dtype)
     values, std_error = estimator.finish(state, empty, full)
     return Attribution(values, std_error, full, empty)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax.base import Level, Plan
+from esv_jax.base import Level
 from esv_jax.coalitions import plans
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -55,7 +55,7 @@ def plan_of(recorded):
         members, here = members[order], here[order]
         levels.append(Level(members, plans.find_children(members, here, below, codes)))
         below = here
-    return Plan(tuple(levels))
+    return plans.pack(levels)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 5, 8, 10])

@@ -1,6 +1,8 @@
 """Plans: which coalitions an estimator evaluates. Made on the host in NumPy, from a number of frames and a key."""
 
 import functools
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,6 +13,24 @@ from esv_jax.base import Level, Plan
 from esv_jax.coalitions import lattice
 
 
+def pack(levels: Sequence[Level]) -> Plan:
+    """A plan of the given levels (NumPy): neighbouring sizes with as many rows are also stacked into runs."""
+    runs = []
+    for _, group in itertools.groupby(levels, key=lambda level: len(level.members)):
+        same = list(group)
+        shape = (len(same), *same[-1].members.shape)
+        members = np.full(shape, -1, np.int32)
+        children = np.full(shape, -1, np.int32)
+        for position, level in enumerate(same):
+            members[position, :, : level.members.shape[1]] = level.members
+            row, column = np.nonzero(level.children >= 0)
+            # The n-th held child of a row goes to column n.
+            starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[1]))[:-1]])
+            children[position, row, np.arange(len(row)) - starts[row]] = level.children[row, column]
+        runs.append(Level(members, children))
+    return Plan(tuple(levels), tuple(runs))
+
+
 @functools.lru_cache(maxsize=8)
 def exhaustive(num_frames: int) -> Plan:
     """All 2^T - 1 coalitions: levels of C(T, k) rows in colexicographic order. The arrays are shared and read-only.
@@ -19,7 +39,8 @@ def exhaustive(num_frames: int) -> Plan:
       InputError: `num_frames` is not a positive integer.
     """
     checks.check_positive("num_frames", num_frames)
-    return Plan(tuple(_exhaustive_level(num_frames, size) for size in range(1, num_frames + 1)))
+    levels = tuple(_exhaustive_level(num_frames, size) for size in range(1, num_frames + 1))
+    return Plan(levels, tuple(Level(level.members[None], level.children[None]) for level in levels))
 
 
 def _exhaustive_level(num_frames: int, size: int) -> Level:
@@ -33,8 +54,8 @@ def constructive(num_frames: int, per_size: int, iterations: int, key: Any) -> P
     """The paper's sampler: level k is drawn without repeats from what the coalitions of level k-1 grow into.
 
     Each level takes min(per_size, all) of the distinct candidates {S + i : S in level k-1, i not in S}, every candidate
-    with the same chance. Every coalition therefore has at least one child in its plan. Iterations are
-    drawn independently and stacked; a child is always of the same iteration.
+    with the same chance. Every coalition therefore has at least one child in its plan. Iterations are drawn
+    independently and stacked; a child is always of the same iteration.
 
     Args:
       num_frames: T.
@@ -47,8 +68,7 @@ def constructive(num_frames: int, per_size: int, iterations: int, key: Any) -> P
     """
     checks.check_positive("num_frames", num_frames)
     rng = host_generator(key)
-    draws = [_constructive_once(num_frames, per_size, rng) for _ in range(iterations)]
-    return _stack(draws)
+    return pack(_join([_constructive_once(num_frames, per_size, rng) for _ in range(iterations)]))
 
 
 def _constructive_once(num_frames: int, per_size: int, rng: np.random.Generator) -> list[Level]:
@@ -58,17 +78,39 @@ def _constructive_once(num_frames: int, per_size: int, rng: np.random.Generator)
     levels = []
     for _ in range(num_frames):
         grown_from, added = np.nonzero(~inside)
-        candidates, first = np.unique(below[grown_from] + codes[added], return_index=True)
-        drawn = rng.permutation(len(candidates))[:per_size]
-        drawn.sort()
-        pairs = first[drawn]
+        pairs = _draw_distinct(below[grown_from] + codes[added], per_size, rng)
         inside = inside[grown_from[pairs]]
         inside[np.arange(len(pairs)), added[pairs]] = True
+        here = below[grown_from[pairs]] + codes[added[pairs]]
         members = np.nonzero(inside)[1].reshape(len(pairs), -1).astype(np.int32)
-        current = candidates[drawn]
-        levels.append(Level(members, find_children(members, current, below, codes)))
-        below = current
+        levels.append(Level(members, find_children(members, here, below, codes)))
+        below = here
     return levels
+
+
+def _draw_distinct(candidates: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of `most` (or all) different values of `candidates` uint64, each value with the same chance.
+
+    Every value gets a random priority, the same for its repeats, and the smallest ones win: no need to sort them all.
+    The positions are in the order of the values.
+    """
+    priority = _scramble(candidates ^ rng.integers(2**64, dtype=np.uint64))
+    look_at = 2 * most
+    while True:
+        nearest = np.argpartition(priority, look_at)[:look_at] if look_at < len(priority) else np.arange(len(priority))
+        _, first = np.unique(priority[nearest], return_index=True)
+        # The whole of a value's repeats may straddle the cut, which does no harm: only its first is kept.
+        if len(first) >= most or look_at >= len(priority):
+            chosen = nearest[first[:most]]
+            return chosen[np.argsort(candidates[chosen])]
+        look_at *= 2
+
+
+def _scramble(values: np.ndarray) -> np.ndarray:
+    """A bijection of uint64 that looks random (the finaliser of splitmix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
 def frame_codes(num_frames: int) -> np.ndarray:
@@ -87,25 +129,36 @@ def find_children(
 ) -> np.ndarray:
     """Rows in the level below (codes sorted) of every coalition less one member, int32 [N, k]; -1 if not there."""
     wanted = codes_here[:, None] - frame_codes[members]
-    rows = np.minimum(np.searchsorted(codes_below, wanted), len(codes_below) - 1)
-    return np.where(codes_below[rows] == wanted, rows, -1).astype(np.int32)
+    # Few of the wanted coalitions are there when sampled: a table of hashed codes rules out most of them cheaply.
+    bits = np.uint64(64 - max(4, (16 * len(codes_below)).bit_length()))
+    seen = np.zeros(2 ** int(64 - bits), bool)
+    seen[_hash(codes_below, bits)] = True
+    row, column = np.nonzero(seen[_hash(wanted, bits)])
+    maybe = wanted[row, column]
+    found = np.minimum(np.searchsorted(codes_below, maybe), len(codes_below) - 1)
+    children = np.full(members.shape, -1, np.int32)
+    children[row, column] = np.where(codes_below[found] == maybe, found, -1)
+    return children
 
 
-def _stack(draws: list[list[Level]]) -> Plan:
-    """Joins independent draws level by level; a child's row moves by the rows of the draws before its own."""
+def _hash(codes: np.ndarray, shift: np.uint64) -> np.ndarray:
+    return (codes * np.uint64(0x9E3779B97F4A7C15)) >> shift
+
+
+def _join(draws: list[list[Level]]) -> list[Level]:
+    """Stacks independent draws level by level; a child's row moves by the rows of the draws before its own."""
     levels = []
-    below = [0] * len(draws)
+    # The empty coalition, row 0 below level 1, is shared by all draws.
+    starts = np.zeros(len(draws), int)
     for same_size in zip(*draws, strict=True):
-        starts = np.concatenate([[0], np.cumsum(below)[:-1]])
         children = [
             np.where(level.children >= 0, level.children + start, -1)
             for level, start in zip(same_size, starts, strict=True)
         ]
         members = np.concatenate([level.members for level in same_size])
         levels.append(Level(members, np.concatenate(children).astype(np.int32)))
-        # The empty coalition, row 0 below level 1, is shared by all draws.
-        below = [len(level.members) for level in same_size]
-    return Plan(tuple(levels))
+        starts = np.cumsum([0] + [len(level.members) for level in same_size])[:-1]
+    return levels
 
 
 def host_generator(key: Any) -> np.random.Generator:
@@ -116,9 +169,8 @@ def host_generator(key: Any) -> np.random.Generator:
     """
     if key is None:
         raise checks.InputError("this estimator samples coalitions and needs key=jax.random.key(seed), found none")
-    checks.check_concrete(
-        "key", key, "make the plan first, outside, with estimator.plan(num_frames=T, key=key), and pass plan="
-    )
+    advice = "make the plan first, outside, with estimator.plan(num_frames=T, key=key), and pass plan="
+    checks.check_concrete("key", key, advice)
     try:
         data = jax.random.key_data(key)
     except (TypeError, ValueError) as error:

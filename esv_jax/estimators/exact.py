@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Level, Plan
+from esv_jax.base import Array, Estimator, Plan
 from esv_jax.coalitions import lattice, plans
 
 # 2^20 coalitions; beyond, the tables of the plan no longer fit in memory comfortably.
@@ -40,10 +40,10 @@ def _init(num_frames: int, empty: jax.Array) -> jax.Array:
     return jnp.tile(-empty / num_frames, (num_frames, 1))
 
 
-def _update(values: jax.Array, level: Level, worths: jax.Array) -> jax.Array:
+def _update(values: jax.Array, members: Array, worths: jax.Array) -> jax.Array:
     """Adds mean_with / T and takes away mean_without / T; the counts are known: C(T-1, k-1) and C(T-1, k)."""
-    num_frames, size = values.shape[0], level.members.shape[1]
-    inside = lattice.membership(level.members, num_frames, worths.dtype)
+    num_frames, size = values.shape[0], members.shape[1]
+    inside = lattice.membership(members, num_frames, worths.dtype)
     total_with = jnp.matmul(inside.T, worths, precision=jax.lax.Precision.HIGHEST)
     values = values + total_with / (num_frames * math.comb(num_frames - 1, size - 1))
     if size < num_frames:

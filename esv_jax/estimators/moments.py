@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from esv_jax.base import Level
+from esv_jax.base import Array
 from esv_jax.coalitions import lattice
 
 
@@ -23,23 +23,23 @@ class Moments(NamedTuple):
     variance: jax.Array
 
 
-def with_and_without(level: Level, worths: jax.Array, num_frames: int) -> tuple[Moments, Moments]:
+def with_and_without(members: Array, worths: jax.Array, num_frames: int) -> tuple[Moments, Moments]:
     """Moments of worths [N_k, C] over the coalitions with frame i, and over those without it."""
-    inside = lattice.membership(level.members, num_frames, worths.dtype).T
+    inside = lattice.membership(members, num_frames, worths.dtype)
+    # Centred on the level's mean, so that the variance does not suffer from cancellation.
     centre = worths.mean(axis=0, keepdims=True)
     centred = worths - centre
-    return _moments(inside, centred, centre), _moments(1 - inside, centred, centre)
-
-
-def _moments(inside: jax.Array, centred: jax.Array, centre: jax.Array) -> Moments:
-    """Centred on the level's mean, so that the variance does not suffer from cancellation."""
-    count = inside.sum(axis=1, keepdims=True)
-    shift = _matmul(inside, centred) / jnp.maximum(count, 1)
-    squares = _matmul(inside, centred**2)
-    variance = jnp.maximum(squares - count * shift**2, 0) / jnp.maximum(count - 1, 1)
-    return Moments(count, jnp.where(count > 0, centre + shift, 0), variance)
-
-
-def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    powers = jnp.concatenate([centred, centred**2], axis=1)
     # The values are small differences of means: reduced precision on accelerators would show.
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    sums = jnp.matmul(inside.T, powers, precision=jax.lax.Precision.HIGHEST)
+    count = inside.sum(axis=0)[:, None]
+    rest = powers.sum(axis=0, keepdims=True) - sums
+    return _moments(count, sums, centre), _moments(worths.shape[0] - count, rest, centre)
+
+
+def _moments(count: jax.Array, sums: jax.Array, centre: jax.Array) -> Moments:
+    """From counts [T, 1] and sums of the first and second power of the centred worths [T, 2 C]."""
+    first, second = jnp.split(sums, 2, axis=1)
+    shift = first / jnp.maximum(count, 1)
+    variance = jnp.maximum(second - count * shift**2, 0) / jnp.maximum(count - 1, 1)
+    return Moments(count, jnp.where(count > 0, centre + shift, 0), variance)

@@ -1,15 +1,14 @@
 """The paper's approximation, whose cost grows linearly with the number of frames."""
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Level, Plan
-from esv_jax.coalitions import plans
+from esv_jax.base import Array, Estimator, Plan
+from esv_jax.coalitions import plans, weights
 from esv_jax.estimators import moments
 
 
@@ -49,16 +48,15 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
         values = jnp.tile(-empty / num_frames, (num_frames, 1))
         return State(values, jnp.zeros_like(values))
 
-    def update(state: State, level: Level, worths: jax.Array) -> State:
-        num_frames, size = state.values.shape[0], level.members.shape[1]
-        with_frame, without_frame = moments.with_and_without(level, worths, num_frames)
-        population = math.comb(num_frames - 1, size - 1)
-        values = state.values + with_frame.mean / num_frames
-        error = _squared_error(with_frame, worths, population, iterations)
-        if size < num_frames:
-            population = math.comb(num_frames - 1, size)
-            values = values - without_frame.mean / num_frames
-            error = error + _squared_error(without_frame, worths, population, iterations)
+    def update(state: State, members: Array, worths: jax.Array) -> State:
+        num_frames = state.values.shape[0]
+        with_frame, without_frame = moments.with_and_without(members, worths, num_frames)
+        # How many coalitions of this size hold a given frame, and how many do not.
+        size = (jnp.asarray(members)[0] >= 0).sum()
+        population = jnp.asarray(weights.binomial_row(num_frames - 1), worths.dtype)
+        error = _squared_error(with_frame, worths, population[size - 1], iterations)
+        error = error + _squared_error(without_frame, worths, population[size], iterations)
+        values = state.values + (with_frame.mean - without_frame.mean) / num_frames
         return State(values, state.squared_error + error / num_frames**2)
 
     def finish(state: State, empty: jax.Array, full: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -67,15 +65,15 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
     return Estimator(plan, init, update, finish)
 
 
-def _squared_error(cell: moments.Moments, worths: jax.Array, population: int, iterations: int) -> jax.Array:
-    """Expected squared error [T, C] of a cell's mean over `population` coalitions.
+def _squared_error(cell: moments.Moments, worths: jax.Array, population: jax.Array, iterations: int) -> jax.Array:
+    """Expected squared error [T, C] of a cell's mean over `population` coalitions; 0 where there are none to sample.
 
     A cell with one sample of several borrows the variance of the whole level.
     """
     num_rows = worths.shape[0]
     level_variance = worths.var(axis=0, ddof=1) if num_rows > 1 else jnp.full_like(worths[0], jnp.inf)
     variance = jnp.where(cell.count > 1, cell.variance, level_variance[None, :])
-    # Python integers this large do not fit a float; beyond 2^60 the correction is nil anyway.
-    unseen = jnp.maximum(1 - cell.count / (iterations * float(min(population, 2**60))), 0)
+    unseen = 1 - cell.count / (iterations * jnp.maximum(population, 1))
     sampled = jnp.where(unseen > 0, variance * unseen / jnp.maximum(cell.count, 1), 0)
-    return jnp.where(cell.count > 0, sampled, worths.mean(axis=0)[None, :] ** 2 + level_variance[None, :])
+    missing = worths.mean(axis=0)[None, :] ** 2 + level_variance[None, :]
+    return jnp.where(cell.count > 0, sampled, jnp.where(population > 0, missing, 0))

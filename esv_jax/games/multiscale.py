@@ -22,6 +22,8 @@ import jax.numpy as jnp
 from esv_jax import checks
 from esv_jax.base import Array, Game, Level
 
+# Sums over so few children are compiled as one pass; longer ones as a loop, which compiles faster and runs slower.
+UNROLLED_CHILDREN = 20
 ScaleLogits = Callable[[Any, Level], jax.Array]
 
 
@@ -37,7 +39,7 @@ def multiscale_game(fns: Sequence[Callable[[Any, jax.Array], jax.Array]], *, emp
     """
     if not fns:
         raise checks.InputError("fns should hold a function for every scale 1..M, found none")
-    return Game(checks.scores("empty", empty), _pair, _worths_of_fns(tuple(fns)))
+    return Game(checks.scores("empty", empty), _pair, _worths_of_fns(tuple(fns)), own_program=len(fns))
 
 
 def trn_game(model: Any, *, empty: Array) -> Game:
@@ -48,7 +50,7 @@ def trn_game(model: Any, *, empty: Array) -> Game:
     For `explain(estimator, game, variables, frames)` with the model's Flax variables and frames float [T, D].
     """
     prepare, worths = _trn_functions(model)
-    return Game(checks.scores("empty", empty), prepare, worths)
+    return Game(checks.scores("empty", empty), prepare, worths, own_program=model.num_scales)
 
 
 def _pair(params: Any, video: jax.Array) -> Any:
@@ -100,11 +102,20 @@ def _joint_worths(scale_logits: ScaleLogits, num_scales: int):
 
 def _mean_of_children(level: Level, below: jax.Array) -> jax.Array:
     """Mean of `below` [N_{k-1}, C] over the children that the plan holds, [N_k, C]; NaN where it holds none."""
-    total = jnp.zeros((), below.dtype)
-    count = jnp.zeros((), below.dtype)
-    for position in range(level.members.shape[1]):
-        row = jnp.asarray(level.children[:, position])
-        held = (row >= 0).astype(below.dtype)[:, None]
-        total = total + held * below[row]
-        count = count + held
-    return total / count
+    children = jnp.asarray(level.children)
+    held = (children >= 0).astype(below.dtype)
+    rows = jnp.maximum(children, 0)
+
+    def add(position: int | jax.Array, total: jax.Array) -> jax.Array:
+        here = below.at[rows[:, position]].get(mode="promise_in_bounds")
+        return total + held[:, position][:, None] * here
+
+    total = jnp.zeros((rows.shape[0], below.shape[1]), below.dtype)
+    if rows.shape[1] <= UNROLLED_CHILDREN:
+        for position in range(rows.shape[1]):
+            total = add(position, total)
+    else:
+        # Held children come first, so the loop ends with the longest row of them.
+        most = (children >= 0).any(axis=0).sum()
+        total = jax.lax.fori_loop(0, most, add, total)
+    return total / held.sum(axis=1, keepdims=True)
