@@ -1,0 +1,192 @@
+"""Training heads (TSN, multi-scale TRN) on stored features.
+
+Element Shapley Values ask a model about every subset of a video's frames, so the heads are trained on all of them: the
+loss is the cross entropy of the joint logits A(S), averaged over the sizes of S and over all S of a size among the
+frames sampled from a clip. Joint logits are linear in the logits of the units that a model joins (single frames for
+TSN, subsets of at most M frames for the TRN): A = joining @ units, with a matrix that is made once, by definition.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from esv_jax import checks, models
+from esv_jax.checks import InputError
+from esv_jax.coalitions import lattice
+from esv_jax.data.feature_store import FeatureStore
+from esv_jax.data.frame_sampling import segment_centres
+from esv_jax.training.loop import Loss
+
+# 2^8 coalitions of 8 frames cost less than the heads' first layers; from 2^10 on they would dominate.
+MAX_JOINED_FRAMES = 8
+MAX_SCALES = 10
+CLIPS_AT_ONCE = 16
+
+
+class Clips(NamedTuple):
+    """Features of n clips of different lengths.
+
+    Attributes:
+      rows: float [R, D], the frames of all clips.
+      offset, length: int32 [n], clip i is rows offset[i] .. offset[i] + length[i].
+      label: int32 [n], its class.
+    """
+
+    rows: np.ndarray
+    offset: np.ndarray
+    length: np.ndarray
+    label: np.ndarray
+
+
+def read_clips(store: FeatureStore, which: Sequence[int], num_frames: int, where: str) -> Clips:
+    """The clips `which` of a store.
+
+    Raises:
+      InputError: a clip has fewer than `num_frames` frames, or features that are NaN or infinite; `where` names the
+        store.
+    """
+    features = []
+    for i in which:
+        clip = store.clips[i]
+        if clip.num_frames < num_frames:
+            raise InputError(
+                f"clip {clip.uid} of {where} has {clip.num_frames} frames, fewer than the {num_frames} to be sampled"
+            )
+        checks.check_finite(f"the features of clip {clip.uid} of {where}", store.features(i))
+        features.append(np.asarray(store.features(i)))
+    lengths = np.array([len(f) for f in features], np.int32)
+    labels = np.array([store.header.classes.index(store.clips[i].label) for i in which], np.int32)
+    rows = np.concatenate(features) if features else np.zeros((0, store.header.feature_dim), np.float32)
+    return Clips(rows, np.cumsum(lengths, dtype=np.int32) - lengths, lengths, labels)
+
+
+def class_prior(label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Share of every class among the labels [n], float32 [C]; 0 for one that never occurs."""
+    return (np.bincount(label, minlength=num_classes) / max(1, len(label))).astype(np.float32)
+
+
+def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int) -> Loss:
+    """The loss of `loop.train` for a head; its data are `Clips`, its state the variables besides "params".
+
+    A step samples one frame at random from each of `num_frames` equal segments of every clip, as TSN does, and of these
+    at most 8 (or as many as the model has scales) at random, in temporal order: their subsets count.
+
+    Raises:
+      InputError: the model has more scales than frames to train them on, or than can be joined.
+    """
+    scales = num_scales(model)
+    if scales > min(num_frames, MAX_SCALES):
+        raise InputError(
+            f"num_scales should be at most num_frames ({num_frames}) and {MAX_SCALES} for training, found {scales}"
+        )
+    joined = min(num_frames, max(MAX_JOINED_FRAMES, scales))
+    matrix, weights = joining(joined, scales)
+
+    def loss(params: Any, state: Any, clips: Clips, rows: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+        frame_key, subset_key, dropout_key = jax.random.split(key, 3)
+        indices = sample_segments(frame_key, clips.length[rows], num_frames)
+        if joined < num_frames:
+            kept = sample_in_order(subset_key, len(rows), num_frames, joined)
+            indices = jnp.take_along_axis(indices, kept, axis=1)
+        frames = jnp.asarray(clips.rows)[clips.offset[rows][:, None] + indices]
+        units, state = model.apply(
+            {"params": params, **state},
+            frames,
+            method=unit_logits,
+            rngs={"dropout": dropout_key},
+            mutable=list(state),
+        )
+        logits = jnp.einsum("su,buc->bsc", jnp.asarray(matrix, units.dtype), units)
+        label = clips.label[rows]
+        log_scores = jax.nn.log_softmax(logits)
+        surprise = -jnp.take_along_axis(log_scores, label[:, None, None], axis=2)[:, :, 0]
+        right = logits[:, -1].argmax(axis=-1) == label
+        metrics = {"accuracy": right.astype(jnp.float32).mean()}
+        return (surprise * jnp.asarray(weights, units.dtype)[None]).sum(axis=1).mean(), (state, metrics)
+
+    return loss
+
+
+def num_scales(model: models.TSN | models.MultiscaleTRN) -> int:
+    """M; 1 for TSN, whose joint logits are the mean of single frames'."""
+    return model.num_scales if isinstance(model, models.MultiscaleTRN) else 1
+
+
+def unit_logits(model: models.TSN | models.MultiscaleTRN, frames: jax.Array) -> jax.Array:
+    """Logits [B, U, C], in training mode, of the U subsets of at most M frames of every clip in frames [B, T, D].
+
+    The subsets are in the order of `subsets_up_to(T, M)`. A Flax method of the two heads, for apply(method=...).
+    """
+    num_clips, num_frames = frames.shape[:2]
+    flat = frames.reshape(num_clips * num_frames, -1)
+    if isinstance(model, models.TSN):
+        return model.frame_logits(flat, train=True).reshape(num_clips, num_frames, -1)
+    logits = []
+    for size in range(1, model.num_scales + 1):
+        members = lattice.combinations(num_frames, size)
+        shares = model.project(flat, size).reshape(num_clips, num_frames, size, -1)
+        pre = sum((shares[:, members[:, p], p] for p in range(1, size)), start=shares[:, members[:, 0], 0])
+        scale_logits = model.after_first(pre.reshape(num_clips * len(members), -1), size, train=True)
+        logits.append(scale_logits.reshape(num_clips, len(members), -1))
+    return jnp.concatenate(logits, axis=1)
+
+
+def subsets_up_to(num_frames: int, size: int) -> np.ndarray:
+    """All subsets of 1..size of the frames, smaller ones first, bool [U, T]."""
+    indicator = []
+    for k in range(1, size + 1):
+        members = lattice.combinations(num_frames, k)
+        inside = np.zeros((len(members), num_frames), bool)
+        np.put_along_axis(inside, members, True, axis=1)
+        indicator.append(inside)
+    return np.concatenate(indicator)
+
+
+def joining(num_frames: int, scales: int) -> tuple[np.ndarray, np.ndarray]:
+    """How the logits of single subsets join to those of every coalition, and how much a coalition counts.
+
+    Returns:
+      matrix float32 [2^T - 1, U]: A(S) = sum_u matrix[S, u] f(u) is the mean over sizes s <= min(|S|, M) of the mean of
+        f over the size-s subsets of S; coalitions in the order of subsets_up_to(T, T), the last is all frames.
+      weights float32 [2^T - 1]: 1 / (T * number of coalitions of this size), as in the Shapley value; they sum to 1.
+    """
+    coalitions, units = subsets_up_to(num_frames, num_frames), subsets_up_to(num_frames, scales)
+    size, unit_size = coalitions.sum(axis=1), units.sum(axis=1)
+    within = ~(units[None, :, :] & ~coalitions[:, None, :]).any(axis=2)
+    count = np.array([[max(1, math.comb(int(k), int(s))) for s in unit_size] for k in size])
+    matrix = within / (np.minimum(size, scales)[:, None] * count)
+    weights = np.array([1 / (num_frames * math.comb(num_frames, int(k))) for k in size])
+    return matrix.astype(np.float32), weights.astype(np.float32)
+
+
+def sample_segments(key: jax.Array, length: jax.Array, num_frames: int) -> jax.Array:
+    """A random frame of each of `num_frames` equal segments, int32 [B, num_frames], for clips of length int32 [B].
+
+    Segment i holds the frames floor(i L / n) .. floor((i + 1) L / n) - 1, at least one where L >= n.
+    """
+    edges = jnp.arange(num_frames + 1, dtype=jnp.int32)[None] * length[:, None] // num_frames
+    start, width = edges[:, :-1], edges[:, 1:] - edges[:, :-1]
+    step = (jax.random.uniform(key, start.shape) * width.astype(jnp.float32)).astype(jnp.int32)
+    return start + jnp.minimum(step, width - 1)
+
+
+def sample_in_order(key: jax.Array, num_clips: int, num_frames: int, size: int) -> jax.Array:
+    """A random subset of `size` of 0..num_frames-1 for every clip, increasing, int32 [num_clips, size]."""
+    _, kept = jax.lax.top_k(jax.random.uniform(key, (num_clips, num_frames)), size)
+    return jnp.sort(kept, axis=1)
+
+
+def predict(model: nn.Module, variables: Any, clips: Clips, num_frames: int) -> np.ndarray:
+    """Logits [n, C] of every clip at the `num_frames` centres of its segments; joint logits exact."""
+    apply = jax.jit(jax.vmap(model.apply, in_axes=(None, 0)))
+    indices = [segment_centres(int(n), num_frames) for n in clips.length]
+    logits = []
+    for first in range(0, len(indices), CLIPS_AT_ONCE):
+        rows = clips.offset[first : first + CLIPS_AT_ONCE, None] + np.stack(indices[first : first + CLIPS_AT_ONCE])
+        logits.append(np.asarray(apply(variables, clips.rows[rows])))
+    return np.concatenate(logits)

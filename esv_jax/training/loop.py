@@ -1,0 +1,233 @@
+"""The training loop: any parameters, any loss; deterministic from a seed; goes on where it was killed."""
+
+import functools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint
+import rich.progress
+
+from esv_jax import checks
+from esv_jax.checks import InputError
+
+Metrics = dict[str, jax.Array]
+# (params, state, data, rows [B], key) -> (loss [], (state, metrics))
+Loss = Callable[[Any, Any, Any, jax.Array, jax.Array], tuple[jax.Array, tuple[Any, Metrics]]]
+
+
+class Schedule(NamedTuple):
+    """How long to train and how fast; together with the data, the loss and the code it decides the result.
+
+    Attributes:
+      epochs: passes over the data.
+      batch_size: B, examples a step; the last batch of an epoch is filled up with examples seen earlier in it.
+      learning_rate: of AdamW at its peak, after a warm-up of 5 % of the steps; from there a cosine falls to 0.
+      weight_decay: of AdamW, on matrices and kernels only (not on biases and scales).
+      seed: of the shuffling, and of the keys that the loss is given.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    seed: int = 0
+
+
+class Trained(NamedTuple):
+    """What comes out: params and state as given to `train`, and the mean of every metric in each epoch, float32 [E]."""
+
+    params: Any
+    state: Any
+    history: dict[str, np.ndarray]
+
+
+def train(
+    loss: Loss,
+    params: Any,
+    state: Any,
+    data: Any,
+    *,
+    num_examples: int,
+    schedule: Schedule,
+    checkpoints: str | os.PathLike | None = None,
+    settings: dict[str, Any] | None = None,
+    save_every_s: float = 30.0,
+    scan_steps: bool = True,
+) -> Trained:
+    """Minimises `loss` with AdamW.
+
+    The same arguments give the same result to the bit (on one kind of machine), interrupted and resumed or not.
+
+    Args:
+      loss: (params, state, data, rows int32 [B], key) -> (loss [], (new state, {"accuracy": [], ...})), for the
+        examples `rows` of `data`; jitted here.
+      params: pytree of float arrays, trained.
+      state: pytree of what else the model carries along, such as batch norm's running means; {} for none.
+      data: pytree of arrays, moved to the device once.
+      num_examples: the rows are drawn from 0..num_examples-1, every one at least once an epoch.
+      schedule: see there.
+      checkpoints: folder for the state of the run, at most `save_every_s` seconds old; a run that finds the state of
+        an earlier one there goes on from it. None: keep nothing.
+      settings: json that tells this run from others (what data, what model); a folder with the state of a run with
+        other settings or another schedule is refused.
+      scan_steps: run an epoch as one compiled program, best for small models. XLA's loops on CPU run convolutions on
+        one thread (10 times slower), so train convolutional networks with False: one program a step.
+
+    Raises:
+      InputError: an impossible schedule, a loss that is not finite, or checkpoints of another run.
+    """
+    check_schedule(schedule, num_examples)
+    steps = -(-num_examples // schedule.batch_size)
+    optimiser = adamw(schedule, steps)
+    run_steps = jax.jit(functools.partial(_scan, functools.partial(_step, loss, optimiser)))
+    if not scan_steps:
+        step = jax.jit(functools.partial(_step, loss, optimiser))
+        run_steps = functools.partial(_loop, step)
+    data = jax.tree.map(jnp.asarray, data)
+    carry = jax.tree.map(jnp.asarray, (params, state, optimiser.init(params)))
+    history: dict[str, np.ndarray] = {}
+    store = None if checkpoints is None else _Store(Path(checkpoints), schedule, settings or {})
+    first_epoch = 0
+    if store is not None:
+        first_epoch, carry, history = store.latest(carry)
+    last_save = time.monotonic()
+    with _progress() as progress:
+        task = progress.add_task("training", total=schedule.epochs, completed=first_epoch, said="")
+        for epoch in range(first_epoch, schedule.epochs):
+            order_key, step_key = jax.random.split(jax.random.fold_in(jax.random.key(schedule.seed), epoch))
+            rows = _batches(order_key, num_examples, steps, schedule.batch_size)
+            carry, metrics = run_steps(carry, data, rows, jax.random.split(step_key, steps))
+            names = ["loss", *sorted(set(metrics) - {"loss"})]
+            means = {name: np.float32(metrics[name].mean()) for name in names}
+            if not np.isfinite(means["loss"]):
+                raise InputError(f"the loss became {means['loss']} in epoch {epoch + 1}: lower the learning rate")
+            history = {name: np.append(history.get(name, np.float32([])), mean) for name, mean in means.items()}
+            said = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+            progress.update(task, completed=epoch + 1, said=said)
+            done = epoch + 1 == schedule.epochs
+            if store is not None and (done or time.monotonic() - last_save >= save_every_s):
+                store.save(epoch + 1, carry, history)
+                last_save = time.monotonic()
+    return Trained(carry[0], carry[1], history)
+
+
+def check_schedule(schedule: Schedule, num_examples: int) -> None:
+    """Raises InputError for an impossible schedule, or nothing to train on."""
+    if num_examples < 1:
+        raise InputError("the training set should hold at least one example, found none")
+    checks.check_positive("epochs", schedule.epochs)
+    checks.check_positive("batch_size", schedule.batch_size)
+    if not schedule.learning_rate > 0:
+        raise InputError(f"learning_rate should be positive, found {schedule.learning_rate}")
+    if not schedule.weight_decay >= 0:
+        raise InputError(f"weight_decay should be at least 0, found {schedule.weight_decay}")
+
+
+def adamw(schedule: Schedule, steps_per_epoch: int) -> optax.GradientTransformation:
+    """The optimiser of a schedule."""
+    total = steps_per_epoch * schedule.epochs
+    rate = optax.warmup_cosine_decay_schedule(0.0, schedule.learning_rate, max(1, total // 20), total)
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(rate, weight_decay=schedule.weight_decay, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
+    )
+
+
+def remove_checkpoints(checkpoints: str | os.PathLike) -> None:
+    """Deletes the state of a run, once what it made is safe elsewhere."""
+    shutil.rmtree(checkpoints)
+
+
+def _step(loss: Loss, optimiser: Any, carry: Any, data: Any, rows: jax.Array, key: jax.Array) -> tuple[Any, Metrics]:
+    params, state, opt_state = carry
+    (value, (state, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(params, state, data, rows, key)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes float and int32
+        updates, opt_state = optimiser.update(gradient, opt_state, params)
+    return (optax.apply_updates(params, updates), state, opt_state), {"loss": value, **metrics}
+
+
+def _scan(step: Any, carry: Any, data: Any, rows: jax.Array, keys: jax.Array) -> tuple[Any, Metrics]:
+    return jax.lax.scan(lambda c, xs: step(c, data, *xs), carry, (rows, keys))
+
+
+def _loop(step: Any, carry: Any, data: Any, rows: jax.Array, keys: jax.Array) -> tuple[Any, Metrics]:
+    metrics = []
+    for row, key in zip(rows, keys, strict=True):
+        carry, metric = step(carry, data, row, key)
+        metrics.append(metric)
+    return carry, jax.tree.map(lambda *values: jnp.stack(values), *metrics)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _batches(key: jax.Array, num_examples: int, steps: int, batch_size: int) -> jax.Array:
+    """Rows int32 [steps, batch_size]: a permutation, repeated from its start to fill the last batch."""
+    order = jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))
+    return jnp.resize(order, (steps, batch_size))
+
+
+def _progress() -> rich.progress.Progress:
+    columns = rich.progress
+    return columns.Progress(
+        columns.TextColumn("{task.description}"),
+        columns.BarColumn(),
+        columns.MofNCompleteColumn(),
+        columns.TextColumn("epochs  {task.fields[said]}"),
+        columns.TimeRemainingColumn(),
+    )
+
+
+class _Store:
+    """The checkpoints of one run in a folder: `run.json`, which says whose they are, and orbax's numbered folders."""
+
+    def __init__(self, folder: Path, schedule: Schedule, settings: dict[str, Any]):
+        self.folder = folder.absolute()
+        run = json.loads(json.dumps({"schedule": schedule._asdict(), "settings": settings}))
+        mark = self.folder / "run.json"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if mark.exists():
+                self._check_same_run(json.loads(mark.read_text(encoding="utf-8")), run)
+            else:
+                partial = mark.with_suffix(".partial")
+                partial.write_text(json.dumps(run, indent=1), encoding="utf-8")
+                os.replace(partial, mark)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{mark} cannot be read as json: {error}") from error
+        except OSError as error:
+            raise InputError(f"the checkpoints in {self.folder} cannot be used: {error.strerror}") from error
+        options = orbax.checkpoint.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self.manager = orbax.checkpoint.CheckpointManager(self.folder, options=options)
+
+    def _check_same_run(self, found: dict[str, Any], run: dict[str, Any]) -> None:
+        for part in ("schedule", "settings"):
+            theirs, ours = found.get(part, {}), run[part]
+            for name in sorted({*theirs, *ours}):
+                if theirs.get(name) != ours.get(name):
+                    raise InputError(
+                        f"{self.folder} holds the checkpoints of a run with {name} = {theirs.get(name)!r}, not "
+                        f"{ours.get(name)!r}: finish that run, delete the folder, or choose another"
+                    )
+
+    def latest(self, carry: Any) -> tuple[int, Any, dict[str, np.ndarray]]:
+        """Epochs done, carry and history of the newest checkpoint; of the beginning where there is none."""
+        epoch = self.manager.latest_step()
+        if epoch is None:
+            return 0, carry, {}
+        leaves, treedef = jax.tree.flatten(carry)
+        saved = self.manager.restore(epoch, args=orbax.checkpoint.args.PyTreeRestore())
+        found = [jnp.asarray(saved["carry"][str(i)]) for i in range(len(leaves))]
+        return epoch, jax.tree.unflatten(treedef, found), saved["history"]
+
+    def save(self, epoch: int, carry: Any, history: dict[str, np.ndarray]) -> None:
+        # Flat and as NumPy, so that optax's named tuples and the devices' layout need no description on disk.
+        leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(carry))}
+        self.manager.save(epoch, args=orbax.checkpoint.args.PyTreeSave({"carry": leaves, "history": history}))
