@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import app
+from absl import app, flags, logging
 
 from esv_jax.checks import InputError
 
@@ -13,6 +13,8 @@ def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main`, and ends with exit code 1 and one sentence on stderr for an InputError."""
 
     def guarded(argv: list[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # orbax and jax tell of every step otherwise
         try:
             if len(argv) > 1:
                 raise InputError(f"unexpected argument {argv[1]!r}: flags are written --name=value")

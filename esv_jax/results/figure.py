@@ -67,8 +67,8 @@ def save_report(path: Path, explained: Explanation, classes: Sequence[int]) -> N
 def draw_report(explained: Explanation, classes: Sequence[int]) -> Any:
     """A matplotlib Figure: the frames, a panel of ESV bars for each of `classes`, and how each score adds up.
 
-    All panels share a scale, so that their bars can be compared. If coalitions were sampled, bars carry 95 % intervals
-    (1.96 standard errors), and a gap is shown where the values do not add up to the score.
+    All panels share a scale, so that their bars can be compared. If coalitions were sampled, bars carry 1.96 standard
+    errors either side, and a gap is shown where the values do not add up to the score.
 
     Raises:
       InputError: no class to draw.
@@ -93,8 +93,8 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
     sum_width = _SUM_BAR * (5 if explained.sampled else 4)
     width = sum_left + sum_width + _RIGHT
 
-    largest = abs(explained.full[classes]).max()
-    sums = [panels.sum_of(explained, c, decimals=2 if largest >= 0.1 else 3) for c in classes]
+    decimals = 2 if abs(explained.values[:, classes]).max() >= 0.1 else 3
+    sums = [panels.sum_of(explained, c, decimals) for c in classes]
     heading = _wrap(explained.title, width - _LEFT - _RIGHT, panels.SMALL)
     titles = [
         _wrap(_title(explained, c, terms), width - _LEFT - _RIGHT, _NORMAL)
@@ -146,7 +146,7 @@ def _title(explained: Explanation, class_index: int, terms: panels.Sum) -> str:
 def _draw_legend(page: _Page, left: float, top: float, sampled: bool) -> None:
     entries = [("▲", panels.SUPPORTING, "supporting"), ("▼", panels.DISTRACTING, "distracting")]
     if sampled:
-        entries.append(("I", panels.INK, "95 % interval"))
+        entries.append(("I", panels.INK, "± 1.96 std errors"))
     for i, (mark, colour, words) in enumerate(entries):
         page.text(left, top + i * _LINE, mark, size=panels.SMALL, color=colour)
         page.text(left + 0.14, top + i * _LINE, words, size=panels.SMALL)

@@ -13,7 +13,7 @@ INK, FAINT = "#1A1A1A", "#6A6A6A"
 SMALL = 7.0  # points
 
 _MINUS = "\N{MINUS SIGN}"
-_INTERVAL = 1.96  # standard errors either side, for 95 %
+_INTERVAL = 1.96  # standard errors either side: 95 % of a normal distribution
 _EMPTY_SHARE = 0.17  # share of a panel's height kept for the labels at the ends of its bars
 
 

@@ -1,0 +1,201 @@
+import json
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from esv_jax import checkpoints, models
+from esv_jax.data.frame_sampling import segment_centres
+from esv_jax.data.preprocess import Preprocess
+from esv_jax.models.backbones.mobilenet_v1 import MobileNetV1
+from tests.experiments.scripts import run_script
+
+Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("matplotlib")
+
+CLASSES = ("Opening something", "Closing something", "Pushing something so that it falls off the table")
+PRIOR = np.array([0.5, 0.3, 0.2], np.float32)
+NUM_IMAGES = 13
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Models tsn and trn on a small backbone, untrained, and a video of random images."""
+    root = tmp_path_factory.mktemp("explain_video")
+    network = MobileNetV1(alpha=0.125, num_classes=3)
+    card = checkpoints.ModelCard(
+        "mobilenet_v1",
+        {"alpha": 0.125, "num_classes": 3},
+        128,
+        preprocess=Preprocess(40, 32, (127.5,) * 3, (127.5,) * 3),
+    )
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    backbone = checkpoints.Model(card, network, jax.jit(network.init)(jax.random.key(0), images))
+    checkpoints.save_model(root / "backbone_alone", backbone.card, backbone.variables)
+    options = {
+        "tsn": {"num_classes": 3},
+        "multiscale_trn": {"num_scales": 3, "hidden_dim": 8, "num_classes": 3},
+    }
+    modules = {"tsn": models.TSN, "multiscale_trn": models.MultiscaleTRN}
+    named = {"name": "mobilenet_v1", "digest": checkpoints.digest(backbone)}
+    for kind, module in modules.items():
+        variables = module(**options[kind]).init(jax.random.key(1), np.zeros((4, 128), np.float32))
+        variables = jax.tree.map(lambda a: 40 * np.asarray(a), variables)
+        card = checkpoints.ModelCard(kind, options[kind], 128, CLASSES, PRIOR, named)
+        checkpoints.save_model(root / kind, card, variables, backbone=backbone)
+        checkpoints.save_model(root / f"{kind}_without_backbone", card, variables)
+    (root / "video").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(NUM_IMAGES):
+        block = np.kron(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+        Image.fromarray(block).save(root / "video" / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def explain_video(folder, tmp_path, capsys, monkeypatch):
+    def run(*arguments, model="multiscale_trn", video="video", out=None):
+        return run_script(
+            "explain_video",
+            f"--video={folder / video}",
+            f"--model={folder / model}",
+            f"--out={out or tmp_path / 'out'}",
+            *arguments,
+            capsys=capsys,
+            monkeypatch=monkeypatch,
+        )
+
+    return run
+
+
+def _load(tmp_path):
+    with np.load(tmp_path / "out" / "attribution.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("kind", ["tsn", "multiscale_trn"])
+def test_exact_values_are_those_of_the_models_own_scores(folder, tmp_path, explain_video, kind):
+    ran = explain_video("--num_frames=4", model=kind)
+    assert ran.exit_code == 0, ran.stderr
+    got = _load(tmp_path)
+    np.testing.assert_array_equal(got["frames"], segment_centres(NUM_IMAGES, 4))
+    np.testing.assert_allclose(got["times"], got["frames"] / 25)
+    np.testing.assert_array_equal(got["empty"], PRIOR)
+    np.testing.assert_allclose(got["values"].sum(0), got["full"] - got["empty"], atol=1e-5)
+
+    # Every coalition through the model itself, averaged by its definition.
+    model = checkpoints.load_model(folder / kind)
+    files = [folder / "video" / f"{i}.png" for i in got["frames"]]
+    squares = [np.asarray(Image.open(f).resize((53, 40), Image.Resampling.BILINEAR))[4:36, 10:42] for f in files]
+    features = model.backbone.module.apply(model.backbone.variables, np.stack(squares))
+    worth = {(): PRIOR}
+    for code in range(1, 16):
+        members = tuple(i for i in range(4) if code >> i & 1)
+        worth[members] = jax.nn.softmax(model.module.apply(model.variables, features[np.array(members)]))
+    np.testing.assert_allclose(got["full"], worth[0, 1, 2, 3], atol=1e-5)
+    for i in range(4):
+        value = 0
+        for size in range(1, 5):
+            value += np.mean([w for s, w in worth.items() if len(s) == size and i in s], axis=0) / 4
+            value -= np.mean([w for s, w in worth.items() if len(s) == size - 1 and i not in s], axis=0) / 4
+        np.testing.assert_allclose(got["values"][i], value, atol=2e-5)
+    assert np.abs(got["values"]).max() > 0.01
+
+
+def test_the_predicted_class_comes_first_then_those_asked_for_each_once(tmp_path, explain_video):
+    ran = explain_video(*(f"--class_name={name}" for name in [*reversed(CLASSES), CLASSES[0]]))
+    assert ran.exit_code == 0, ran.stderr
+    got = _load(tmp_path)
+    tables = [line for line in ran.stdout.splitlines() if line.removesuffix(" (predicted)") in CLASSES]
+    predicted = CLASSES[int(np.argmax(got["full"]))]
+    assert tables[0] == f"{predicted} (predicted)"
+    assert tables[1:] == [name for name in reversed(CLASSES) if name != predicted]
+    with Image.open(tmp_path / "out" / "report.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance(tmp_path, explain_video):
+    arguments = ["--num_frames=9", "--estimator=stratified", "--per_size=6", "--seed=3"]
+    ran = explain_video(*arguments)
+    assert ran.exit_code == 0, ran.stderr
+    assert "gap left by sampling" in ran.stdout
+    assert "±" in ran.stdout or "+-" in ran.stdout
+    first = _load(tmp_path)
+    assert first["std_error"].min() > 0
+    record = json.loads((tmp_path / "out" / "attribution.json").read_text(encoding="utf-8"))
+    provenance = record["provenance"]
+    assert provenance["method"] == {"estimator": "stratified", "per_size": 6, "seed": 3}
+    assert provenance["video"]["num_frames"] == NUM_IMAGES
+    assert provenance["model"]["kind"] == "multiscale_trn"
+    assert {"python", "jax", "esv-jax"} <= set(provenance["versions"])
+    np.testing.assert_array_equal(record["values"], first["values"])
+
+    assert explain_video(*provenance["command"][4:]).exit_code == 0
+    np.testing.assert_array_equal(_load(tmp_path)["values"], first["values"])
+    assert explain_video(*arguments[:-1], "--seed=4").exit_code == 0
+    assert not np.array_equal(_load(tmp_path)["values"], first["values"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "message"),
+    [
+        (["--class_name=Opening somethin"], {}, r"unknown class 'Opening somethin': the model knows 3 classes"),
+        (["--num_frames=14"], {}, "num_frames is 14, but the video has only 13 frames"),
+        (["--num_frames=0"], {}, "num_frames should be an integer of at least 1, found 0"),
+        (["--estimator=stratified", "--per_size=1"], {}, "--per_size should be at least 2"),
+        ([], {"model": "nowhere"}, "there is no model folder"),
+        ([], {"model": "video"}, "is not a model folder"),
+        ([], {"model": "backbone_alone"}, r"is a backbone \(mobilenet_v1\), which knows no classes"),
+        ([], {"model": "tsn_without_backbone"}, "holds no backbone folder"),
+        ([], {"video": "nothing.mp4"}, r"nothing\.mp4"),
+        ([], {"out": "/dev/null/report"}, "the output folder /dev/null/report cannot be written"),
+        (["surplus"], {}, "unexpected argument 'surplus'"),
+    ],
+)
+def test_a_mistake_is_answered_with_one_sentence_and_exit_code_1(explain_video, arguments, where, message):
+    ran = explain_video(*arguments, **where)
+    assert ran.exit_code == 1
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert re.search(message, line), line
+
+
+def test_features_that_are_no_numbers_are_refused(explain_video, monkeypatch):
+    import flax.linen as nn
+
+    whole = nn.Module.apply
+
+    def broken(self, *args, **kwargs):
+        out = whole(self, *args, **kwargs)
+        return out * np.float32("nan") if isinstance(self, MobileNetV1) else out
+
+    monkeypatch.setattr(nn.Module, "apply", broken)
+    ran = explain_video()
+    assert ran.exit_code == 1
+    assert "error: the features of " in ran.stderr
+    assert "should be finite" in ran.stderr
+
+
+def test_results_that_cannot_be_written_are_still_printed(explain_video, tmp_path):
+    (tmp_path / "out" / "attribution.npz").mkdir(parents=True)
+    ran = explain_video()
+    assert ran.exit_code == 1
+    assert "= score " in ran.stdout
+    assert "error: the results cannot be written" in ran.stderr
+
+
+def test_from_the_shell_a_mistake_leaves_no_traceback(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.explain_video",
+        "--video=x.mp4",
+        f"--model={tmp_path}",
+        f"--out={tmp_path}",
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == f"error: {tmp_path} is not a model folder: it has no model.json\n"
