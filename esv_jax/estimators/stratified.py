@@ -19,7 +19,7 @@ class State(NamedTuple):
     squared_error: jax.Array
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64, typed=True)
 def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
     """The paper's estimator: every (frame, size) cell's mean from at most `per_size` coalitions of each size.
 

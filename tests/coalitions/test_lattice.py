@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from esv_jax.coalitions import lattice
 
 
-@pytest.mark.parametrize(("num_frames", "size"), [(1, 0), (1, 1), (5, 2), (7, 4), (9, 9), (4, 5)])
+@pytest.mark.parametrize(("num_frames", "size"), [(1, 0), (1, 1), (5, 2), (7, 4), (9, 9)])
 def test_combinations_are_all_of_them_in_colexicographic_order(num_frames, size):
     expected = sorted(itertools.combinations(range(num_frames), size), key=lambda s: s[::-1])
     assert [tuple(row) for row in lattice.combinations(num_frames, size)] == expected

@@ -1,0 +1,40 @@
+# Every target does its own set-up: it needs only Python (3.11 to 3.13), pip and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo
+
+.PHONY: demo test lock clean
+
+# From a video file to a picture of which frames made the model say what it said.
+demo: $(VENV)/demo.done
+	$(BIN)/python -m experiments.make_videos --out=$(OUT)/videos --split=test --clips_per_class=1 --class_name="$(DEMO_CLASS)"
+	$(BIN)/python -m experiments.explain_video --video=$(OUT)/videos/$(DEMO_CLIP) --out=$(OUT)
+
+# Lint, types and tests.
+test: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+$(BIN)/python:
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and 'error: Python 3.11 to 3.13 is needed, found ' + sys.version.split()[0])"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.done: $(BIN)/python pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots]"
+	touch $@
+
+$(VENV)/dev.done: $(BIN)/python pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots,dev]"
+	touch $@ $(VENV)/demo.done
+
+# Pins all packages for all supported Pythons; run after a change of the dependencies.
+lock: $(VENV)/dev.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --upgrade --no-header --no-annotate \
+	  pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) $(OUT)
