@@ -39,7 +39,8 @@ class Plan(NamedTuple):
       levels: one for each size, in this order; to read.
       runs: the same for the machine: neighbouring sizes with equally many rows stacked, so that one compiled loop
         serves them all: members and children int32 [L, N, w], w the last size of the run. Rows are filled up with -1,
-        and children hold those in the plan first, so a column no longer says which member is left out.
+        and children hold those in the plan first, so a column no longer says which member is left out. A plan whose
+        coalitions were drawn without regard to children is one run of all sizes, [1, N, T], with children [1, N, 0].
     """
 
     levels: tuple[Level, ...]
@@ -47,37 +48,40 @@ class Plan(NamedTuple):
 
 
 class Game(NamedTuple):
-    """Worths of coalitions of frames: v(S) for v(empty) = `empty`. Made by a factory of `esv_jax.games`.
+    """Worths of coalitions of frames: v(S) = link(logits(S)), v(empty) = `empty`. Made by a factory of `esv_jax.games`.
 
     Attributes:
       empty: float [C], the worth of no frames (the class prior).
       prepare: (params, video [T, D]) -> prepared; what all coalitions of one video share, computed once.
-      worths: (prepared, level, carry) -> (worths [N_k, C], carry); `carry` is what this game hands from a level to the
-        next (None below level 1, and for games that need nothing). The level's rows are those of a plan's run: members
-        [N_k, w] filled up with -1; w = k for the sizes that have a program of their own.
-      own_program: how many sizes 1..own_program need a program each because their shapes differ; larger ones share one.
+      logits: (prepared, level, carry) -> (logits [N, C], carry); `carry` is what this game hands from a level to the
+        next (None below level 1, and for games that need nothing).
+      link: logits [N, C] -> worths [N, C], row by row: softmax, or nothing for games that give worths themselves.
+      own_program: sizes 1..own_program come to `logits` with members [N_k, k] and are compiled each on its own. Larger
+        ones come as in a plan's runs, filled up with -1; with 0, rows of different sizes may also come together.
+        None: all sizes need a program of their own.
     """
 
     empty: Array
     prepare: Callable[[Any, Array], Any]
-    worths: Callable[[Any, Level, Any], tuple[jax.Array, Any]]
-    own_program: int
+    logits: Callable[[Any, Level, Any], tuple[jax.Array, Any]]
+    link: Callable[[jax.Array], jax.Array]
+    own_program: int | None
 
 
 class Estimator(NamedTuple):
-    """Turns the worths of a plan's levels into values. Made by a factory of `esv_jax.estimators`.
+    """Turns the worths of a plan's coalitions into values. Made by a factory of `esv_jax.estimators`.
 
     Attributes:
       plan: (num_frames, *, key=None) -> Plan, made on the host.
       init: (num_frames, empty [C]) -> state.
-      update: (state, members [N_k, w], worths [N_k, C]) -> state, called once a level, k = 1..T.
-      finish: (state, empty [C], full [C]) -> (values [T, C], std_error [T, C]).
+      update: (state, members [N, w], worths [N, C], logits [N, C]) -> state, called for levels or runs in turn.
+      finish: (state, empty [C], full [C], link) -> (values [T, C], std_error [T, C]).
     """
 
     plan: Callable[..., Plan]
     init: Callable[[int, jax.Array], Any]
-    update: Callable[[Any, Array, jax.Array], Any]
-    finish: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    update: Callable[[Any, Array, jax.Array, jax.Array], Any]
+    finish: Callable[[Any, jax.Array, jax.Array, Callable[[jax.Array], jax.Array]], tuple[jax.Array, jax.Array]]
 
 
 class Attribution(NamedTuple):

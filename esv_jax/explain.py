@@ -1,6 +1,7 @@
 """The one loop that joins a game and an estimator: up the lattice, level by level."""
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ def explain(
     elif key is not None:
         raise checks.InputError("key and plan were both given: the plan already holds what the key decides, pass one")
     check_plan(plan, shape[0])
-    return _walk(estimator, game._replace(empty=None), game.empty, params, video, plan.runs)
+    return _walk(estimator, game._replace(empty=None), game.empty, params, video, plan)
 
 
 def check_plan(plan: Plan, num_frames: int) -> None:
@@ -53,36 +54,50 @@ def check_plan(plan: Plan, num_frames: int) -> None:
 
 
 @functools.partial(jax.jit, static_argnames=("estimator", "functions"))
-def _walk(
-    estimator: Estimator, functions: Game, empty: Array, params: Any, video: Array, runs: tuple[Level, ...]
-) -> Attribution:
+def _walk(estimator: Estimator, functions: Game, empty: Array, params: Any, video: Array, plan: Plan) -> Attribution:
     """`functions` is the game without its array, so that it can be the key of the compiled program."""
     num_frames = jnp.shape(video)[0]
     prepared = functions.prepare(params, jnp.asarray(video))
 
     def step(state: Any, carry: Any, level: Level) -> tuple[Any, Any, jax.Array]:
-        worths, carry = functions.worths(prepared, level, carry)
+        logits, carry = functions.logits(prepared, level, carry)
+        worths = functions.link(logits)
         checks.check_shape("the game's worths", worths, (level.members.shape[0], empty.shape[0]))
         checks.check_floating("the game's worths", worths)
         if state is None:
             state = estimator.init(num_frames, jnp.asarray(empty, worths.dtype))
-        return estimator.update(state, level.members, worths), carry, worths
+        return estimator.update(state, level.members, worths, logits), carry, worths
 
     state = carry = worths = None
-    size = 0
-    for run in runs:
-        length = run.members.shape[0]
-        # The first of a run takes its carry from a level with another number of rows.
-        alone = min(length, max(1, functions.own_program - size))
-        for position in range(alone):
-            size += 1
-            level = Level(run.members[position, :, :size], run.children[position, :, :size])
+    for level, stacked in _steps(plan, functions.own_program):
+        if stacked:
+            (state, carry), _ = jax.lax.scan(lambda c, row: (step(*c, row)[:2], None), (state, carry), level)
+        else:
             state, carry, worths = step(state, carry, level)
-        if alone < length:
-            rest = Level(run.members[alone:], run.children[alone:])
-            (state, carry), _ = jax.lax.scan(lambda c, level: (step(*c, level)[:2], None), (state, carry), rest)
-            size += length - alone
-    full = worths.mean(axis=0)
+    full = worths[-1]
     empty = jnp.asarray(empty, full.dtype)
-    values, std_error = estimator.finish(state, empty, full)
+    values, std_error = estimator.finish(state, empty, full, functions.link)
     return Attribution(values, std_error, full, empty)
+
+
+def _steps(plan: Plan, own_program: int | None) -> Iterator[tuple[Level, bool]]:
+    """The plan as levels for a program each, and stacks of levels (True) for one compiled loop; last comes a level."""
+    if own_program is None:
+        yield from ((level, False) for level in plan.levels)
+        return
+    size = 0
+    for run in plan.runs:
+        length = run.members.shape[0]
+        if run.children.shape[2] == 0:
+            yield Level(run.members[0], run.children[0]), False
+            continue
+        size += length
+        # The first of a run takes its carry from a level with another number of rows.
+        alone = min(length, max(1, own_program - (size - length)))
+        last = length - 1 if size == len(plan.levels) else length
+        for position in range(length):
+            width = size - length + position + 1
+            if position < alone or position >= last:
+                yield Level(run.members[position, :, :width], run.children[position, :, :width]), False
+            elif position == alone:
+                yield Level(run.members[alone:last], run.children[alone:last]), True

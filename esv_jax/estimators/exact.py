@@ -40,7 +40,7 @@ def _init(num_frames: int, empty: jax.Array) -> jax.Array:
     return jnp.tile(-empty / num_frames, (num_frames, 1))
 
 
-def _update(values: jax.Array, members: Array, worths: jax.Array) -> jax.Array:
+def _update(values: jax.Array, members: Array, worths: jax.Array, logits: jax.Array) -> jax.Array:
     """Adds mean_with / T and takes away mean_without / T; the counts are known: C(T-1, k-1) and C(T-1, k)."""
     num_frames, size = values.shape[0], members.shape[1]
     inside = lattice.membership(members, num_frames, worths.dtype)
@@ -52,5 +52,5 @@ def _update(values: jax.Array, members: Array, worths: jax.Array) -> jax.Array:
     return values
 
 
-def _finish(values: jax.Array, empty: jax.Array, full: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _finish(values: jax.Array, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
     return values, jnp.zeros_like(values)

@@ -48,7 +48,7 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
         values = jnp.tile(-empty / num_frames, (num_frames, 1))
         return State(values, jnp.zeros_like(values))
 
-    def update(state: State, members: Array, worths: jax.Array) -> State:
+    def update(state: State, members: Array, worths: jax.Array, logits: jax.Array) -> State:
         num_frames = state.values.shape[0]
         with_frame, without_frame = moments.with_and_without(members, worths, num_frames)
         # How many coalitions of this size hold a given frame, and how many do not.
@@ -59,7 +59,7 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
         values = state.values + (with_frame.mean - without_frame.mean) / num_frames
         return State(values, state.squared_error + error / num_frames**2)
 
-    def finish(state: State, empty: jax.Array, full: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def finish(state: State, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
         return state.values, jnp.sqrt(state.squared_error)
 
     return Estimator(plan, init, update, finish)

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from esv_jax import checks
 from esv_jax.base import Array, Game, Level
 
-# `predict` sees clips of another shape for every size.
-ALL_SIZES = 2**31
 Predict = Callable[[Any, jax.Array], jax.Array]
 
 
@@ -27,7 +25,11 @@ def clip_game(predict: Predict, *, empty: Array, clips_at_once: int | None = Non
     """
     if clips_at_once is not None:
         checks.check_positive("clips_at_once", clips_at_once)
-    return Game(checks.scores("empty", empty), _prepare, _worths(predict, clips_at_once), ALL_SIZES)
+    return Game(checks.scores("empty", empty), _prepare, _worths(predict, clips_at_once), _identity, None)
+
+
+def _identity(worths: jax.Array) -> jax.Array:
+    return worths
 
 
 def _prepare(params: Any, video: jax.Array) -> Any:

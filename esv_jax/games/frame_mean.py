@@ -19,14 +19,14 @@ def frame_mean_game(frame_logits: Callable[[Any, jax.Array], jax.Array], *, empt
       frame_logits: (params, video [T, D]) -> logits [T, C] of the single frames.
       empty: float [C], the worth of no frames: probabilities, not logits.
     """
-    return Game(checks.scores("empty", empty), frame_logits, _worths, own_program=0)
+    return Game(checks.scores("empty", empty), frame_logits, _mean_logits, jax.nn.softmax, own_program=0)
 
 
-def _worths(logits: jax.Array, level: Level, carry: None) -> tuple[jax.Array, None]:
+def _mean_logits(logits: jax.Array, level: Level, carry: None) -> tuple[jax.Array, None]:
     # A product with the membership matrix beats gathering k rows of [C] for every coalition.
     inside = lattice.membership(level.members, logits.shape[0], logits.dtype)
     total = jnp.matmul(inside, logits, precision=jax.lax.Precision.HIGHEST)
-    return jax.nn.softmax(total / inside.sum(axis=1, keepdims=True)), None
+    return total / inside.sum(axis=1, keepdims=True), None
 
 
 def tsn_game(model: Any, *, empty: Array) -> Game:

@@ -39,7 +39,7 @@ def multiscale_game(fns: Sequence[Callable[[Any, jax.Array], jax.Array]], *, emp
     """
     if not fns:
         raise checks.InputError("fns should hold a function for every scale 1..M, found none")
-    return Game(checks.scores("empty", empty), _pair, _worths_of_fns(tuple(fns)), own_program=len(fns))
+    return Game(checks.scores("empty", empty), _pair, _logits_of_fns(tuple(fns)), jax.nn.softmax, own_program=len(fns))
 
 
 def trn_game(model: Any, *, empty: Array) -> Game:
@@ -49,8 +49,8 @@ def trn_game(model: Any, *, empty: Array) -> Game:
     a video, and a coalition of k frames costs k additions of [H] and the layers behind.
     For `explain(estimator, game, variables, frames)` with the model's Flax variables and frames float [T, D].
     """
-    prepare, worths = _trn_functions(model)
-    return Game(checks.scores("empty", empty), prepare, worths, own_program=model.num_scales)
+    prepare, logits = _trn_functions(model)
+    return Game(checks.scores("empty", empty), prepare, logits, jax.nn.softmax, own_program=model.num_scales)
 
 
 def _pair(params: Any, video: jax.Array) -> Any:
@@ -58,12 +58,12 @@ def _pair(params: Any, video: jax.Array) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _worths_of_fns(fns: tuple[Callable[[Any, jax.Array], jax.Array], ...]):
+def _logits_of_fns(fns: tuple[Callable[[Any, jax.Array], jax.Array], ...]):
     def scale_logits(prepared: Any, level: Level) -> jax.Array:
         params, video = prepared
         return fns[level.members.shape[1] - 1](params, video[level.members])
 
-    return _joint_worths(scale_logits, len(fns))
+    return _joint_logits(scale_logits, len(fns))
 
 
 @functools.lru_cache(maxsize=64)
@@ -81,13 +81,13 @@ def _trn_functions(model: Any):
         first_layer = sum(shares[level.members[:, p], p] for p in range(scale))
         return model.apply(variables, first_layer, scale, method="after_first")
 
-    return prepare, _joint_worths(scale_logits, model.num_scales)
+    return prepare, _joint_logits(scale_logits, model.num_scales)
 
 
-def _joint_worths(scale_logits: ScaleLogits, num_scales: int):
+def _joint_logits(scale_logits: ScaleLogits, num_scales: int):
     """The lattice recurrence; the carry is A of the level below, [N_{k-1}, C]."""
 
-    def worths(prepared: Any, level: Level, below: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def logits(prepared: Any, level: Level, below: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         size = level.members.shape[1]
         if below is None:
             joint = scale_logits(prepared, level)
@@ -95,9 +95,9 @@ def _joint_worths(scale_logits: ScaleLogits, num_scales: int):
             joint = (scale_logits(prepared, level) + (size - 1) * _mean_of_children(level, below)) / size
         else:
             joint = _mean_of_children(level, below)
-        return jax.nn.softmax(joint), joint
+        return joint, joint
 
-    return worths
+    return logits
 
 
 def _mean_of_children(level: Level, below: jax.Array) -> jax.Array:
