@@ -26,6 +26,7 @@ from esv_jax.training.loop import Loss
 MAX_JOINED_FRAMES = 8
 MAX_SCALES = 10
 CLIPS_AT_ONCE = 16
+HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Clips(NamedTuple):
@@ -101,7 +102,7 @@ def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int) ->
             rngs={"dropout": dropout_key},
             mutable=list(state),
         )
-        logits = jnp.einsum("su,buc->bsc", jnp.asarray(matrix, units.dtype), units)
+        logits = jnp.einsum("su,buc->bsc", jnp.asarray(matrix, units.dtype), units, precision=HIGHEST)
         label = clips.label[rows]
         log_scores = jax.nn.log_softmax(logits)
         surprise = -jnp.take_along_axis(log_scores, label[:, None, None], axis=2)[:, :, 0]
@@ -128,12 +129,19 @@ def unit_logits(model: models.TSN | models.MultiscaleTRN, frames: jax.Array) -> 
         return model.frame_logits(flat, train=True).reshape(num_clips, num_frames, -1)
     logits = []
     for size in range(1, model.num_scales + 1):
-        members = lattice.combinations(num_frames, size)
-        shares = model.project(flat, size).reshape(num_clips, num_frames, size, -1)
-        pre = sum((shares[:, members[:, p], p] for p in range(1, size)), start=shares[:, members[:, 0], 0])
-        scale_logits = model.after_first(pre.reshape(num_clips * len(members), -1), size, train=True)
-        logits.append(scale_logits.reshape(num_clips, len(members), -1))
+        shares = model.project(flat, size).reshape(num_clips, num_frames * size, -1)
+        # A product with 0 and 1 instead of gathering rows: twice as fast to differentiate on CPUs.
+        chosen = jnp.asarray(_chosen_shares(num_frames, size), shares.dtype)
+        pre = jnp.einsum("np,bph->bnh", chosen, shares, precision=HIGHEST)
+        scale_logits = model.after_first(pre.reshape(-1, model.hidden_dim), size, train=True)
+        logits.append(scale_logits.reshape(num_clips, len(chosen), -1))
     return jnp.concatenate(logits, axis=1)
+
+
+def _chosen_shares(num_frames: int, size: int) -> np.ndarray:
+    """Which frame stands at which position in every subset of a size, bool [N, T * size]."""
+    members = lattice.combinations(num_frames, size)
+    return (members[:, None, :] == np.arange(num_frames)[:, None]).reshape(len(members), -1)
 
 
 def subsets_up_to(num_frames: int, size: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint
+import rich.console
 import rich.progress
 
 from esv_jax import checks
@@ -88,10 +89,10 @@ def train(
     check_schedule(schedule, num_examples)
     steps = -(-num_examples // schedule.batch_size)
     optimiser = adamw(schedule, steps)
-    run_steps = jax.jit(functools.partial(_scan, functools.partial(_step, loss, optimiser)))
-    if not scan_steps:
-        step = jax.jit(functools.partial(_step, loss, optimiser))
-        run_steps = functools.partial(_loop, step)
+    step = functools.partial(_step, loss, optimiser)
+    run_epoch: Callable[..., Any] = functools.partial(_loop, jax.jit(step))
+    if scan_steps:
+        run_epoch = jax.jit(functools.partial(_scan, step))
     data = jax.tree.map(jnp.asarray, data)
     carry = jax.tree.map(jnp.asarray, (params, state, optimiser.init(params)))
     history: dict[str, np.ndarray] = {}
@@ -105,12 +106,14 @@ def train(
         for epoch in range(first_epoch, schedule.epochs):
             order_key, step_key = jax.random.split(jax.random.fold_in(jax.random.key(schedule.seed), epoch))
             rows = _batches(order_key, num_examples, steps, schedule.batch_size)
-            carry, metrics = run_steps(carry, data, rows, jax.random.split(step_key, steps))
+            carry, metrics = run_epoch(carry, data, rows, jax.random.split(step_key, steps))
             names = ["loss", *sorted(set(metrics) - {"loss"})]
             means = {name: np.float32(metrics[name].mean()) for name in names}
             if not np.isfinite(means["loss"]):
                 raise InputError(f"the loss became {means['loss']} in epoch {epoch + 1}: lower the learning rate")
-            history = {name: np.append(history.get(name, np.float32([])), mean) for name, mean in means.items()}
+            history = {
+                name: np.append(history.get(name, np.zeros(0, np.float32)), mean) for name, mean in means.items()
+            }
             said = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
             progress.update(task, completed=epoch + 1, said=said)
             done = epoch + 1 == schedule.epochs
@@ -182,6 +185,7 @@ def _progress() -> rich.progress.Progress:
         columns.MofNCompleteColumn(),
         columns.TextColumn("epochs  {task.fields[said]}"),
         columns.TimeRemainingColumn(),
+        console=rich.console.Console(stderr=True),
     )
 
 

@@ -1,0 +1,186 @@
+"""Trains a head (TSN or multi-scale TRN) on the features of labelled clips.
+
+    python -m experiments.train --features=out/features --out=out/trn
+    python -m experiments.train --features=out/features --model=tsn --out=out/tsn
+
+Clips of the splits in --hold_out are not trained on; the accuracy on them is printed and kept in the model folder
+--out, which holds all that `experiments.explain_video --model` needs. Killed and started again, it goes on.
+"""
+
+import hashlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from esv_jax import checkpoints, cli, models
+from esv_jax.checkpoints import Model, ModelCard
+from esv_jax.checks import InputError
+from esv_jax.data import feature_store
+from esv_jax.data.feature_store import FeatureStore
+from esv_jax.training import heads, loop
+from esv_jax.training.heads import Clips
+
+LEARNING_RATES = {"tsn": 1e-2, "multiscale_trn": 3e-3}
+
+FEATURES = flags.DEFINE_string("features", None, "Feature store, as extract_features writes it.", required=True)
+MODEL = flags.DEFINE_enum("model", "multiscale_trn", list(LEARNING_RATES), "What to train.")
+NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "Frames sampled of every clip.", lower_bound=1)
+NUM_SCALES = flags.DEFINE_integer("num_scales", None, "TRN: heads for 1..num_scales frames; num_frames, at most 8.")
+HIDDEN_DIM = flags.DEFINE_integer("hidden_dim", 128, "TRN: hidden units of every head.", lower_bound=1)
+HIDDEN_LAYERS = flags.DEFINE_integer("num_hidden_layers", 1, "TRN: hidden layers of every head.", lower_bound=1)
+BATCH_NORM = flags.DEFINE_bool("batch_norm", False, "TRN: normalise hidden layers.")
+INPUT_RELU = flags.DEFINE_bool("input_relu", False, "Apply a ReLU to the features first.")
+DROPOUT = flags.DEFINE_float("dropout", 0.5, "TSN: of features; TRN: of hidden units.", 0.0, 0.99)
+EPOCHS = flags.DEFINE_integer("epochs", 60, "Passes over the clips.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips a step.", lower_bound=1)
+LEARNING_RATE = flags.DEFINE_float("learning_rate", None, f"Of AdamW; by default {LEARNING_RATES}.")
+WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 1e-2, "Of AdamW.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides the initial weights, the shuffling, the frames sampled and dropout.")
+HOLD_OUT = flags.DEFINE_list("hold_out", ["validation", "test"], "Splits that are not trained on.")
+SAVE_EVERY = flags.DEFINE_float("save_every", 30.0, "Seconds between checkpoints.", 0.0)
+OUT = flags.DEFINE_string("out", None, "Model folder to write.", required=True)
+
+
+def main() -> None:
+    store = feature_store.open_store(FEATURES.value)
+    classes = store.header.classes
+    backbone = _backbone(store)
+    train_clips, held_out = _splits(store)
+    out = cli.output_folder(OUT.value)
+    _check_replaceable(out, classes)
+
+    options, module = _module(len(classes))
+    schedule = loop.Schedule(
+        epochs=EPOCHS.value,
+        batch_size=BATCH_SIZE.value,
+        learning_rate=LEARNING_RATES[MODEL.value] if LEARNING_RATE.value is None else LEARNING_RATE.value,
+        weight_decay=WEIGHT_DECAY.value,
+        seed=SEED.value,
+    )
+    state = dict(module.init(jax.random.key(SEED.value), np.zeros((1, store.header.feature_dim), np.float32)))
+    trained = loop.train(
+        heads.coalition_loss(module, NUM_FRAMES.value),
+        state.pop("params"),
+        state,
+        train_clips,
+        num_examples=len(train_clips.label),
+        schedule=schedule,
+        checkpoints=out / "checkpoints",
+        settings={"model": MODEL.value, **options, "num_frames": NUM_FRAMES.value, "data": _digest(train_clips)},
+        save_every_s=SAVE_EVERY.value,
+    )
+
+    variables = {"params": trained.params, **trained.state}
+    accuracy = {
+        split: _accuracy(module, variables, clips) for split, clips in {"train": train_clips, **held_out}.items()
+    }
+    sizes = {split: len(clips.label) for split, clips in {"train": train_clips, **held_out}.items()}
+    figures = {"accuracy": accuracy, "clips": sizes, "loss": float(trained.history["loss"][-1])}
+    card = ModelCard(
+        kind=MODEL.value,
+        options=options,
+        feature_dim=store.header.feature_dim,
+        classes=classes,
+        prior=heads.class_prior(train_clips.label, len(classes)),
+        backbone=store.header.backbone,
+        provenance={
+            "command": shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]]),
+            "seed": SEED.value,
+            "num_frames": NUM_FRAMES.value,
+            "schedule": schedule._asdict(),
+            "versions": checkpoints.versions(),
+            "figures": figures,
+        },
+    )
+    checkpoints.save_model(out, card, variables, backbone=backbone)
+    loop.remove_checkpoints(out / "checkpoints")
+    _report(out, figures, held_out, backbone)
+
+
+def _backbone(store: FeatureStore) -> Model | None:
+    """The backbone that the store holds, shown to be the one that its features come from."""
+    folder = Path(FEATURES.value) / "backbone"
+    if not folder.exists():
+        return None
+    model = checkpoints.load_model(folder)
+    found = {"name": model.card.kind, "digest": checkpoints.digest(model)}
+    if found != store.header.backbone:
+        raise InputError(f"{folder} is the backbone {found}, but the features are of {store.header.backbone}")
+    return model
+
+
+def _splits(store: FeatureStore) -> tuple[Clips, dict[str, Clips]]:
+    """The clips to train on, and the held-out clips of every split."""
+    present = {clip.split for clip in store.clips}
+    unknown = sorted(set(HOLD_OUT.value) - present)
+    if unknown and flags.FLAGS["hold_out"].present:
+        raise InputError(f"--hold_out names the split {unknown[0]!r}, but {FEATURES.value} has {sorted(present)}")
+
+    def clips_of(splits: set[str]) -> Clips:
+        which = [i for i, clip in enumerate(store.clips) if clip.split in splits]
+        return heads.read_clips(store, which, NUM_FRAMES.value, FEATURES.value)
+
+    training = present - set(HOLD_OUT.value)
+    if not training:
+        raise InputError(f"{FEATURES.value} has no clip to train on: its splits are {sorted(present)}, all held out")
+    return clips_of(training), {split: clips_of({split}) for split in sorted(present - training)}
+
+
+def _check_replaceable(out: Path, classes: tuple[str, ...]) -> None:
+    """A model in the folder may be trained anew, but not lost to labels that it does not know."""
+    if not (out / checkpoints.CARD_FILE).exists():
+        return
+    found = checkpoints.read_card(out).classes
+    if found != classes:
+        raise InputError(
+            f"{out} holds a model of {_told(found)}, but the labels in {FEATURES.value} are of {_told(classes)}: "
+            f"choose another --out"
+        )
+
+
+def _told(classes: tuple[str, ...]) -> str:
+    return f"{len(classes)} classes ({', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''})"
+
+
+def _module(num_classes: int) -> tuple[dict[str, Any], models.TSN | models.MultiscaleTRN]:
+    """The head that the flags ask for, and its options."""
+    options = {"num_classes": num_classes, "dropout": DROPOUT.value, "input_relu": INPUT_RELU.value}
+    if MODEL.value == "tsn":
+        return options, models.TSN(**options)
+    options["num_scales"] = NUM_SCALES.value or min(NUM_FRAMES.value, 8)
+    options["hidden_dim"] = HIDDEN_DIM.value
+    options["num_hidden_layers"] = HIDDEN_LAYERS.value
+    options["batch_norm"] = BATCH_NORM.value
+    return options, models.MultiscaleTRN(**options)
+
+
+def _digest(clips: Clips) -> str:
+    sha = hashlib.sha256()
+    for array in clips:
+        sha.update(np.ascontiguousarray(array))
+    return sha.hexdigest()[:16]
+
+
+def _accuracy(module: Any, variables: Any, clips: Clips) -> float:
+    logits = heads.predict(module, variables, clips, NUM_FRAMES.value)
+    return float((logits.argmax(axis=1) == clips.label).mean())
+
+
+def _report(out: Path, figures: dict[str, Any], held_out: dict[str, Clips], backbone: Model | None) -> None:
+    for split, accuracy in figures["accuracy"].items():
+        kept = " (held out)" if split in held_out else ""
+        print(f"accuracy on {split}{kept}: {accuracy:.1%} of {figures['clips'][split]} clips")
+    if not held_out:
+        print("no clips were held out, so how well the model does on new ones is unknown")
+    if backbone is None:
+        print("the features came without a backbone, so the model can explain stored features but no video files")
+    print(f"wrote the model to {out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
