@@ -13,6 +13,7 @@ Where a plan holds only some children of S, the mean is over those (as in the pa
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,36 +22,54 @@ import jax.numpy as jnp
 
 from esv_jax import checks
 from esv_jax.base import Array, Game, Level
+from esv_jax.coalitions import lattice
+from esv_jax.games.clips import in_chunks
 
 # Sums over so few children are compiled as one pass; longer ones as a loop, which compiles faster and runs slower.
 UNROLLED_CHILDREN = 20
+# With all subsets at hand: the most of them, and the coalitions whose indicator [rows, subsets] is held at a time.
+MAX_SUBSETS = 2**20
+ROWS_AT_ONCE = 256
 ScaleLogits = Callable[[Any, Level], jax.Array]
 
 
-def multiscale_game(fns: Sequence[Callable[[Any, jax.Array], jax.Array]], *, empty: Array) -> Game:
+def multiscale_game(
+    fns: Sequence[Callable[[Any, jax.Array], jax.Array]], *, empty: Array, all_subsets: bool = False
+) -> Game:
     """The joint game of single-scale models.
 
     Args:
       fns: fns[k-1]: (params, clips [N, k, D]) -> logits [N, C] for k = 1..M, all given the same params.
       empty: float [C], the worth of no frames: probabilities, not logits.
+      all_subsets: how A(S) is known. False: from the children of S in the plan, as in the paper; exact for exhaustive
+        plans, otherwise A(S) is itself an estimate; an InputError for plans drawn without regard to children.
+        True: every f_s is evaluated on all C(T, s) subsets first, and A(S) is exact for any plan.
 
-    The game needs plans in which every coalition of two frames or more has a child (exhaustive, constructive,
-    orderings); a coalition without one has worths NaN.
+    Raises:
+      InputError: no functions; more than 2^20 subsets to evaluate.
     """
     if not fns:
         raise checks.InputError("fns should hold a function for every scale 1..M, found none")
-    return Game(checks.scores("empty", empty), _pair, _logits_of_fns(tuple(fns)), jax.nn.softmax, own_program=len(fns))
+    return _game(_pair, _scale_logits_of_fns(tuple(fns)), len(fns), empty, all_subsets)
 
 
-def trn_game(model: Any, *, empty: Array) -> Game:
+def trn_game(model: Any, *, empty: Array, all_subsets: bool = False) -> Game:
     """The game of an `esv_jax.models.MultiscaleTRN`.
 
     The first layer is linear in the concatenated frames, so each frame's share of it at each position is computed once
     a video, and a coalition of k frames costs k additions of [H] and the layers behind.
     For `explain(estimator, game, variables, frames)` with the model's Flax variables and frames float [T, D].
+    `empty` and `all_subsets` as for `multiscale_game`.
     """
-    prepare, logits = _trn_functions(model)
-    return Game(checks.scores("empty", empty), prepare, logits, jax.nn.softmax, own_program=model.num_scales)
+    prepare, scale_logits = _trn_functions(model)
+    return _game(prepare, scale_logits, model.num_scales, empty, all_subsets)
+
+
+def _game(prepare: Any, scale_logits: ScaleLogits, num_scales: int, empty: Array, all_subsets: bool) -> Game:
+    empty = checks.scores("empty", empty)
+    if all_subsets:
+        return Game(empty, *_joint_of_all_subsets(prepare, scale_logits, num_scales), jax.nn.softmax, own_program=0)
+    return Game(empty, prepare, _joint_logits(scale_logits, num_scales), jax.nn.softmax, own_program=num_scales)
 
 
 def _pair(params: Any, video: jax.Array) -> Any:
@@ -58,12 +77,12 @@ def _pair(params: Any, video: jax.Array) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _logits_of_fns(fns: tuple[Callable[[Any, jax.Array], jax.Array], ...]):
+def _scale_logits_of_fns(fns: tuple[Callable[[Any, jax.Array], jax.Array], ...]):
     def scale_logits(prepared: Any, level: Level) -> jax.Array:
         params, video = prepared
         return fns[level.members.shape[1] - 1](params, video[level.members])
 
-    return _joint_logits(scale_logits, len(fns))
+    return scale_logits
 
 
 @functools.lru_cache(maxsize=64)
@@ -81,14 +100,20 @@ def _trn_functions(model: Any):
         first_layer = sum(shares[level.members[:, p], p] for p in range(scale))
         return model.apply(variables, first_layer, scale, method="after_first")
 
-    return prepare, _joint_logits(scale_logits, model.num_scales)
+    return prepare, scale_logits
 
 
+@functools.lru_cache(maxsize=64)
 def _joint_logits(scale_logits: ScaleLogits, num_scales: int):
     """The lattice recurrence; the carry is A of the level below, [N_{k-1}, C]."""
 
     def logits(prepared: Any, level: Level, below: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         size = level.members.shape[1]
+        if level.children.shape[1] == 0:
+            raise checks.InputError(
+                "this plan's coalitions were drawn without regard to children, of which the multi-scale game is made: "
+                "make the game with all_subsets=True"
+            )
         if below is None:
             joint = scale_logits(prepared, level)
         elif size <= num_scales:
@@ -98,6 +123,42 @@ def _joint_logits(scale_logits: ScaleLogits, num_scales: int):
         return joint, joint
 
     return logits
+
+
+@functools.lru_cache(maxsize=64)
+def _joint_of_all_subsets(prepare: Any, scale_logits: ScaleLogits, num_scales: int):
+    """(prepare, logits) of the game that has f_s of all subsets at hand: A(S) is a product with which are in S."""
+
+    def prepare_all(params: Any, video: jax.Array) -> tuple[jax.Array, ...]:
+        prepared = prepare(params, video)
+        num_frames = video.shape[0]
+        sizes = range(1, min(num_frames, num_scales) + 1)
+        num_subsets = sum(math.comb(num_frames, size) for size in sizes)
+        if num_subsets > MAX_SUBSETS:
+            raise checks.InputError(
+                f"all_subsets=True evaluates every subset of at most {num_scales} frames and takes at most "
+                f"{MAX_SUBSETS} of them, found {num_subsets} for {num_frames} frames"
+            )
+        return tuple(scale_logits(prepared, Level(lattice.combinations(num_frames, s), None)) for s in sizes)
+
+    def logits(tables: tuple[jax.Array, ...], level: Level, carry: None) -> tuple[jax.Array, None]:
+        num_frames = tables[0].shape[0]
+
+        def joint(members: jax.Array) -> jax.Array:
+            inside = lattice.membership(members, num_frames, tables[0].dtype)
+            total = jnp.zeros((members.shape[0], tables[0].shape[1]), tables[0].dtype)
+            for size, table in enumerate(tables, start=1):
+                subset = lattice.combinations(num_frames, size)
+                held = inside[:, subset[:, 0]]
+                for position in range(1, size):
+                    held = held * inside[:, subset[:, position]]
+                mean = jnp.matmul(held, table, precision=jax.lax.Precision.HIGHEST)
+                total = total + mean / jnp.maximum(held.sum(axis=1, keepdims=True), 1)
+            return total / jnp.minimum(inside.sum(axis=1, keepdims=True), len(tables))
+
+        return in_chunks(joint, level.members, ROWS_AT_ONCE), None
+
+    return prepare_all, logits
 
 
 def _mean_of_children(level: Level, below: jax.Array) -> jax.Array:
