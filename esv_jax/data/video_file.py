@@ -109,7 +109,7 @@ def _opened(path: str | os.PathLike) -> Iterator[_Source]:
         streams = [s for s in container.streams.video if not s.disposition & cover]
         if not streams:
             kinds = sorted({s.type for s in container.streams if s.type != "video"})
-            raise InputError(f"{path} has no video stream, only: {', '.join(kinds) or 'nothing'}")
+            raise InputError(f"{path} has no video stream, only: {', '.join(kinds) or 'an empty container'}")
         context = streams[0].codec_context
         if context is None:
             raise InputError(f"{path} is coded in a way that the installed PyAV cannot decode")
@@ -117,6 +117,8 @@ def _opened(path: str | os.PathLike) -> Iterator[_Source]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "it ends before its first frame"
     return getattr(error, "strerror", None) or str(error)
 
 
