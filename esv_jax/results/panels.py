@@ -128,7 +128,7 @@ def draw_sum(axes: Any, terms: Sum, limits: tuple[float, float], *, sampled: boo
         axes.bar([3], [terms.gap], 0.72, [bottoms[3]], color="none", edgecolor=FAINT, linewidth=0.6, hatch="////")
     for i in range(len(heights) - 1):
         level = bottoms[i] + heights[i]
-        axes.plot([i + 0.36, i + 1 - 0.36], [level, level], color=FAINT, linewidth=0.5)
+        axes.plot([i - 0.36, i + 1 + 0.36], [level, level], color=FAINT, linewidth=0.5)
     for i, (bottom, tall) in enumerate(zip(bottoms, heights, strict=True)):
         axes.annotate(
             printed(tall, terms.decimals, signed=0 < i < len(heights) - 1),
