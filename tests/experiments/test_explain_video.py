@@ -32,8 +32,16 @@ def folder(tmp_path_factory):
         128,
         preprocess=Preprocess(40, 32, (127.5,) * 3, (127.5,) * 3),
     )
-    images = np.zeros((1, 32, 32, 3), np.uint8)
-    backbone = checkpoints.Model(card, network, jax.jit(network.init)(jax.random.key(0), images))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.uint8))
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):  # much faster than compiling network.init
+        kernel = path[-1].key == "kernel"
+        scale = np.sqrt(2 / np.prod(leaf.shape[:-1])) if kernel else float(path[-1].key in ("scale", "var"))
+        return (scale * (rng.normal(size=leaf.shape) if kernel else np.ones(leaf.shape))).astype(np.float32)
+
+    filled = jax.tree_util.tree_map_with_path(fill, shapes)
+    backbone = checkpoints.Model(card, network, filled)
     options = {
         "tsn": {"num_classes": 3},
         "multiscale_trn": {"num_scales": 3, "hidden_dim": 8, "num_classes": 3},
@@ -42,12 +50,11 @@ def folder(tmp_path_factory):
     named = {"name": "mobilenet_v1", "digest": checkpoints.digest(backbone)}
     for kind, module in modules.items():
         variables = module(**options[kind]).init(jax.random.key(1), np.zeros((4, 128), np.float32))
-        variables = jax.tree.map(lambda a: 40 * np.asarray(a), variables)
+        variables = jax.tree.map(lambda a: 5 * np.asarray(a), variables)
         card = checkpoints.ModelCard(kind, options[kind], 128, CLASSES, PRIOR, named)
         checkpoints.save_model(root / kind, card, variables, backbone=backbone)
     checkpoints.save_model(root / "without_backbone", card, variables)
     (root / "video").mkdir()
-    rng = np.random.default_rng(0)
     for i in range(NUM_IMAGES):
         block = np.kron(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
         Image.fromarray(block).save(root / "video" / f"{i}.png")
@@ -101,7 +108,7 @@ def test_exact_values_are_those_of_the_models_own_scores(folder, tmp_path, expla
             value += np.mean([w for s, w in worth.items() if len(s) == size and i in s], axis=0) / 4
             value -= np.mean([w for s, w in worth.items() if len(s) == size - 1 and i not in s], axis=0) / 4
         np.testing.assert_allclose(got["values"][i], value, atol=2e-5)
-    assert np.abs(got["values"]).max() > 0.01
+    assert np.ptp(got["values"], axis=0).min() > 0.005  # the frames differ, or this test would see little
 
 
 def test_the_predicted_class_comes_first_then_those_asked_for_each_once(tmp_path, explain_video):
