@@ -1,0 +1,214 @@
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from esv_jax import checkpoints, models
+from esv_jax.data import decode
+from esv_jax.data.feature_store import open_store
+from esv_jax.data.preprocess import Preprocess, resize_and_crop
+from esv_jax.models.backbones.mobilenet_v1 import MobileNetV1
+from tests.data.videos import numbered_image, write_video
+from tests.experiments.scripts import run_script
+
+PREPROCESS = Preprocess(40, 32, (127.5,) * 3, (127.5,) * 3)
+LABELS = "path,label,person\na.avi,run,ira\nfolder,jump,ido\nb.webm,run,ido\n"
+LENGTHS = {"a.avi": 21, "folder": 3, "b.webm": 16}
+JITTED = {}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A small random backbone, a model on it and one without it, and three labelled clips."""
+    root = tmp_path_factory.mktemp("extract_features")
+    options = {"alpha": 0.125, "num_classes": 3}
+    module = MobileNetV1(**options)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.uint8))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(s.dtype), shapes)
+    for name, layer in variables["params"].items():  # as He et al. initialise, so that features differ between frames
+        if name.endswith("_bn"):
+            layer.update(scale=np.ones_like(layer["scale"]), bias=np.zeros_like(layer["bias"]))
+            variables["batch_stats"][name] = {"mean": layer["bias"], "var": layer["scale"]}
+        else:
+            layer["kernel"] *= np.float32(2 / np.prod(layer["kernel"].shape[:-1])) ** 0.5
+    card = checkpoints.ModelCard("mobilenet_v1", options, 128, preprocess=PREPROCESS)
+    backbone = checkpoints.Model(card, module, variables)
+    checkpoints.save_model(root / "backbone", card, variables)
+
+    named = {"name": "mobilenet_v1", "digest": checkpoints.digest(backbone)}
+    head = models.TSN(num_classes=1)
+    card = checkpoints.ModelCard("tsn", {"num_classes": 1}, 128, ("run",), np.ones(1, np.float32), named)
+    variables = head.init(jax.random.key(1), np.zeros((2, 128), np.float32))
+    checkpoints.save_model(root / "head", card, variables, backbone=backbone)
+    checkpoints.save_model(root / "head_alone", card, variables)
+
+    clips = root / "clips"
+    (clips / "folder").mkdir(parents=True)
+    write_video(clips / "a.avi", "mpeg4", LENGTHS["a.avi"])
+    write_video(clips / "b.webm", "libvpx", LENGTHS["b.webm"])
+    for number in range(LENGTHS["folder"]):
+        Image.fromarray(numbered_image(number)).save(clips / "folder" / f"{number}.png")
+    (clips / "labels.csv").write_text(LABELS)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+    """All tests of this file share what is compiled of the backbone; compiling it for each takes a minute."""
+    original = jax.jit
+
+    def jit(function, **options):
+        jitted = original(function, **options)
+        return JITTED.setdefault(str(function), jitted) if function.__name__ == "apply" else jitted
+
+    monkeypatch.setattr(jax, "jit", jit)
+
+
+@pytest.fixture
+def extract(root, tmp_path, capsys, monkeypatch):
+    def run(*flags, backbone="backbone", labels=root / "clips" / "labels.csv", out=tmp_path / "store"):
+        given = [f"--clips={root / 'clips'}", f"--labels={labels}", f"--out={out}", *flags]
+        if backbone:
+            given.append(f"--backbone={root / backbone}")
+        return run_script("extract_features", *given, capsys=capsys, monkeypatch=monkeypatch)
+
+    return run
+
+
+def test_the_store_holds_every_frame_of_every_clip(root, tmp_path, extract):
+    apply = jax.jit(checkpoints.load_model(root / "backbone").module.apply)
+    num_compiled = apply._cache_size()
+    ran = extract("--hold_out=person=ido", "--dtype=float32", "--batch_size=8", backbone="head")
+    assert ran.exit_code == 0, ran.stderr
+    assert "3 clips, 40 frames, 2 classes, features [128] float32 of mobilenet_v1" in ran.stdout
+    assert "3/3 clips, 40 new frames" in ran.stderr
+    assert apply._cache_size() == num_compiled + 1  # for clips of 21, 3 and 16 frames
+
+    store = open_store(tmp_path / "store")
+    assert store.header.classes == ("jump", "run")
+    assert store.header.preprocess == PREPROCESS
+    assert [(c.uid, c.label, c.split) for c in store.clips] == [
+        ("a.avi", "run", "train"),
+        ("folder", "jump", "test"),
+        ("b.webm", "run", "test"),
+    ]
+    backbone = checkpoints.load_model(tmp_path / "store" / "backbone")
+    assert store.header.backbone == {"name": "mobilenet_v1", "digest": checkpoints.digest(backbone)}
+    for i, clip in enumerate(store.clips):
+        frames = np.stack(list(decode.iter_frames(root / "clips" / clip.uid)))
+        assert len(frames) == LENGTHS[clip.uid]
+        padded = np.concatenate([resize_and_crop(frames, PREPROCESS), np.ones((24 - len(frames), 32, 32, 3), np.uint8)])
+        expected = apply(backbone.variables, padded)[: len(frames)]
+        np.testing.assert_allclose(store.features(i), expected, atol=1e-5)
+        assert np.ptp(store.features(i), axis=0).max() > 1e-3  # frames differ, so their order was put to the test
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, extract, monkeypatch):
+    assert extract(out=tmp_path / "whole").exit_code == 0
+    original, read = decode.iter_frames, []
+
+    def stopping(path):
+        read.append(path.name)
+        for number, frame in enumerate(original(path)):
+            if path.name == "b.webm" and number == 10:
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(decode, "iter_frames", stopping)
+    assert extract().exit_code == 130
+    assert [clip.uid for clip in open_store(tmp_path / "store").clips] == ["a.avi", "folder"]
+
+    read.clear()
+    monkeypatch.setattr(decode, "iter_frames", lambda path: read.append(path.name) or original(path))
+    ran = extract()
+    assert ran.exit_code == 0
+    assert read == ["b.webm"]
+    assert "3 clips, 40 frames" in ran.stdout
+    whole, resumed = (open_store(tmp_path / name) for name in ("whole", "store"))
+    assert resumed.clips == whole.clips
+    np.testing.assert_allclose(resumed.rows.astype(np.float32), whole.rows.astype(np.float32), atol=2e-3)
+
+
+def test_clips_that_cannot_be_used_are_listed_and_the_exit_is_not_zero(root, tmp_path, extract):
+    (root / "clips" / "noise.mp4").write_bytes(bytes(range(256)) * 9)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\nnone.avi,run\na.avi,run\nnoise.mp4,run\nb.webm,run\n")
+    ran = extract(labels=labels)
+    assert ran.exit_code == 1
+    assert "2 of 4 clips could not be used; the others are in" in ran.stderr
+    assert "none.avi: there is no file" in ran.stderr
+    assert "noise.mp4 is not a video that can be read" in ran.stderr
+    assert [clip.uid for clip in open_store(tmp_path / "store").clips] == ["a.avi", "b.webm"]
+
+
+def test_features_that_are_not_finite_are_refused(tmp_path, extract, monkeypatch):
+    monkeypatch.setattr(jax, "jit", lambda f: lambda variables, images: jnp.full((len(images), 128), jnp.nan))
+    ran = extract()
+    assert ran.exit_code == 1
+    assert "a.avi: its features should be finite, found 2688 NaN or infinite values of 2688" in ran.stderr
+    assert open_store(tmp_path / "store").clips == ()
+
+
+def test_something_something_annotations(root, tmp_path, extract):
+    classes, entries = tmp_path / "classes.json", tmp_path / "train.json"
+    classes.write_text(json.dumps({"Closing something": "1", "Bending something": "0"}))
+    entries.write_text(json.dumps([{"id": "b", "template": "Closing [something]"}]))
+    ran = extract(f"--ssv2_classes={classes}", "--split=validation", labels=entries)
+    assert ran.exit_code == 0, ran.stderr
+    store = open_store(tmp_path / "store")
+    assert store.header.classes == ("Bending something", "Closing something")
+    assert [clip[:4] for clip in store.clips] == [
+        ("b", str(root / "clips" / "b.webm"), "Closing something", "validation")
+    ]
+
+
+def test_what_contradicts_the_store_is_refused(root, tmp_path, extract):
+    assert extract().exit_code == 0
+    before = open_store(tmp_path / "store").clips
+    ran = extract("--hold_out=person=ido")
+    assert ran.exit_code == 1
+    assert "has folder as 'jump' (train), but" in ran.stderr
+    assert "'jump' (test): use another folder" in ran.stderr
+    ran = extract("--dtype=float32")
+    assert ran.exit_code == 1
+    assert "has dtype float16, but float32 is to be added" in ran.stderr
+    assert open_store(tmp_path / "store").clips == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "options", "message"),
+    [
+        (["--hold_out=ido"], {}, "--hold_out should be COLUMN=VALUE,VALUE..., found 'ido'"),
+        (["--hold_out=person=irma"], {}, "has the person irma that is to be held out"),
+        (["--mobilenet_weights=w.npz"], {}, "are two backbones: give one"),
+        (["--mobilenet_weights=w.npz"], {"backbone": None}, "w.npz cannot be read"),
+        ([], {"backbone": "head_alone"}, "is a model that holds no backbone"),
+        ([], {"backbone": "nowhere"}, "there is no model folder"),
+        ([], {"labels": "nowhere.csv"}, "the labels nowhere.csv cannot be read: No such file"),
+        (["--clips=nowhere"], {}, "there is no folder nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, extract, flags, options, message):
+    ran = extract(*flags, **options)
+    assert ran.exit_code == 1
+    assert message in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_folder_that_cannot_be_written(root, tmp_path, extract):
+    ran = extract(out=root / "clips" / "a.avi" / "store")
+    assert ran.exit_code == 1
+    assert "cannot be written" in ran.stderr
+
+
+def test_a_run_killed_before_the_backbone_was_copied_is_made_good(tmp_path, extract):
+    assert extract().exit_code == 0
+    shutil.rmtree(tmp_path / "store" / "backbone")
+    assert extract().exit_code == 0
+    checkpoints.load_model(tmp_path / "store" / "backbone")
