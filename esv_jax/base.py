@@ -22,10 +22,12 @@ class Level(NamedTuple):
       members: int32 [N_k, k], frame indices of each coalition, increasing along the row.
       children: int32 [N_k, k], the row in level k-1 of the coalition without its p-th member; -1 where level k-1 does
         not hold it. Level 1's only child, the empty coalition, is row 0.
+      inside: int [N, T], the indicator of the same coalitions where it is known anyway, else None.
     """
 
     members: Array
     children: Array
+    inside: Array | None = None
 
 
 class Plan(NamedTuple):
@@ -76,12 +78,15 @@ class Estimator(NamedTuple):
       init: (num_frames, empty [C]) -> state.
       update: (state, members [N, w], worths [N, C], logits [N, C]) -> state, called for levels or runs in turn.
       finish: (state, empty [C], full [C], link) -> (values [T, C], std_error [T, C]).
+      weights: for exact estimators: num_frames -> (with_frame [T + 1], without_frame [T + 1]), the weights of v(S) by
+        |S| in the value of the frames in S and of those not in S; `explain` then needs no plan. Else None.
     """
 
     plan: Callable[..., Plan]
     init: Callable[[int, jax.Array], Any]
     update: Callable[[Any, Array, jax.Array, jax.Array], Any]
     finish: Callable[[Any, jax.Array, jax.Array, Callable[[jax.Array], jax.Array]], tuple[jax.Array, jax.Array]]
+    weights: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 class Attribution(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from esv_jax import checks
+from esv_jax import checks, whole_lattice
 from esv_jax.base import Array, Attribution, Estimator, Game, Level, Plan
 
 
@@ -36,6 +36,8 @@ def explain(
     shape = jnp.shape(video)
     if not shape or shape[0] < 1:
         raise checks.InputError(f"video should have shape [T, ...] with at least one frame, found {list(shape)}")
+    if plan is None and estimator.weights is not None:
+        return _walk_everything(estimator, game._replace(empty=None), game.empty, params, video)
     if plan is None:
         plan = estimator.plan(shape[0], key=key)
     elif key is not None:
@@ -54,6 +56,19 @@ def check_plan(plan: Plan, num_frames: int) -> None:
 
 
 @functools.partial(jax.jit, static_argnames=("estimator", "functions"))
+def _walk_everything(estimator: Estimator, functions: Game, empty: Array, params: Any, video: Array) -> Attribution:
+    """All coalitions, streamed without a plan. `functions` is the game without its array, to key the program."""
+    num_frames = jnp.shape(video)[0]
+    prepared = functions.prepare(params, jnp.asarray(video))
+    by_size = estimator.weights(num_frames)
+    values, full = whole_lattice.sum_over_all(functions, prepared, num_frames, *by_size)
+    _check_worths(full[None], empty)
+    empty = jnp.asarray(empty, full.dtype)
+    values = values + jnp.asarray(by_size[1][0], full.dtype) * empty[None, :]
+    return Attribution(values, jnp.zeros_like(values), full, empty)
+
+
+@functools.partial(jax.jit, static_argnames=("estimator", "functions"))
 def _walk(estimator: Estimator, functions: Game, empty: Array, params: Any, video: Array, plan: Plan) -> Attribution:
     """`functions` is the game without its array, so that it can be the key of the compiled program."""
     num_frames = jnp.shape(video)[0]
@@ -62,8 +77,7 @@ def _walk(estimator: Estimator, functions: Game, empty: Array, params: Any, vide
     def step(state: Any, carry: Any, level: Level) -> tuple[Any, Any, jax.Array]:
         logits, carry = functions.logits(prepared, level, carry)
         worths = functions.link(logits)
-        checks.check_shape("the game's worths", worths, (level.members.shape[0], empty.shape[0]))
-        checks.check_floating("the game's worths", worths)
+        _check_worths(worths, empty)
         if state is None:
             state = estimator.init(num_frames, jnp.asarray(empty, worths.dtype))
         return estimator.update(state, level.members, worths, logits), carry, worths
@@ -78,6 +92,11 @@ def _walk(estimator: Estimator, functions: Game, empty: Array, params: Any, vide
     empty = jnp.asarray(empty, full.dtype)
     values, std_error = estimator.finish(state, empty, full, functions.link)
     return Attribution(values, std_error, full, empty)
+
+
+def _check_worths(worths: jax.Array, empty: Array) -> None:
+    checks.check_shape("the game's worths", worths, ("N", empty.shape[0]))
+    checks.check_floating("the game's worths", worths)
 
 
 def _steps(plan: Plan, own_program: int | None) -> Iterator[tuple[Level, bool]]:

@@ -33,7 +33,7 @@ def test_wrong_shapes_of_video_and_empty():
 
 def test_worths_of_another_shape_or_dtype():
     wide = esv_jax.clip_game(lambda p, clips: jnp.zeros((clips.shape[0], 5)), empty=EMPTY)
-    with pytest.raises(esv_jax.InputError, match=r"worths should have shape \[4, 3\], found \[4, 5\]"):
+    with pytest.raises(esv_jax.InputError, match=r"worths should have shape \[N, 3\], found \[., 5\]"):
         esv_jax.explain(esv_jax.exact(), wide, None, VIDEO)
     whole = esv_jax.clip_game(lambda p, clips: jnp.zeros((clips.shape[0], 3), int), empty=EMPTY)
     with pytest.raises(esv_jax.InputError, match="worths should be floating point"):
@@ -67,8 +67,8 @@ def test_plans_that_do_not_fit():
 
 
 def test_too_many_frames_for_exact():
-    with pytest.raises(esv_jax.InputError, match="at most 20 frames, found 21"):
-        esv_jax.explain(esv_jax.exact(), game(), None, np.ones((21, 2), np.float32))
+    with pytest.raises(esv_jax.InputError, match="at most 30 frames here, found 31"):
+        esv_jax.explain(esv_jax.exact(), game(), None, np.ones((31, 2), np.float32))
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, "3", True])

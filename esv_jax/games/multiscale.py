@@ -26,7 +26,7 @@ from esv_jax.coalitions import lattice
 from esv_jax.games.clips import in_chunks
 
 # Sums over so few children are compiled as one pass; longer ones as a loop, which compiles faster and runs slower.
-UNROLLED_CHILDREN = 20
+UNROLLED_CHILDREN = 8
 # With all subsets at hand: the most of them, and the coalitions whose indicator [rows, subsets] is held at a time.
 MAX_SUBSETS = 2**20
 ROWS_AT_ONCE = 256
@@ -165,18 +165,27 @@ def _mean_of_children(level: Level, below: jax.Array) -> jax.Array:
     """Mean of `below` [N_{k-1}, C] over the children that the plan holds, [N_k, C]; NaN where it holds none."""
     children = jnp.asarray(level.children)
     held = (children >= 0).astype(below.dtype)
-    rows = jnp.maximum(children, 0)
+    width = children.shape[1]
+    if width > UNROLLED_CHILDREN:
+        children = jnp.pad(children, ((0, 0), (0, -width % UNROLLED_CHILDREN)), constant_values=-1)
 
-    def add(position: int | jax.Array, total: jax.Array) -> jax.Array:
-        here = below.at[rows[:, position]].get(mode="promise_in_bounds")
-        return total + held[:, position][:, None] * here
+    def add(columns: jax.Array, total: jax.Array) -> jax.Array:
+        for position in range(columns.shape[1]):
+            column = columns[:, position]
+            row = below.at[jnp.maximum(column, 0)].get(mode="promise_in_bounds")
+            total = total + (column >= 0).astype(below.dtype)[:, None] * row
+        return total
 
-    total = jnp.zeros((rows.shape[0], below.shape[1]), below.dtype)
-    if rows.shape[1] <= UNROLLED_CHILDREN:
-        for position in range(rows.shape[1]):
-            total = add(position, total)
+    total = jnp.zeros((children.shape[0], below.shape[1]), below.dtype)
+    if width <= UNROLLED_CHILDREN:
+        total = add(children, total)
     else:
         # Held children come first, so the loop ends with the longest row of them.
         most = (children >= 0).any(axis=0).sum()
-        total = jax.lax.fori_loop(0, most, add, total)
+
+        def add_some(turn: jax.Array, total: jax.Array) -> jax.Array:
+            start = turn * UNROLLED_CHILDREN
+            return add(jax.lax.dynamic_slice_in_dim(children, start, UNROLLED_CHILDREN, axis=1), total)
+
+        total = jax.lax.fori_loop(0, -(-most // UNROLLED_CHILDREN), add_some, total)
     return total / held.sum(axis=1, keepdims=True)
