@@ -153,15 +153,16 @@ def _index_packets(source: _Source) -> _Index:
     """
     av = require("av", extra="video")
     stamps, keyframes = [], []
-    is_vp8 = source.stream.codec_context.name == "vp8"
+    codec = source.stream.codec_context.name
     try:
         for packet in source.container.demux(source.stream):
             if packet.size == 0 or packet.is_discard:
                 continue
             # A VP8 packet may hold a frame that is only referred to: the show_frame bit, RFC 6386, 9.1.
-            if is_vp8 and not memoryview(packet)[0] & 0x10:
+            if codec == "vp8" and not memoryview(packet)[0] & 0x10:
                 continue
-            if packet.pts is None:
+            # So small a MPEG-4 packet may be a "not coded" one, for which nothing is displayed (common in avi files).
+            if packet.pts is None or (codec == "mpeg4" and packet.size <= 8):
                 raise _DisagreementError
             stamps.append(packet.pts)
             if packet.is_keyframe:

@@ -1,12 +1,13 @@
 import re
 import struct
+import sys
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, MissingExtraError
 from esv_jax.data import decode, video_file
 from tests.data.videos import numbered_image, numbers_of, rewrite_packets, write_video
 
@@ -28,6 +29,11 @@ KINDS = {
     "mkv, ffv1": ("mkv", "ffv1", {}),
     "ts, h264": ("ts", "libx264", H264),
     "h264 without a container or timestamps": ("h264", "libx264", FAST),
+}
+DECODED_FROM_THE_BEGINNING = {
+    "avi, h264, which have wrong timestamps",
+    "ts, h264",
+    "h264 without a container or timestamps",
 }
 
 
@@ -55,6 +61,14 @@ def test_every_kind_of_file_gives_the_right_frames(clip_file):
 
     for number in range(50):  # each reached from its own keyframe, to the last bit what decoding everything gives
         np.testing.assert_array_equal(decode.read_frames(clip_file, [number]).images[0], everything[number])
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - DECODED_FROM_THE_BEGINNING))
+def test_frames_are_reached_by_seeking(tmp_path, monkeypatch, kind):
+    suffix, codec, options = KINDS[kind]
+    path = write_video(tmp_path / f"clip.{suffix}", codec, 50, options=options)
+    monkeypatch.setattr(video_file, "_index_decoding", None)
+    assert numbers_of(decode.read_clip(path, 8).images) == [3, 9, 15, 21, 28, 34, 40, 46]
 
 
 def test_frames_come_in_the_order_asked_for_and_as_often(clip_file):
@@ -108,7 +122,8 @@ def test_times_of_a_variable_frame_rate(tmp_path, suffix):
     assert info.duration == pytest.approx(40 / info.fps)
 
 
-def test_frames_before_the_beginning_of_a_mp4_are_not_displayed(tmp_path):
+def test_frames_before_the_beginning_of_a_mp4_are_not_displayed(tmp_path, monkeypatch):
+    monkeypatch.setattr(video_file, "_index_decoding", None)
     milliseconds = np.arange(50) * 40 - 400
     container = {"avoid_negative_ts": "disabled"}
     path = write_video(tmp_path / "clip.mp4", "libx264", 50, pts=milliseconds, options=H264, container=container)
@@ -145,6 +160,26 @@ def test_vp8_frames_that_are_only_referred_to_are_not_counted(tmp_path):
     assert decode.probe(path).num_frames == len(visible)
     assert numbers_of(clip.images) == [visible[i] for i in clip.indices]
     np.testing.assert_allclose(clip.times, [visible[i] / 25 for i in clip.indices], atol=1e-9)
+
+
+@pytest.mark.parametrize("length", [6, None])
+def test_mpeg4_packets_that_display_nothing_are_not_counted(tmp_path, length):
+    """Both where they are as small as they come, which is known at sight, and where only decoding shows it."""
+    whole = write_video(tmp_path / "whole.avi", "mpeg4", 50, options={"qscale": "2"})
+
+    def skip(number, packet):  # clears vop_coded (ISO/IEC 14496-2, 6.2.5) in packets that do not begin a new second
+        return (packet[:5] + bytes([packet[5] & ~0x20]) + packet[6:])[:length] if number in (10, 29, 30, 41) else packet
+
+    path = rewrite_packets(whole, tmp_path / "skipped.avi", skip)
+    with av.open(str(path)) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert len(frames) == 46
+    clip = decode.read_clip(path, 15)
+    assert clip.num_frames_in_video == 46
+    np.testing.assert_array_equal(clip.images, [frames[i] for i in clip.indices])
+    np.testing.assert_allclose(clip.times, [np.setdiff1d(range(50), (10, 29, 30, 41))[i] / 25 for i in clip.indices])
+    if length:
+        assert decode.probe(path).num_frames == 46
 
 
 def test_repeated_timestamps_are_not_trusted(tmp_path):
@@ -349,3 +384,13 @@ def test_a_damaged_frame_is_not_passed_over(tmp_path, kind):
         decode.read_clip(path, 8)
     with pytest.raises(InputError, match=r"clip\.\w+ is damaged: 28 frames"):
         list(decode.iter_frames(path))
+
+
+@pytest.mark.parametrize(("package", "name"), [("av", "clip.mp4"), ("PIL", "frames")])
+def test_without_the_packages_the_extra_is_named(tmp_path, monkeypatch, package, name):
+    write_images(tmp_path / "frames", ["1.png"])
+    write_video(tmp_path / "clip.mp4", "libx264", 5, options=FAST)
+    for module in [m for m in sys.modules if m.partition(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"the package '{package}' .* pip install 'esv-jax\[video\]'"):
+        decode.read_clip(tmp_path / name, 1)
