@@ -61,6 +61,8 @@ class Game(NamedTuple):
       own_program: sizes 1..own_program come to `logits` with members [N_k, k] and are compiled each on its own. Larger
         ones come as in a plan's runs, filled up with -1; with 0, rows of different sizes may also come together.
         None: all sizes need a program of their own.
+      sum_over_all: a shortcut for exact estimators, where the game has one: (prepared, with_frame, without_frame) ->
+        (values [T, C], trusted bool []), as `whole_lattice.sum_over_all`; the slow way is taken where not trusted.
     """
 
     empty: Array
@@ -68,6 +70,7 @@ class Game(NamedTuple):
     logits: Callable[[Any, Level, Any], tuple[jax.Array, Any]]
     link: Callable[[jax.Array], jax.Array]
     own_program: int | None
+    sum_over_all: Callable[..., tuple[jax.Array, jax.Array]] | None = None
 
 
 class Estimator(NamedTuple):

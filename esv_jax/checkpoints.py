@@ -24,7 +24,7 @@ from esv_jax import checks, models
 from esv_jax.checks import InputError
 from esv_jax.data.preprocess import Preprocess, preprocess_from_json
 from esv_jax.models import weights
-from esv_jax.models.backbones import mobilenet_v1
+from esv_jax.models.backbones import frame_cnn, mobilenet_v1
 
 FORMAT_VERSION = 1
 CARD_FILE = "model.json"
@@ -165,8 +165,6 @@ def build(card: ModelCard) -> nn.Module:
             case "mobilenet_v1":
                 return mobilenet_v1.MobileNetV1(**card.options)
             case "frame_cnn":
-                from esv_jax.models.backbones import frame_cnn
-
                 return frame_cnn.FrameCNN(**card.options)
     except TypeError as error:
         raise InputError(f"the options of a model of kind {card.kind} do not fit: {error}") from error
@@ -233,7 +231,8 @@ def _checkpointer() -> orbax.checkpoint.Checkpointer:
 
 def _to_json(card: ModelCard) -> dict[str, Any]:
     fields = {"format_version": FORMAT_VERSION, **card._asdict()}
-    fields["prior"] = None if card.prior is None else [float(p) for p in card.prior]
+    # By way of text, so that 0.1 is not written 0.10000000149011612.
+    fields["prior"] = None if card.prior is None else [float(str(p)) for p in np.asarray(card.prior, np.float32)]
     fields["preprocess"] = card.preprocess and card.preprocess._asdict()
     return fields
 

@@ -5,6 +5,7 @@ keep two sizes of it. Sizes with a program of their own (`Game.own_program`) hav
 one, so compile time does not grow with the number of frames.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -36,7 +37,12 @@ def sum_over_all(
     """
     by_size = (with_frame, without_frame)
     if game.own_program == 0:
-        return _any_order(game, prepared, num_frames, by_size)
+        full = _worths_of_numbers(game, prepared, num_frames, jnp.full(1, 2**num_frames - 1, jnp.int32))[1][0]
+        if game.sum_over_all is None:
+            return _any_order(game, prepared, num_frames, by_size), full
+        values, trusted = game.sum_over_all(prepared, *by_size)
+        one_by_one = functools.partial(_any_order, game, prepared, num_frames, by_size)
+        return jax.lax.cond(trusted, lambda: values, one_by_one), full
     values, below = None, None
     last_own = num_frames if game.own_program is None else min(game.own_program, num_frames)
     logits = None
@@ -54,26 +60,25 @@ def _weigh(coefficient: jax.Array, worths: jax.Array) -> jax.Array:
     return jnp.matmul(coefficient.T, worths, precision=jax.lax.Precision.HIGHEST)
 
 
-def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> tuple[jax.Array, jax.Array]:
+def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> jax.Array:
     """For games without state that take any sizes together: coalition n holds the frames of n's bits."""
-    frames = jnp.arange(num_frames, dtype=jnp.int32)[None, :]
     tile = min(2**num_frames, 2 * TILE_ROWS)
 
-    def worths_of(number: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inside = (number[:, None] >> frames) & 1
-        logits, _ = game.logits(prepared, Level(None, None, inside), None)
-        return inside, game.link(logits)
-
-    def add(position: jax.Array, values: jax.Array) -> jax.Array:
+    def one_tile(position: Any) -> jax.Array:
         number = position * tile + jnp.arange(tile, dtype=jnp.int32)
         # Coalition 0 has no logits: the full one stands in for it, with weight 0.
-        inside, worths = worths_of(jnp.where(number == 0, 2**num_frames - 1, number))
+        number_or_full = jnp.where(number == 0, 2**num_frames - 1, number)
+        inside, worths = _worths_of_numbers(game, prepared, num_frames, number_or_full)
         coefficient = weights.coefficients(inside, by_size, worths.dtype)
-        return values + _weigh(jnp.where(number[:, None] == 0, 0, coefficient), worths)
+        return _weigh(jnp.where(number[:, None] == 0, 0, coefficient), worths)
 
-    _, full = worths_of(jnp.full(1, 2**num_frames - 1, jnp.int32))
-    values = jnp.zeros((num_frames, full.shape[1]), full.dtype)
-    return jax.lax.fori_loop(0, 2**num_frames // tile, add, values), full[0]
+    return jax.lax.fori_loop(1, 2**num_frames // tile, lambda n, values: values + one_tile(n), one_tile(0))
+
+
+def _worths_of_numbers(game: Game, prepared: Any, num_frames: int, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(indicator [N, T], worths [N, C]) of coalitions given by the bits of int32 numbers [N]."""
+    inside = (number[:, None] >> jnp.arange(num_frames, dtype=jnp.int32)[None, :]) & 1
+    return inside, game.link(game.logits(prepared, Level(None, None, inside), None)[0])
 
 
 def _one_size(game: Game, prepared: Any, num_frames: int, size: int, below: Any, by_size: Any) -> tuple[Any, Any, Any]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from esv_jax import checks
 from esv_jax.base import Array, Game, Level
 from esv_jax.coalitions import lattice
+from esv_jax.games import frame_mean_sums
 
 
 def frame_mean_game(frame_logits: Callable[[Any, jax.Array], jax.Array], *, empty: Array) -> Game:
@@ -19,7 +20,9 @@ def frame_mean_game(frame_logits: Callable[[Any, jax.Array], jax.Array], *, empt
       frame_logits: (params, video [T, D]) -> logits [T, C] of the single frames.
       empty: float [C], the worth of no frames: probabilities, not logits.
     """
-    return Game(checks.scores("empty", empty), frame_logits, _mean_logits, jax.nn.softmax, own_program=0)
+    return Game(
+        checks.scores("empty", empty), frame_logits, _mean_logits, jax.nn.softmax, 0, frame_mean_sums.sum_over_all
+    )
 
 
 def _mean_logits(logits: jax.Array, level: Level, carry: None) -> tuple[jax.Array, None]:

@@ -1,0 +1,42 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import esv_jax
+from esv_jax.coalitions import weights
+from esv_jax.games import frame_mean_sums
+from tests import oracles
+
+EMPTY = np.full(5, 0.2)
+
+
+def frames_as_logits(params, frames):
+    return frames
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 6, 7])
+def test_products_of_halves_equal_the_permutation_oracle(num_frames):
+    logits = 4 * np.random.default_rng(num_frames).normal(size=(num_frames, 5))
+    values, trusted = frame_mean_sums.sum_over_all(jnp.asarray(logits, jnp.float32), *weights.shapley(num_frames))
+    oracle = oracles.permutation_shapley(
+        lambda s: oracles.softmax(logits[list(s)].mean(axis=0)) if s else EMPTY, num_frames
+    )
+    assert trusted
+    np.testing.assert_allclose(values - 0.2 / num_frames, oracle, atol=1e-6)
+
+
+def test_wide_logits_go_the_slow_way_and_stay_right():
+    # Frames sure of different classes by far more than exp can hold.
+    logits = np.random.default_rng(0).normal(size=(5, 5)) * 200
+    _, trusted = frame_mean_sums.sum_over_all(jnp.asarray(logits, jnp.float32), *weights.shapley(5))
+    assert not trusted
+    game = esv_jax.frame_mean_game(frames_as_logits, empty=EMPTY.astype(np.float32))
+    out = esv_jax.explain(esv_jax.exact(), game, None, logits.astype(np.float32))
+    oracle = oracles.permutation_shapley(lambda s: oracles.softmax(logits[list(s)].mean(axis=0)) if s else EMPTY, 5)
+    np.testing.assert_allclose(out.values, oracle, atol=1e-5)
+
+
+def test_nan_logits_show():
+    game = esv_jax.frame_mean_game(frames_as_logits, empty=EMPTY.astype(np.float32))
+    out = esv_jax.explain(esv_jax.exact(), game, None, np.full((4, 5), np.nan, np.float32))
+    assert np.isnan(out.values).all()
