@@ -11,11 +11,12 @@ from esv_jax import checkpoints, models
 from esv_jax.data import decode
 from esv_jax.data.feature_store import open_store
 from esv_jax.data.preprocess import Preprocess, resize_and_crop
-from esv_jax.models.backbones.mobilenet_v1 import MobileNetV1
+from esv_jax.models.backbones.frame_cnn import MEAN, SIZE, STD, FrameCNN
 from tests.data.videos import numbered_image, write_video
 from tests.experiments.scripts import run_script
 
-PREPROCESS = Preprocess(40, 32, (127.5,) * 3, (127.5,) * 3)
+DIM = 8
+PREPROCESS = Preprocess(56, SIZE, (MEAN,) * 3, (STD,) * 3)
 LABELS = "path,label,person\na.avi,run,ira\nfolder,jump,ido\nb.webm,run,ido\n"
 LENGTHS = {"a.avi": 21, "folder": 3, "b.webm": 16}
 JITTED = {}
@@ -25,25 +26,16 @@ JITTED = {}
 def root(tmp_path_factory):
     """A small random backbone, a model on it and one without it, and three labelled clips."""
     root = tmp_path_factory.mktemp("extract_features")
-    options = {"alpha": 0.125, "num_classes": 3}
-    module = MobileNetV1(**options)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.uint8))
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(s.dtype), shapes)
-    for name, layer in variables["params"].items():  # as He et al. initialise, so that features differ between frames
-        if name.endswith("_bn"):
-            layer.update(scale=np.ones_like(layer["scale"]), bias=np.zeros_like(layer["bias"]))
-            variables["batch_stats"][name] = {"mean": layer["bias"], "var": layer["scale"]}
-        else:
-            layer["kernel"] *= np.float32(2 / np.prod(layer["kernel"].shape[:-1])) ** 0.5
-    card = checkpoints.ModelCard("mobilenet_v1", options, 128, preprocess=PREPROCESS)
+    module = FrameCNN(feature_dim=DIM)
+    variables = jax.jit(module.init)(jax.random.key(0), np.zeros((1, SIZE, SIZE, 3), np.uint8))
+    card = checkpoints.ModelCard("frame_cnn", {"feature_dim": DIM}, DIM, preprocess=PREPROCESS)
     backbone = checkpoints.Model(card, module, variables)
     checkpoints.save_model(root / "backbone", card, variables)
 
-    named = {"name": "mobilenet_v1", "digest": checkpoints.digest(backbone)}
+    named = {"name": "frame_cnn", "digest": checkpoints.digest(backbone)}
     head = models.TSN(num_classes=1)
-    card = checkpoints.ModelCard("tsn", {"num_classes": 1}, 128, ("run",), np.ones(1, np.float32), named)
-    variables = head.init(jax.random.key(1), np.zeros((2, 128), np.float32))
+    card = checkpoints.ModelCard("tsn", {"num_classes": 1}, DIM, ("run",), np.ones(1, np.float32), named)
+    variables = head.init(jax.random.key(1), np.zeros((2, DIM), np.float32))
     checkpoints.save_model(root / "head", card, variables, backbone=backbone)
     checkpoints.save_model(root / "head_alone", card, variables)
 
@@ -85,7 +77,7 @@ def test_the_store_holds_every_frame_of_every_clip(root, tmp_path, extract):
     num_compiled = apply._cache_size()
     ran = extract("--hold_out=person=ido", "--dtype=float32", "--batch_size=8", backbone="head")
     assert ran.exit_code == 0, ran.stderr
-    assert "3 clips, 40 frames, 2 classes, features [128] float32 of mobilenet_v1" in ran.stdout
+    assert "3 clips, 40 frames, 2 classes, features [8] float32 of frame_cnn" in ran.stdout
     assert "3/3 clips, 40 new frames" in ran.stderr
     assert apply._cache_size() == num_compiled + 1  # for clips of 21, 3 and 16 frames
 
@@ -98,11 +90,13 @@ def test_the_store_holds_every_frame_of_every_clip(root, tmp_path, extract):
         ("b.webm", "run", "test"),
     ]
     backbone = checkpoints.load_model(tmp_path / "store" / "backbone")
-    assert store.header.backbone == {"name": "mobilenet_v1", "digest": checkpoints.digest(backbone)}
+    assert store.header.backbone == {"name": "frame_cnn", "digest": checkpoints.digest(backbone)}
     for i, clip in enumerate(store.clips):
         frames = np.stack(list(decode.iter_frames(root / "clips" / clip.uid)))
         assert len(frames) == LENGTHS[clip.uid]
-        padded = np.concatenate([resize_and_crop(frames, PREPROCESS), np.ones((24 - len(frames), 32, 32, 3), np.uint8)])
+        padded = np.concatenate(
+            [resize_and_crop(frames, PREPROCESS), np.ones((24 - len(frames), SIZE, SIZE, 3), np.uint8)]
+        )
         expected = apply(backbone.variables, padded)[: len(frames)]
         np.testing.assert_allclose(store.features(i), expected, atol=1e-5)
         assert np.ptp(store.features(i), axis=0).max() > 1e-3  # frames differ, so their order was put to the test
@@ -147,10 +141,10 @@ def test_clips_that_cannot_be_used_are_listed_and_the_exit_is_not_zero(root, tmp
 
 
 def test_features_that_are_not_finite_are_refused(tmp_path, extract, monkeypatch):
-    monkeypatch.setattr(jax, "jit", lambda f: lambda variables, images: jnp.full((len(images), 128), jnp.nan))
+    monkeypatch.setattr(jax, "jit", lambda f: lambda variables, images: jnp.full((len(images), DIM), jnp.nan))
     ran = extract()
     assert ran.exit_code == 1
-    assert "a.avi: its features should be finite, found 2688 NaN or infinite values of 2688" in ran.stderr
+    assert "a.avi: its features should be finite, found 168 NaN or infinite values of 168" in ran.stderr
     assert open_store(tmp_path / "store").clips == ()
 
 
