@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax.base import Array
+from esv_jax.base import Array, Level
 
 
 @functools.lru_cache(maxsize=64)
@@ -61,3 +61,10 @@ def membership(members: Array, num_frames: int, dtype: jax.typing.DTypeLike) -> 
     """Indicator [N, T] of `members` int [N, k]: 1 where the frame is in the coalition, else 0."""
     frames = jnp.arange(num_frames, dtype=jnp.int32)
     return (jnp.asarray(members)[:, :, None] == frames[None, None, :]).any(axis=1).astype(dtype)
+
+
+def indicator(level: Level, num_frames: int, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """Indicator [N, T] of a level's coalitions, the one that it brings or made of its members."""
+    if level.inside is None:
+        return membership(level.members, num_frames, dtype)
+    return jnp.asarray(level.inside, dtype)

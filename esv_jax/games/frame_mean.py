@@ -27,10 +27,7 @@ def frame_mean_game(frame_logits: Callable[[Any, jax.Array], jax.Array], *, empt
 
 def _mean_logits(logits: jax.Array, level: Level, carry: None) -> tuple[jax.Array, None]:
     # A product with the membership matrix beats gathering k rows of [C] for every coalition.
-    if level.inside is None:
-        inside = lattice.membership(level.members, logits.shape[0], logits.dtype)
-    else:
-        inside = jnp.asarray(level.inside, logits.dtype)
+    inside = lattice.indicator(level, logits.shape[0], logits.dtype)
     total = jnp.matmul(inside, logits, precision=jax.lax.Precision.HIGHEST)
     return total / inside.sum(axis=1, keepdims=True), None
 

@@ -144,9 +144,8 @@ def _joint_of_all_subsets(prepare: Any, scale_logits: ScaleLogits, num_scales: i
     def logits(tables: tuple[jax.Array, ...], level: Level, carry: None) -> tuple[jax.Array, None]:
         num_frames = tables[0].shape[0]
 
-        def joint(members: jax.Array) -> jax.Array:
-            inside = lattice.membership(members, num_frames, tables[0].dtype)
-            total = jnp.zeros((members.shape[0], tables[0].shape[1]), tables[0].dtype)
+        def joint(inside: jax.Array) -> jax.Array:
+            total = jnp.zeros((inside.shape[0], tables[0].shape[1]), tables[0].dtype)
             for size, table in enumerate(tables, start=1):
                 subset = lattice.combinations(num_frames, size)
                 held = inside[:, subset[:, 0]]
@@ -156,7 +155,7 @@ def _joint_of_all_subsets(prepare: Any, scale_logits: ScaleLogits, num_scales: i
                 total = total + mean / jnp.maximum(held.sum(axis=1, keepdims=True), 1)
             return total / jnp.minimum(inside.sum(axis=1, keepdims=True), len(tables))
 
-        return in_chunks(joint, level.members, ROWS_AT_ONCE), None
+        return in_chunks(joint, lattice.indicator(level, num_frames, tables[0].dtype), ROWS_AT_ONCE), None
 
     return prepare_all, logits
 
