@@ -10,7 +10,7 @@ import pytest
 from esv_jax import checkpoints, models
 from esv_jax.data.frame_sampling import segment_centres
 from esv_jax.data.preprocess import Preprocess
-from esv_jax.models.backbones.mobilenet_v1 import MobileNetV1
+from esv_jax.models.backbones.frame_cnn import MEAN, SIZE, STD, FrameCNN
 from tests.experiments.scripts import run_script
 
 Image = pytest.importorskip("PIL.Image")
@@ -19,42 +19,32 @@ pytest.importorskip("matplotlib")
 CLASSES = ("Opening something", "Closing something", "Pushing something so that it falls off the table")
 PRIOR = np.array([0.5, 0.3, 0.2], np.float32)
 NUM_IMAGES = 13
+DIM = 16
+PREPROCESS = Preprocess(60, SIZE, (MEAN,) * 3, (STD,) * 3)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Models tsn and trn on a small backbone, untrained, and a video of random images."""
     root = tmp_path_factory.mktemp("explain_video")
-    network = MobileNetV1(alpha=0.125, num_classes=3)
-    card = checkpoints.ModelCard(
-        "mobilenet_v1",
-        {"alpha": 0.125, "num_classes": 3},
-        128,
-        preprocess=Preprocess(40, 32, (127.5,) * 3, (127.5,) * 3),
-    )
-    shapes = jax.eval_shape(network.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.uint8))
-    rng = np.random.default_rng(0)
-
-    def fill(path, leaf):  # much faster than compiling network.init
-        kernel = path[-1].key == "kernel"
-        scale = np.sqrt(2 / np.prod(leaf.shape[:-1])) if kernel else float(path[-1].key in ("scale", "var"))
-        return (scale * (rng.normal(size=leaf.shape) if kernel else np.ones(leaf.shape))).astype(np.float32)
-
-    filled = jax.tree_util.tree_map_with_path(fill, shapes)
-    backbone = checkpoints.Model(card, network, filled)
+    network = FrameCNN(feature_dim=DIM)
+    variables = jax.jit(network.init)(jax.random.key(0), np.zeros((1, SIZE, SIZE, 3), np.uint8))
+    card = checkpoints.ModelCard("frame_cnn", {"feature_dim": DIM}, DIM, preprocess=PREPROCESS)
+    backbone = checkpoints.Model(card, network, variables)
     options = {
         "tsn": {"num_classes": 3},
         "multiscale_trn": {"num_scales": 3, "hidden_dim": 8, "num_classes": 3},
     }
     modules = {"tsn": models.TSN, "multiscale_trn": models.MultiscaleTRN}
-    named = {"name": "mobilenet_v1", "digest": checkpoints.digest(backbone)}
+    named = {"name": "frame_cnn", "digest": checkpoints.digest(backbone)}
     for kind, module in modules.items():
-        variables = module(**options[kind]).init(jax.random.key(1), np.zeros((4, 128), np.float32))
+        variables = module(**options[kind]).init(jax.random.key(1), np.zeros((4, DIM), np.float32))
         variables = jax.tree.map(lambda a: 5 * np.asarray(a), variables)
-        card = checkpoints.ModelCard(kind, options[kind], 128, CLASSES, PRIOR, named)
+        card = checkpoints.ModelCard(kind, options[kind], DIM, CLASSES, PRIOR, named)
         checkpoints.save_model(root / kind, card, variables, backbone=backbone)
     checkpoints.save_model(root / "without_backbone", card, variables)
     (root / "video").mkdir()
+    rng = np.random.default_rng(0)
     for i in range(NUM_IMAGES):
         block = np.kron(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
         Image.fromarray(block).save(root / "video" / f"{i}.png")
@@ -95,7 +85,7 @@ def test_exact_values_are_those_of_the_models_own_scores(folder, tmp_path, expla
     # Every coalition through the model itself, averaged by its definition.
     model = checkpoints.load_model(folder / kind)
     files = [folder / "video" / f"{i}.png" for i in got["frames"]]
-    squares = [np.asarray(Image.open(f).resize((53, 40), Image.Resampling.BILINEAR))[4:36, 10:42] for f in files]
+    squares = [np.asarray(Image.open(f).resize((80, 60), Image.Resampling.BILINEAR))[6:54, 16:64] for f in files]
     features = jax.jit(model.backbone.module.apply)(model.backbone.variables, np.stack(squares))
     worth = {(): PRIOR}
     for code in range(1, 16):
@@ -154,7 +144,7 @@ def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance
         (["--estimator=stratified", "--per_size=1"], {}, "--per_size should be at least 2"),
         ([], {"model": "nowhere"}, "there is no model folder"),
         ([], {"model": "video"}, "is not a model folder"),
-        ([], {"model": "tsn/backbone"}, r"is a backbone \(mobilenet_v1\), which knows no classes"),
+        ([], {"model": "tsn/backbone"}, r"is a backbone \(frame_cnn\), which knows no classes"),
         ([], {"model": "without_backbone"}, "holds no backbone folder"),
         ([], {"video": "nothing.mp4"}, r"nothing\.mp4"),
         ([], {"out": "/dev/null/report"}, "the output folder /dev/null/report cannot be written"),
@@ -176,7 +166,7 @@ def test_features_that_are_no_numbers_are_refused(explain_video, monkeypatch):
 
     def broken(self, *args, **kwargs):
         out = whole(self, *args, **kwargs)
-        return out * np.float32("nan") if isinstance(self, MobileNetV1) else out
+        return out * np.float32("nan") if isinstance(self, FrameCNN) else out
 
     monkeypatch.setattr(nn.Module, "apply", broken)
     ran = explain_video()
