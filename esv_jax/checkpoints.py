@@ -88,7 +88,7 @@ def save_model(folder: str | os.PathLike, card: ModelCard, variables: Any, *, ba
         (folder / "params" / "commit_success.txt").unlink(missing_ok=True)
         if backbone is not None:
             save_model(folder / "backbone", backbone.card, backbone.variables)
-        write_json(folder / CARD_FILE, _to_json(card))
+        write_json(folder / CARD_FILE, _to_json(card, _file_digests(folder / "params")))
     except OSError as error:
         raise InputError(f"the model folder {folder} cannot be written: {error.strerror or error}") from error
 
@@ -100,8 +100,12 @@ def load_model(folder: str | os.PathLike) -> Model:
       InputError: there is no such folder, it is not a model folder, is damaged, or is of a newer version.
     """
     folder = Path(folder).absolute()
-    card = read_card(folder)
+    card, digests = _read_card(folder)
     module = build(card)
+    found = _file_digests(folder / "params")
+    if found != digests:
+        wrong = sorted(name for name in {*found, *digests} if found.get(name) != digests.get(name))
+        raise InputError(f"the weights in {folder / 'params'} are damaged: {wrong[0]} is missing, changed or too many")
     try:
         with _checkpointer() as checkpointer:
             variables = checkpointer.restore(folder / "params")
@@ -121,7 +125,11 @@ def read_card(folder: str | os.PathLike) -> ModelCard:
     Raises:
       InputError: as `load_model`.
     """
-    folder = Path(folder)
+    return _read_card(Path(folder))[0]
+
+
+def _read_card(folder: Path) -> tuple[ModelCard, dict[str, str]]:
+    """The card, and the digests of the files of the weights."""
     path = folder / CARD_FILE
     if not folder.is_dir():
         raise InputError(f"there is no model folder {folder}")
@@ -138,8 +146,10 @@ def read_card(folder: str | os.PathLike) -> ModelCard:
         raise InputError(
             f"{path} is of format {version}, newer than format {FORMAT_VERSION} of this esv_jax: update esv_jax"
         )
-    if set(fields) != set(ModelCard._fields):
-        raise InputError(f"{path} should have the fields {list(ModelCard._fields)}, found {list(fields)}")
+    expected = [*ModelCard._fields, "files"]
+    if set(fields) != set(expected):
+        raise InputError(f"{path} should have the fields {expected}, found {list(fields)}")
+    digests = fields.pop("files")
     fields["classes"] = tuple(fields["classes"])
     if fields["prior"] is not None:
         fields["prior"] = np.asarray(fields["prior"], np.float32)
@@ -147,7 +157,7 @@ def read_card(folder: str | os.PathLike) -> ModelCard:
         fields["preprocess"] = preprocess_from_json(fields["preprocess"])
     card = ModelCard(**fields)
     _check_card(card, str(path))
-    return card
+    return card, digests
 
 
 def build(card: ModelCard) -> nn.Module:
@@ -229,8 +239,14 @@ def _checkpointer() -> orbax.checkpoint.Checkpointer:
     return orbax.checkpoint.Checkpointer(orbax.checkpoint.PyTreeCheckpointHandler())
 
 
-def _to_json(card: ModelCard) -> dict[str, Any]:
-    fields = {"format_version": FORMAT_VERSION, **card._asdict()}
+def _file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files in a folder, by name."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+def _to_json(card: ModelCard, digests: dict[str, str]) -> dict[str, Any]:
+    fields = {"format_version": FORMAT_VERSION, **card._asdict(), "files": digests}
     # By way of text, so that 0.1 is not written 0.10000000149011612.
     fields["prior"] = None if card.prior is None else [float(str(p)) for p in np.asarray(card.prior, np.float32)]
     fields["preprocess"] = card.preprocess and card.preprocess._asdict()

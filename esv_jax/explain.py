@@ -37,13 +37,13 @@ def explain(
     if not shape or shape[0] < 1:
         raise checks.InputError(f"video should have shape [T, ...] with at least one frame, found {list(shape)}")
     if plan is None and estimator.weights is not None:
-        return _walk_everything(estimator, game._replace(empty=None), game.empty, params, video)
+        return _walk_everything(estimator.weights, _functions(game), game.empty, params, video)
     if plan is None:
         plan = estimator.plan(shape[0], key=key)
     elif key is not None:
         raise checks.InputError("key and plan were both given: the plan already holds what the key decides, pass one")
     check_plan(plan, shape[0])
-    return _walk(estimator, game._replace(empty=None), game.empty, params, video, plan)
+    return _walk(estimator, _functions(game), game.empty, params, video, plan)
 
 
 def check_plan(plan: Plan, num_frames: int) -> None:
@@ -55,12 +55,18 @@ def check_plan(plan: Plan, num_frames: int) -> None:
         checks.check_shape(f"children of the plan's level {size}", level.children, jnp.shape(level.members))
 
 
-@functools.partial(jax.jit, static_argnames=("estimator", "functions"))
-def _walk_everything(estimator: Estimator, functions: Game, empty: Array, params: Any, video: Array) -> Attribution:
-    """All coalitions, streamed without a plan. `functions` is the game without its array, to key the program."""
+def _functions(game: Game) -> Game:
+    """The game without its array, so that it can be the key of a compiled program."""
+    no_array: Any = None
+    return game._replace(empty=no_array)
+
+
+@functools.partial(jax.jit, static_argnames=("weights_of", "functions"))
+def _walk_everything(weights_of: Any, functions: Game, empty: Array, params: Any, video: Array) -> Attribution:
+    """All coalitions, streamed without a plan."""
     num_frames = jnp.shape(video)[0]
     prepared = functions.prepare(params, jnp.asarray(video))
-    by_size = estimator.weights(num_frames)
+    by_size = weights_of(num_frames)
     values, full = whole_lattice.sum_over_all(functions, prepared, num_frames, *by_size)
     _check_worths(full[None], empty)
     empty = jnp.asarray(empty, full.dtype)
@@ -70,7 +76,7 @@ def _walk_everything(estimator: Estimator, functions: Game, empty: Array, params
 
 @functools.partial(jax.jit, static_argnames=("estimator", "functions"))
 def _walk(estimator: Estimator, functions: Game, empty: Array, params: Any, video: Array, plan: Plan) -> Attribution:
-    """`functions` is the game without its array, so that it can be the key of the compiled program."""
+    """The coalitions of a plan."""
     num_frames = jnp.shape(video)[0]
     prepared = functions.prepare(params, jnp.asarray(video))
 
@@ -82,7 +88,9 @@ def _walk(estimator: Estimator, functions: Game, empty: Array, params: Any, vide
             state = estimator.init(num_frames, jnp.asarray(empty, worths.dtype))
         return estimator.update(state, level.members, worths, logits), carry, worths
 
-    state = carry = worths = None
+    state: Any = None
+    carry: Any = None
+    worths: Any = None
     for level, stacked in _steps(plan, functions.own_program):
         if stacked:
             (state, carry), _ = jax.lax.scan(lambda c, row: (step(*c, row)[:2], None), (state, carry), level)

@@ -18,6 +18,8 @@ from esv_jax.coalitions import lattice, unrank, weights
 
 # Coalitions worked on at a time: enough to keep matrix products busy, few enough for their scores to stay in cache.
 TILE_ROWS = 2048
+# Games that take any sizes together ask for the indicator alone.
+NOT_HELD: Any = None
 
 
 def sum_over_all(
@@ -40,15 +42,16 @@ def sum_over_all(
         full = _worths_of_numbers(game, prepared, num_frames, jnp.full(1, 2**num_frames - 1, jnp.int32))[1][0]
         if game.sum_over_all is None:
             return _any_order(game, prepared, num_frames, by_size), full
-        values, trusted = game.sum_over_all(prepared, *by_size)
+        shortcut, trusted = game.sum_over_all(prepared, *by_size)
         one_by_one = functools.partial(_any_order, game, prepared, num_frames, by_size)
-        return jax.lax.cond(trusted, lambda: values, one_by_one), full
-    values, below = None, None
+        return jax.lax.cond(trusted, lambda: shortcut, one_by_one), full
+    values: Any = 0
+    below = None
     last_own = num_frames if game.own_program is None else min(game.own_program, num_frames)
-    logits = None
+    logits: Any = None
     for size in range(1, last_own + 1):
         part, logits, below = _one_size(game, prepared, num_frames, size, below, by_size)
-        values = part if values is None else values + part
+        values = values + part
     if last_own < num_frames:
         part, logits = _larger_sizes(game, prepared, num_frames, last_own, below, by_size)
         values = values + part
@@ -78,7 +81,7 @@ def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> jax.
 def _worths_of_numbers(game: Game, prepared: Any, num_frames: int, number: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(indicator [N, T], worths [N, C]) of coalitions given by the bits of int32 numbers [N]."""
     inside = (number[:, None] >> jnp.arange(num_frames, dtype=jnp.int32)[None, :]) & 1
-    return inside, game.link(game.logits(prepared, Level(None, None, inside), None)[0])
+    return inside, game.link(game.logits(prepared, Level(NOT_HELD, NOT_HELD, inside), None)[0])
 
 
 def _one_size(game: Game, prepared: Any, num_frames: int, size: int, below: Any, by_size: Any) -> tuple[Any, Any, Any]:

@@ -13,12 +13,12 @@ class Moments(NamedTuple):
     """Of the coalitions of one size in a plan that hold frame i (or that do not), for every frame and class.
 
     Attributes:
-      count: float [T, 1], how many coalitions.
+      samples: float [T, 1], how many coalitions.
       mean: float [T, C], mean worth; 0 where there are none.
       variance: float [T, C], sample variance (n - 1); 0 where there are fewer than two.
     """
 
-    count: jax.Array
+    samples: jax.Array
     mean: jax.Array
     variance: jax.Array
 

@@ -72,8 +72,8 @@ def _squared_error(cell: moments.Moments, worths: jax.Array, population: jax.Arr
     """
     num_rows = worths.shape[0]
     level_variance = worths.var(axis=0, ddof=1) if num_rows > 1 else jnp.full_like(worths[0], jnp.inf)
-    variance = jnp.where(cell.count > 1, cell.variance, level_variance[None, :])
-    unseen = 1 - cell.count / (iterations * jnp.maximum(population, 1))
-    sampled = jnp.where(unseen > 0, variance * unseen / jnp.maximum(cell.count, 1), 0)
+    variance = jnp.where(cell.samples > 1, cell.variance, level_variance[None, :])
+    unseen = 1 - cell.samples / (iterations * jnp.maximum(population, 1))
+    sampled = jnp.where(unseen > 0, variance * unseen / jnp.maximum(cell.samples, 1), 0)
     missing = worths.mean(axis=0)[None, :] ** 2 + level_variance[None, :]
-    return jnp.where(cell.count > 0, sampled, jnp.where(population > 0, missing, 0))
+    return jnp.where(cell.samples > 0, sampled, jnp.where(population > 0, missing, 0))

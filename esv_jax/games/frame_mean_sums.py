@@ -85,8 +85,8 @@ def _half(logits: jax.Array) -> Half:
     for size, rows in enumerate(members):
         inside[size, np.arange(len(rows))[:, None], rows] = 1
         real[size, : len(rows)] = 1
-    inside = jnp.asarray(inside, logits.dtype)
-    return Half(_product(inside, logits), inside, jnp.asarray(real, logits.dtype))
+    indicator = jnp.asarray(inside, logits.dtype)
+    return Half(_product(indicator, logits), indicator, jnp.asarray(real, logits.dtype))
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:

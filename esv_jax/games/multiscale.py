@@ -30,6 +30,7 @@ UNROLLED_CHILDREN = 8
 # With all subsets at hand: the most of them, and the coalitions whose indicator [rows, subsets] is held at a time.
 MAX_SUBSETS = 2**20
 ROWS_AT_ONCE = 256
+NO_CHILDREN: Any = None
 ScaleLogits = Callable[[Any, Level], jax.Array]
 
 
@@ -139,7 +140,7 @@ def _joint_of_all_subsets(prepare: Any, scale_logits: ScaleLogits, num_scales: i
                 f"all_subsets=True evaluates every subset of at most {num_scales} frames and takes at most "
                 f"{MAX_SUBSETS} of them, found {num_subsets} for {num_frames} frames"
             )
-        return tuple(scale_logits(prepared, Level(lattice.combinations(num_frames, s), None)) for s in sizes)
+        return tuple(scale_logits(prepared, Level(lattice.combinations(num_frames, s), NO_CHILDREN)) for s in sizes)
 
     def logits(tables: tuple[jax.Array, ...], level: Level, carry: None) -> tuple[jax.Array, None]:
         num_frames = tables[0].shape[0]
