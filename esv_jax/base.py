@@ -66,7 +66,7 @@ class Game(NamedTuple):
     """
 
     empty: Array
-    prepare: Callable[[Any, Array], Any]
+    prepare: Callable[[Any, jax.Array], Any]
     logits: Callable[[Any, Level, Any], tuple[jax.Array, Any]]
     link: Callable[[jax.Array], jax.Array]
     own_program: int | None

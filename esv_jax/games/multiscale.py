@@ -69,7 +69,8 @@ def trn_game(model: Any, *, empty: Array, all_subsets: bool = False) -> Game:
 def _game(prepare: Any, scale_logits: ScaleLogits, num_scales: int, empty: Array, all_subsets: bool) -> Game:
     empty = checks.scores("empty", empty)
     if all_subsets:
-        return Game(empty, *_joint_of_all_subsets(prepare, scale_logits, num_scales), jax.nn.softmax, own_program=0)
+        prepare, logits = _joint_of_all_subsets(prepare, scale_logits, num_scales)
+        return Game(empty, prepare, logits, jax.nn.softmax, own_program=0)
     return Game(empty, prepare, _joint_logits(scale_logits, num_scales), jax.nn.softmax, own_program=num_scales)
 
 
