@@ -3,6 +3,8 @@
 import jax
 import pytest
 
+from tests import precision
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -10,5 +12,5 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture
 def x64():
     """Runs the test with 64-bit types enabled."""
-    with jax.enable_x64(True):
+    with precision.x64():
         yield
