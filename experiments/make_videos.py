@@ -72,7 +72,8 @@ def _written(out: Path, todo: list[int]) -> Iterator[None]:
     workers = min(WORKERS.value, len(todo) // CLIPS_WORTH_A_PROCESS)
     if workers <= 1:
         for index in todo:
-            yield synthetic_files.write_clip(out, SEED.value, index)
+            synthetic_files.write_clip(out, SEED.value, index)
+            yield
         return
     # "spawn": a fork of a process with JAX's threads may hang.
     with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:

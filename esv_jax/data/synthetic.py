@@ -74,10 +74,10 @@ class Script(NamedTuple):
     """All that is to be seen in one clip of n frames.
 
     Attributes:
-      index: the clip's number.
+      number: of the clip in its set.
       class_index: into ACTIONS.
       split: "train", "validation" or "test".
-      things: drawn in this order, later ones over earlier ones: a bystander (if any), the action's, a passer-by (if any).
+      things: drawn in this order, later over earlier ones: perhaps a bystander, the action's, perhaps a passer-by.
       num_placeholders: how many of things are the action's.
       first_thing: the position in `things` of the action's first.
       poses: float64 [n, len(things), 5]: x, y, radius, angle, opacity.
@@ -89,7 +89,7 @@ class Script(NamedTuple):
       look: seed of the background and of what is random in the drawing.
     """
 
-    index: int
+    number: int
     class_index: int
     split: str
     things: tuple[Thing, ...]
@@ -260,7 +260,7 @@ def _thing(rng, shapes=SHAPES, other_than: tuple[Thing, ...] = ()) -> Thing:
 def _bystander(rng, poses: np.ndarray) -> np.ndarray | None:
     """Poses [n, 1, 5] of a thing at rest that nothing of the action ever touches; None where there is no room."""
     for _ in range(12):
-        x, y, size = *rng.uniform(0.08, 0.92, 2), rng.uniform(0.06, 0.1)
+        (x, y), size = rng.uniform(0.08, 0.92, 2), rng.uniform(0.06, 0.1)
         distance = np.hypot(poses[:, :, X] - x, poses[:, :, Y] - y)
         if np.all(distance > poses[:, :, SIZE] + size + 0.03):
             return _poses(len(poses), x, y, size, _tilt(rng))[:, None]
@@ -298,7 +298,7 @@ def _light(rng, n: int) -> np.ndarray:
     return light
 
 
-def write_script(class_index: int, rng: np.random.Generator, *, index: int = 0, split: str = "train") -> Script:
+def write_script(class_index: int, rng: np.random.Generator, *, number: int = 0, split: str = "train") -> Script:
     """One clip of the class ACTIONS[class_index], made from `rng`.
 
     The two classes of a pair of ORDER_PAIRS, given generators in the same state, get scripts that are each other's
@@ -323,16 +323,16 @@ def write_script(class_index: int, rng: np.random.Generator, *, index: int = 0, 
     if rng.random() < 0.3:
         poses, things = np.concatenate([poses, _passer_by(rng, n)], 1), (*things, _thing(rng, ("ball",)))
 
-    if done is None:
-        window, evidence = (0, n), np.arange(n)
-    else:
+    window, evidence = (0, n), np.arange(n)
+    if done is not None:
+        done = np.round(done, 9)  # so that rounding errors do not decide at exactly 5 %
         window, evidence = (first, first + long), np.flatnonzero((done > _UNDER_WAY[0]) & (done < _UNDER_WAY[1]))
     camera, light, look = _camera(rng, n), _light(rng, n), int(rng.integers(2**32))
     if action.backwards:
         poses, camera, light = poses[::-1], camera[::-1], light[::-1]
         window, evidence = (n - window[1], n - window[0]), (n - 1 - evidence)[::-1]
     return Script(
-        index, class_index, split, things, acting.shape[1], first_thing, poses, camera, light, window, evidence, look
+        number, class_index, split, things, acting.shape[1], first_thing, poses, camera, light, window, evidence, look
     )
 
 
@@ -346,7 +346,7 @@ def script(seed: int, index: int) -> Script:
         raise InputError(f"seed and index should be 0 or more, found seed {seed} and index {index}")
     lap, class_index = divmod(index, len(ACTIONS))
     rng = np.random.default_rng([seed, index])
-    return write_script(class_index, rng, index=index, split=SPLITS[lap % len(SPLITS)])
+    return write_script(class_index, rng, number=index, split=SPLITS[lap % len(SPLITS)])
 
 
 def label(one: Script) -> tuple[str, list[str]]:

@@ -101,7 +101,7 @@ def sprite(thing: Thing) -> dict[int, tuple[Any, Any]]:
     # the shape's edge, so there is no fringe.
     bands = (*image.fromarray(rgb).split(), whole)
     pictures = image.merge("RGBX", bands), _shadow(thing.shape)
-    return {side: tuple(p.resize((side, side), image.Resampling.BOX) for p in pictures) for side in _SIDES}  # type: ignore[misc]
+    return {side: tuple(p.resize((side, side), image.Resampling.BOX) for p in pictures) for side in _SIDES}
 
 
 def _paste(

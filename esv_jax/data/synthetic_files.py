@@ -94,17 +94,17 @@ def write_annotations(folder: Path, seed: int) -> int:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["path", "label", "split"])
     for one in scripts:
-        path = video_path(folder, one.index).relative_to(folder).as_posix()
+        path = video_path(folder, one.number).relative_to(folder).as_posix()
         writer.writerow([path, synthetic.CLASS_NAMES[one.class_index], one.split])
     _write(folder / "labels.csv", table.getvalue())
-    _write(folder / "evidence.json", _json({clip_id(one.index): _evidence(one) for one in scripts}))
+    _write(folder / "evidence.json", _json({clip_id(one.number): _evidence(one) for one in scripts}))
     return len(scripts)
 
 
 def _entry(one: synthetic.Script) -> dict[str, Any]:
     text, names = synthetic.label(one)
     template = synthetic.ACTIONS[one.class_index].template
-    return {"id": clip_id(one.index), "label": text, "template": template, "placeholders": names}
+    return {"id": clip_id(one.number), "label": text, "template": template, "placeholders": names}
 
 
 def _evidence(one: synthetic.Script) -> dict[str, Any]:
