@@ -88,13 +88,9 @@ def train(
     """
     check_schedule(schedule, num_examples)
     steps = -(-num_examples // schedule.batch_size)
-    optimiser = adamw(schedule, steps)
-    step = functools.partial(_step, loss, optimiser)
-    run_epoch: Callable[..., Any] = functools.partial(_loop, jax.jit(step))
-    if scan_steps:
-        run_epoch = jax.jit(functools.partial(_scan, step))
+    run_epoch = _scan if scan_steps else _loop
     data = jax.tree.map(jnp.asarray, data)
-    carry = jax.tree.map(jnp.asarray, (params, state, optimiser.init(params)))
+    carry = jax.tree.map(jnp.asarray, (params, state, adamw(schedule, steps).init(params)))
     history: dict[str, np.ndarray] = {}
     store = None if checkpoints is None else _Store(Path(checkpoints), schedule, settings or {})
     first_epoch = 0
@@ -106,7 +102,7 @@ def train(
         for epoch in range(first_epoch, schedule.epochs):
             order_key, step_key = jax.random.split(jax.random.fold_in(jax.random.key(schedule.seed), epoch))
             rows = _batches(order_key, num_examples, steps, schedule.batch_size)
-            carry, metrics = run_epoch(carry, data, rows, jax.random.split(step_key, steps))
+            carry, metrics = run_epoch(loss, schedule, carry, data, rows, jax.random.split(step_key, steps))
             names = ["loss", *sorted(set(metrics) - {"loss"})]
             means = {name: np.float32(metrics[name].mean()) for name in names}
             if not np.isfinite(means["loss"]):
@@ -150,22 +146,31 @@ def remove_checkpoints(checkpoints: str | os.PathLike) -> None:
     shutil.rmtree(checkpoints)
 
 
-def _step(loss: Loss, optimiser: Any, carry: Any, data: Any, rows: jax.Array, key: jax.Array) -> tuple[Any, Metrics]:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _step(
+    loss: Loss, schedule: Schedule, steps_per_epoch: int, carry: Any, data: Any, rows: jax.Array, key: jax.Array
+) -> tuple[Any, Metrics]:
     params, state, opt_state = carry
     (value, (state, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(params, state, data, rows, key)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes float and int32
-        updates, opt_state = optimiser.update(gradient, opt_state, params)
-    return (optax.apply_updates(params, updates), state, opt_state), {"loss": value, **metrics}
+        updates, opt_state = adamw(schedule, steps_per_epoch).update(gradient, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    return (params, state, opt_state), {"loss": value, **metrics}
 
 
-def _scan(step: Any, carry: Any, data: Any, rows: jax.Array, keys: jax.Array) -> tuple[Any, Metrics]:
-    return jax.lax.scan(lambda c, xs: step(c, data, *xs), carry, (rows, keys))
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _scan(
+    loss: Loss, schedule: Schedule, carry: Any, data: Any, rows: jax.Array, keys: jax.Array
+) -> tuple[Any, Metrics]:
+    return jax.lax.scan(lambda c, xs: _step(loss, schedule, len(rows), c, data, *xs), carry, (rows, keys))
 
 
-def _loop(step: Any, carry: Any, data: Any, rows: jax.Array, keys: jax.Array) -> tuple[Any, Metrics]:
+def _loop(
+    loss: Loss, schedule: Schedule, carry: Any, data: Any, rows: jax.Array, keys: jax.Array
+) -> tuple[Any, Metrics]:
     metrics = []
     for row, key in zip(rows, keys, strict=True):
-        carry, metric = step(carry, data, row, key)
+        carry, metric = _step(loss, schedule, len(rows), carry, data, row, key)
         metrics.append(metric)
     return carry, jax.tree.map(lambda *values: jnp.stack(values), *metrics)
 
@@ -211,9 +216,13 @@ class _Store:
         options = orbax.checkpoint.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self.manager = orbax.checkpoint.CheckpointManager(self.folder, options=options)
 
-    def _check_same_run(self, found: dict[str, Any], run: dict[str, Any]) -> None:
+    def _check_same_run(self, found: Any, run: dict[str, Any]) -> None:
+        if not isinstance(found, dict) or set(found) != set(run):
+            raise InputError(
+                f"{self.folder / 'run.json'} does not describe a run: delete the folder, or choose another"
+            )
         for part in ("schedule", "settings"):
-            theirs, ours = found.get(part, {}), run[part]
+            theirs, ours = found[part], run[part]
             for name in sorted({*theirs, *ours}):
                 if theirs.get(name) != ours.get(name):
                     raise InputError(
