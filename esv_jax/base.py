@@ -62,7 +62,7 @@ class Game(NamedTuple):
         ones come as in a plan's runs, filled up with -1; with 0, rows of different sizes may also come together.
         None: all sizes need a program of their own.
       sum_over_all: a shortcut for exact estimators, where the game has one: (prepared, with_frame, without_frame) ->
-        (values [T, C], trusted bool []), as `whole_lattice.sum_over_all`; the slow way is taken where not trusted.
+        (values [T, C], full [C], trusted bool []), as `whole_lattice.sum_over_all`; if not trusted, all are visited.
     """
 
     empty: Array
@@ -70,7 +70,7 @@ class Game(NamedTuple):
     logits: Callable[[Any, Level, Any], tuple[jax.Array, Any]]
     link: Callable[[jax.Array], jax.Array]
     own_program: int | None
-    sum_over_all: Callable[..., tuple[jax.Array, jax.Array]] | None = None
+    sum_over_all: Callable[..., tuple[jax.Array, jax.Array, Any]] | None = None
 
 
 class Estimator(NamedTuple):

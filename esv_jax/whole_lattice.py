@@ -38,20 +38,35 @@ def sum_over_all(
       (values [T, C], full [C]), the sums over all S but the empty one, and the worth of all frames.
     """
     by_size = (with_frame, without_frame)
-    if game.own_program == 0:
-        full = _worths_of_numbers(game, prepared, num_frames, jnp.full(1, 2**num_frames - 1, jnp.int32))[1][0]
-        if game.sum_over_all is None:
-            return _any_order(game, prepared, num_frames, by_size), full
-        shortcut, trusted = game.sum_over_all(prepared, *by_size)
-        one_by_one = functools.partial(_any_order, game, prepared, num_frames, by_size)
-        return jax.lax.cond(trusted, lambda: shortcut, one_by_one), full
+    if game.sum_over_all is None:
+        return _visit_all(game, prepared, num_frames, by_size)
+    values, full, trusted = game.sum_over_all(prepared, *by_size)
+    one_by_one = functools.partial(_visit_all, game, prepared, num_frames, by_size)
+    return jax.lax.cond(trusted, lambda: (values, full), one_by_one)
+
+
+def sum_over_sizes(
+    game: Game, prepared: Any, num_frames: int, last: int, with_frame: np.ndarray, without_frame: np.ndarray
+) -> tuple[jax.Array, jax.Array, Any]:
+    """`sum_over_all` of the coalitions of 1..last frames, for games with a program for each of these sizes.
+
+    Returns:
+      (values [T, C], logits of the first coalitions of size `last`, carry of all of them).
+    """
     values: Any = 0
-    below = None
-    last_own = num_frames if game.own_program is None else min(game.own_program, num_frames)
     logits: Any = None
-    for size in range(1, last_own + 1):
-        part, logits, below = _one_size(game, prepared, num_frames, size, below, by_size)
+    carry = None
+    for size in range(1, last + 1):
+        part, logits, carry = _one_size(game, prepared, num_frames, size, carry, (with_frame, without_frame))
         values = values + part
+    return values, logits, carry
+
+
+def _visit_all(game: Game, prepared: Any, num_frames: int, by_size: Any) -> tuple[jax.Array, jax.Array]:
+    if game.own_program == 0:
+        return _any_order(game, prepared, num_frames, by_size)
+    last_own = num_frames if game.own_program is None else min(game.own_program, num_frames)
+    values, logits, below = sum_over_sizes(game, prepared, num_frames, last_own, *by_size)
     if last_own < num_frames:
         part, logits = _larger_sizes(game, prepared, num_frames, last_own, below, by_size)
         values = values + part
@@ -63,7 +78,7 @@ def _weigh(coefficient: jax.Array, worths: jax.Array) -> jax.Array:
     return jnp.matmul(coefficient.T, worths, precision=jax.lax.Precision.HIGHEST)
 
 
-def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> jax.Array:
+def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> tuple[jax.Array, jax.Array]:
     """For games without state that take any sizes together: coalition n holds the frames of n's bits."""
     tile = min(2**num_frames, 2 * TILE_ROWS)
 
@@ -75,7 +90,9 @@ def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> jax.
         coefficient = weights.coefficients(inside, by_size, worths.dtype)
         return _weigh(jnp.where(number[:, None] == 0, 0, coefficient), worths)
 
-    return jax.lax.fori_loop(1, 2**num_frames // tile, lambda n, values: values + one_tile(n), one_tile(0))
+    values = jax.lax.fori_loop(1, 2**num_frames // tile, lambda n, values: values + one_tile(n), one_tile(0))
+    _, full = _worths_of_numbers(game, prepared, num_frames, jnp.full(1, 2**num_frames - 1, jnp.int32))
+    return values, full[0]
 
 
 def _worths_of_numbers(game: Game, prepared: Any, num_frames: int, number: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -35,11 +35,13 @@ class Half(NamedTuple):
     real: jax.Array
 
 
-def sum_over_all(logits: jax.Array, with_frame: np.ndarray, without_frame: np.ndarray) -> tuple[jax.Array, jax.Array]:
+def sum_over_all(
+    logits: jax.Array, with_frame: np.ndarray, without_frame: np.ndarray
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`whole_lattice.sum_over_all` for v(S) = softmax(mean over S of logits [T, C]).
 
     Returns:
-      (values [T, C], trusted bool []): not to be trusted where a frame's logits differ by more than 60 between classes
+      (values [T, C], full [C], trusted bool []): not trusted where a frame's logits differ by more than 60 between classes
       (products may then underflow).
     """
     num_frames = logits.shape[0]
@@ -73,7 +75,7 @@ def sum_over_all(logits: jax.Array, with_frame: np.ndarray, without_frame: np.nd
     num_pairs = first.total.shape[0] * num_sizes
     # Pair 0 is the empty coalition.
     sums = jax.lax.fori_loop(1, num_pairs, add, (*zeros, jnp.zeros_like(logits[0])))
-    return jnp.concatenate(sums[:2]) + sums[2][None, :], trusted
+    return jnp.concatenate(sums[:2]) + sums[2][None, :], jax.nn.softmax(logits.mean(axis=0)), trusted
 
 
 def _half(logits: jax.Array) -> Half:

@@ -15,7 +15,7 @@ Where a plan holds only some children of S, the mean is over those (as in the pa
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from esv_jax import checks
 from esv_jax.base import Array, Game, Level
 from esv_jax.coalitions import lattice
+from esv_jax.games import score_average
 from esv_jax.games.clips import in_chunks
 
 # Sums over so few children are compiled as one pass; longer ones as a loop, which compiles faster and runs slower.
@@ -35,7 +36,11 @@ ScaleLogits = Callable[[Any, Level], jax.Array]
 
 
 def multiscale_game(
-    fns: Sequence[Callable[[Any, jax.Array], jax.Array]], *, empty: Array, all_subsets: bool = False
+    fns: Sequence[Callable[[Any, jax.Array], jax.Array]],
+    *,
+    empty: Array,
+    all_subsets: bool = False,
+    average: Literal["logits", "scores"] = "logits",
 ) -> Game:
     """The joint game of single-scale models.
 
@@ -45,13 +50,23 @@ def multiscale_game(
       all_subsets: how A(S) is known. False: from the children of S in the plan, as in the paper; exact for exhaustive
         plans, otherwise A(S) is itself an estimate; an InputError for plans drawn without regard to children.
         True: every f_s is evaluated on all C(T, s) subsets first, and A(S) is exact for any plan.
+      average: "logits": v(S) = softmax(A(S)), as above. "scores": softmax(f_s) takes the place of f_s and v(S) = A(S);
+        then exact values need only the sum_{s<=M} C(T, s) evaluations (`games.score_average`). Not with all_subsets.
 
     Raises:
-      InputError: no functions; more than 2^20 subsets to evaluate.
+      InputError: no functions; more than 2^20 subsets to evaluate; another `average`.
     """
     if not fns:
         raise checks.InputError("fns should hold a function for every scale 1..M, found none")
-    return _game(_pair, _scale_logits_of_fns(tuple(fns)), len(fns), empty, all_subsets)
+    scale_logits = _scale_logits_of_fns(tuple(fns))
+    if average == "scores" and not all_subsets:
+        scale_scores = _softmax_of(scale_logits)
+        logits = _joint_logits(scale_scores, len(fns))
+        sums = score_average.shortcut(_pair, scale_scores, len(fns))
+        return Game(checks.scores("empty", empty), _pair, logits, _identity, len(fns), sums)
+    if average != "logits":
+        raise checks.InputError(f'average should be "logits", or "scores" without all_subsets, found {average!r}')
+    return _game(_pair, scale_logits, len(fns), empty, all_subsets)
 
 
 def trn_game(model: Any, *, empty: Array, all_subsets: bool = False) -> Game:
@@ -85,6 +100,15 @@ def _scale_logits_of_fns(fns: tuple[Callable[[Any, jax.Array], jax.Array], ...])
         return fns[level.members.shape[1] - 1](params, video[level.members])
 
     return scale_logits
+
+
+@functools.lru_cache(maxsize=64)
+def _softmax_of(scale_logits: ScaleLogits) -> ScaleLogits:
+    return lambda prepared, level: jax.nn.softmax(scale_logits(prepared, level))
+
+
+def _identity(scores: jax.Array) -> jax.Array:
+    return scores
 
 
 @functools.lru_cache(maxsize=64)

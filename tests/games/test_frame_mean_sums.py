@@ -17,18 +17,19 @@ def frames_as_logits(params, frames):
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 6, 7])
 def test_products_of_halves_equal_the_permutation_oracle(num_frames):
     logits = 4 * np.random.default_rng(num_frames).normal(size=(num_frames, 5))
-    values, trusted = frame_mean_sums.sum_over_all(jnp.asarray(logits, jnp.float32), *weights.shapley(num_frames))
+    values, full, trusted = frame_mean_sums.sum_over_all(jnp.asarray(logits, jnp.float32), *weights.shapley(num_frames))
     oracle = oracles.permutation_shapley(
         lambda s: oracles.softmax(logits[list(s)].mean(axis=0)) if s else EMPTY, num_frames
     )
     assert trusted
+    np.testing.assert_allclose(full, oracles.softmax(logits.mean(axis=0)), atol=1e-6)
     np.testing.assert_allclose(values - 0.2 / num_frames, oracle, atol=1e-6)
 
 
 def test_wide_logits_go_the_slow_way_and_stay_right():
     # Frames sure of different classes by far more than exp can hold.
     logits = np.random.default_rng(0).normal(size=(5, 5)) * 200
-    _, trusted = frame_mean_sums.sum_over_all(jnp.asarray(logits, jnp.float32), *weights.shapley(5))
+    _, _, trusted = frame_mean_sums.sum_over_all(jnp.asarray(logits, jnp.float32), *weights.shapley(5))
     assert not trusted
     game = esv_jax.frame_mean_game(frames_as_logits, empty=EMPTY.astype(np.float32))
     out = esv_jax.explain(esv_jax.exact(), game, None, logits.astype(np.float32))
