@@ -41,7 +41,7 @@ def sum_over_all(
     """`whole_lattice.sum_over_all` for v(S) = softmax(mean over S of logits [T, C]).
 
     Returns:
-      (values [T, C], full [C], trusted bool []): not trusted where a frame's logits differ by more than 60 between classes
+      (values [T, C], full [C], trusted bool []): not trusted where logits of a frame differ by more than 60
       (products may then underflow).
     """
     num_frames = logits.shape[0]
