@@ -1,0 +1,224 @@
+"""How the cost of attributions grows with the number of frames, exact and sampled, beside what it costs at least.
+
+    python -m experiments.benchmark_scaling --out=out/scaling            (about 10 minutes on 2 cores)
+    python -m experiments.benchmark_scaling --quick --out=out/scaling    (under 2 minutes)
+
+Times are the best of some repetitions after compilation. They are also given in units of one 2048 x 2048 x 2048 float32
+matrix product in NumPy, timed in the same run, so that figures of different days and machines compare.
+The limits are counted, not measured: the multiply-adds that the answer needs at that product's rate, and the bytes that
+must be written and read once at the rate of a large copy. Writes scaling.csv and scaling.png.
+"""
+
+import csv
+import math
+import platform
+import resource
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+import esv_jax
+from esv_jax import checks, cli, models
+from esv_jax.base import Plan
+
+OUT = flags.DEFINE_string("out", None, "Folder for scaling.csv and scaling.png.", required=True)
+QUICK = flags.DEFINE_bool("quick", False, "Fewer and smaller cases.")
+NUM_CLASSES = flags.DEFINE_integer("num_classes", 174, "C.", lower_bound=2)
+FEATURE_DIM = flags.DEFINE_integer("feature_dim", 256, "D.", lower_bound=1)
+HIDDEN_DIM = flags.DEFINE_integer("hidden_dim", 256, "H of every head.", lower_bound=1)
+NUM_SCALES = flags.DEFINE_integer("num_scales", 8, "M.", lower_bound=1)
+PER_SIZE = flags.DEFINE_integer("per_size", 128, "m of the sampled cases.", lower_bound=1)
+
+UNIT_SIDE = 2048
+COPY_BYTES = 2**28
+
+
+class Case(NamedTuple):
+    """One line of the table; `run` gives the attribution, `flops` and `num_bytes` are the least it can do."""
+
+    model: str
+    estimator: str
+    num_frames: int
+    flops: float
+    num_bytes: float
+    run: Callable[[], esv_jax.Attribution]
+
+
+def main() -> None:
+    folder = cli.output_folder(OUT.value)
+    print(
+        f"{jax.devices()[0].device_kind}, {jax.device_count()} device(s), jax {jax.__version__}, {platform.machine()}"
+    )
+    rows = []
+    for case in _cases():
+        row = _measure(case)
+        rows.append(row)
+        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    with (folder / "scaling.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    for model in ("tsn", "trn"):
+        print(f"{model}, sampled: time grows as T^{_slope(rows, model):.2f}")
+    _picture(rows, folder / "scaling.png")
+    print(f"{folder / 'scaling.csv'} and {folder / 'scaling.png'} written")
+
+
+def _cases() -> list[Case]:
+    exact = {
+        "tsn": (8, 12, 16) if QUICK.value else (8, 12, 16, 20, 24),
+        "trn": (8, 12) if QUICK.value else (8, 12, 16, 20),
+    }
+    sampled = (8, 32, 128) if QUICK.value else (8, 16, 32, 64, 128, 256, 512, 1024)
+    cases = []
+    for model in ("tsn", "trn"):
+        game, params = _game(model)
+        for num_frames in exact[model]:
+            flops, num_bytes = _least(model, num_frames, None)
+            run = _runner(game, params, num_frames, None)
+            cases.append(Case(model, "exact", num_frames, flops, num_bytes, run))
+        for num_frames in sampled:
+            plan = esv_jax.stratified(per_size=PER_SIZE.value).plan(num_frames=num_frames, key=jax.random.key(0))
+            flops, num_bytes = _least(model, num_frames, plan)
+            run = _runner(game, params, num_frames, plan)
+            cases.append(Case(model, "stratified", num_frames, flops, num_bytes, run))
+    return cases
+
+
+def _game(model: str) -> tuple[esv_jax.Game, object]:
+    empty = np.full(NUM_CLASSES.value, 1 / NUM_CLASSES.value, np.float32)
+    frames = jnp.zeros((2, FEATURE_DIM.value))
+    if model == "tsn":
+        tsn = models.TSN(num_classes=NUM_CLASSES.value)
+        return esv_jax.tsn_game(tsn, empty=empty), tsn.init(jax.random.key(0), frames)
+    trn = models.MultiscaleTRN(num_scales=NUM_SCALES.value, hidden_dim=HIDDEN_DIM.value, num_classes=NUM_CLASSES.value)
+    return esv_jax.trn_game(trn, empty=empty), trn.init(jax.random.key(0), frames)
+
+
+def _runner(
+    game: esv_jax.Game, params: object, num_frames: int, plan: Plan | None
+) -> Callable[[], esv_jax.Attribution]:
+    video = jax.random.normal(jax.random.key(num_frames), (num_frames, FEATURE_DIM.value))
+    if plan is None:
+        return lambda: esv_jax.explain(esv_jax.exact(), game, params, video)
+    estimator = esv_jax.stratified(per_size=PER_SIZE.value)
+    return lambda: esv_jax.explain(estimator, game, params, video, plan=plan)
+
+
+def _least(model: str, num_frames: int, plan: Plan | None) -> tuple[float, float]:
+    """(floating point operations, bytes) that the answer needs however it is computed.
+
+    TRN: a product of [H] x [H, C] and k additions of [H] for every coalition of k <= M frames, an addition of [C] for
+    every pair of a coalition and its child; both: the worths weighed into the values. Bytes: the joint logits of every
+    coalition written and read once (TRN), the per-frame tables and the result. TSN exact: the three products of
+    `games.frame_mean_sums`.
+    """
+    num_classes, hidden, scales = NUM_CLASSES.value, HIDDEN_DIM.value, NUM_SCALES.value
+    if plan is None:
+        rows = {k: math.comb(num_frames, k) for k in range(1, num_frames + 1)}
+        pairs = sum(k * n for k, n in rows.items())
+    else:
+        rows = {k: len(level.members) for k, level in enumerate(plan.levels, start=1)}
+        pairs = sum(int((level.children >= 0).sum()) for level in plan.levels)
+    total = sum(rows.values())
+    if model == "tsn":
+        table = 4 * num_frames * (FEATURE_DIM.value + 2 * num_classes)
+        if plan is None:
+            return 6.0 * total * num_classes, table
+        return 4.0 * total * num_frames * num_classes, table + 4 * total * num_frames
+    heads = sum(n * (2 * hidden * num_classes + k * hidden) for k, n in rows.items() if k <= scales)
+    weigh = 2 * num_frames * num_classes * total if plan is None else 4 * num_frames * num_classes * total
+    return float(heads + pairs * num_classes + weigh), 8.0 * total * num_classes
+
+
+def _measure(case: Case) -> dict[str, object]:
+    start = time.perf_counter()
+    jax.block_until_ready(case.run())
+    first = time.perf_counter() - start
+    seconds: list[float] = []
+    spent = 0.0
+    while len(seconds) < 3 or (spent < 2 and len(seconds) < 20):
+        start = time.perf_counter()
+        jax.block_until_ready(case.run())
+        seconds.append(time.perf_counter() - start)
+        spent += seconds[-1]
+    unit, copy = _unit_seconds(), _copy_seconds()
+    best = min(seconds)
+    flop_seconds = case.flops / (2 * UNIT_SIDE**3) * unit
+    byte_seconds = case.num_bytes / (2 * COPY_BYTES) * copy
+    return {
+        "model": case.model,
+        "estimator": case.estimator,
+        "frames": case.num_frames,
+        "milliseconds": f"{1e3 * best:.3f}",
+        "units": f"{best / unit:.4f}",
+        "first_seconds": f"{first:.2f}",
+        "of_flop_limit": f"{flop_seconds / best:.3f}",
+        "of_byte_limit": f"{byte_seconds / best:.3f}",
+        "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "unit_milliseconds": f"{1e3 * unit:.1f}",
+    }
+
+
+def _unit_seconds() -> float:
+    a = np.random.default_rng(0).random((UNIT_SIDE, UNIT_SIDE), np.float32)
+    return _best(lambda: a @ a)
+
+
+def _copy_seconds() -> float:
+    source = np.zeros(COPY_BYTES, np.uint8)
+    target = np.ones_like(source)
+    return _best(lambda: np.copyto(target, source))
+
+
+def _best(function: Callable[[], object]) -> float:
+    seconds: list[float] = []
+    for _ in range(4):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _slope(rows: list[dict[str, object]], model: str) -> float:
+    """Exponent of T in the sampled times, by least squares on logarithms."""
+    chosen = [r for r in rows if r["model"] == model and r["estimator"] == "stratified"]
+    frames = np.log([float(str(r["frames"])) for r in chosen])
+    seconds = np.log([float(str(r["milliseconds"])) for r in chosen])
+    return float(np.polyfit(frames, seconds, 1)[0])
+
+
+def _picture(rows: list[dict[str, object]], path: object) -> None:
+    plt = checks.require("matplotlib.pyplot", extra="plots")
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    styles = {
+        ("tsn", "exact"): "o-",
+        ("trn", "exact"): "s-",
+        ("tsn", "stratified"): "o--",
+        ("trn", "stratified"): "s--",
+    }
+    colours = {"tsn": "#0072B2", "trn": "#D55E00"}
+    for (model, estimator), style in styles.items():
+        chosen = [r for r in rows if r["model"] == model and r["estimator"] == estimator]
+        frames = [float(str(r["frames"])) for r in chosen]
+        units = [float(str(r["units"])) for r in chosen]
+        name = {"tsn": "TSN", "trn": "multi-scale TRN"}[model]
+        label = f"{name}, {'exact' if estimator == 'exact' else f'sampled, m = {PER_SIZE.value}'}"
+        axes.loglog(frames, units, style, color=colours[model], label=label)
+    axes.set_xlabel("frames")
+    axes.set_ylabel("time / time of one 2048³ matrix product")
+    ticks = sorted({int(str(r["frames"])) for r in rows})
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.minorticks_off()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    cli.run(main)
