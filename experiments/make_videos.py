@@ -12,6 +12,7 @@ esv_jax/data/synthetic_files.py.
 import concurrent.futures
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from esv_jax import cli
 from esv_jax.checks import InputError
 from esv_jax.data import synthetic, synthetic_files
 
-CLIPS_WORTH_A_PROCESS = 40  # starting one costs about as much as drawing these
+CLIPS_WORTH_A_PROCESS = 16  # starting one costs about as much as drawing these
 
 OUT = flags.DEFINE_string("out", None, "Folder for the videos and annotations.", required=True)
 CLIPS_PER_CLASS = flags.DEFINE_integer("clips_per_class", 1, "Clips of each class and split asked for.", lower_bound=1)
@@ -76,13 +77,27 @@ def _written(out: Path, todo: list[int]) -> Iterator[None]:
             yield
         return
     # "spawn": a fork of a process with JAX's threads may hang.
-    with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_leave_with_parent
+    ) as pool:
         futures = [pool.submit(synthetic_files.write_clip, out, SEED.value, index) for index in todo]
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _leave_with_parent() -> None:
+    """In a worker: ends it should the script be killed, which would leave it waiting for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _progress() -> Progress:
