@@ -30,7 +30,7 @@ LEARNING_RATES = {"tsn": 1e-2, "multiscale_trn": 3e-3}
 FEATURES = flags.DEFINE_string("features", None, "Feature store, as extract_features writes it.", required=True)
 MODEL = flags.DEFINE_enum("model", "multiscale_trn", list(LEARNING_RATES), "What to train.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "Frames sampled of every clip.", lower_bound=1)
-NUM_SCALES = flags.DEFINE_integer("num_scales", None, "TRN: heads for 1..num_scales frames; num_frames, at most 8.")
+NUM_SCALES = flags.DEFINE_integer("num_scales", None, "TRN: heads for 1..num_scales frames; num_frames, at most 8.", 1)
 HIDDEN_DIM = flags.DEFINE_integer("hidden_dim", 128, "TRN: hidden units of every head.", lower_bound=1)
 HIDDEN_LAYERS = flags.DEFINE_integer("num_hidden_layers", 1, "TRN: hidden layers of every head.", lower_bound=1)
 BATCH_NORM = flags.DEFINE_bool("batch_norm", False, "TRN: normalise hidden layers.")
@@ -62,9 +62,11 @@ def main() -> None:
         weight_decay=WEIGHT_DECAY.value,
         seed=SEED.value,
     )
-    state = dict(module.init(jax.random.key(SEED.value), np.zeros((1, store.header.feature_dim), np.float32)))
+    loss = heads.coalition_loss(module, NUM_FRAMES.value)
+    example = np.zeros((1, store.header.feature_dim), np.float32)
+    state = dict(jax.jit(module.init)(jax.random.key(SEED.value), example))
     trained = loop.train(
-        heads.coalition_loss(module, NUM_FRAMES.value),
+        loss,
         state.pop("params"),
         state,
         train_clips,
@@ -152,7 +154,7 @@ def _module(num_classes: int) -> tuple[dict[str, Any], models.TSN | models.Multi
     options = {"num_classes": num_classes, "dropout": DROPOUT.value, "input_relu": INPUT_RELU.value}
     if MODEL.value == "tsn":
         return options, models.TSN(**options)
-    options["num_scales"] = NUM_SCALES.value or min(NUM_FRAMES.value, 8)
+    options["num_scales"] = min(NUM_FRAMES.value, 8) if NUM_SCALES.value is None else NUM_SCALES.value
     options["hidden_dim"] = HIDDEN_DIM.value
     options["num_hidden_layers"] = HIDDEN_LAYERS.value
     options["batch_norm"] = BATCH_NORM.value

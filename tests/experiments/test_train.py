@@ -1,0 +1,214 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from esv_jax import checkpoints, models
+from esv_jax.checkpoints import Model, ModelCard
+from esv_jax.data import feature_store
+from esv_jax.data.preprocess import Preprocess
+from esv_jax.models.backbones.frame_cnn import SIZE, FrameCNN
+from esv_jax.training import heads
+from tests.experiments.scripts import run_script
+from tests.models.oracles import randomised
+
+CLASSES = ("closing", "never seen", "opening")
+NUM_FRAMES = 4
+QUICK = ("--num_frames=4", "--num_scales=2", "--hidden_dim=8", "--epochs=30", "--dropout=0")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    module = FrameCNN(feature_dim=5, channels=(2, 2, 2, 2))
+    variables = randomised(jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, SIZE, SIZE, 3), np.uint8)))
+    preprocess = Preprocess(SIZE, SIZE, (128.0,) * 3, (64.0,) * 3)
+    card = ModelCard("frame_cnn", {"feature_dim": 5, "channels": (2, 2, 2, 2)}, 5, preprocess=preprocess)
+    return Model(card, module, variables)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory, backbone):
+    """A store of clips that show the same things, "opening" one way and "closing" the other way round."""
+    folder = tmp_path_factory.mktemp("train") / "features"
+    rng = np.random.default_rng(0)
+    name = {"name": "frame_cnn", "digest": checkpoints.digest(backbone)}
+    header = feature_store.StoreHeader(5, "float16", CLASSES, name, backbone.card.preprocess)
+    with feature_store.create_or_append(folder, header) as writer:
+        for i in range(36):
+            length = int(rng.integers(6, 12))
+            moving = np.linspace(-2, 2, length)[:, None] * (1 if i % 3 else -1)
+            frames = np.concatenate([moving, 0.2 * rng.normal(size=(length, 4))], axis=1)
+            split = {0: "test", 1: "validation"}.get(i % 9, "train")
+            writer.append(str(i), f"{i}.avi", CLASSES[2] if i % 3 else CLASSES[0], split, frames.astype(np.float32))
+    checkpoints.save_model(folder / "backbone", backbone.card, backbone.variables)
+    return folder
+
+
+@pytest.fixture
+def train(features, tmp_path, capsys, monkeypatch):
+    def run(*flags, features=features, out=tmp_path / "model"):
+        given = [f"--features={features}", f"--out={out}", *QUICK, *flags]
+        return run_script("train", *given, capsys=capsys, monkeypatch=monkeypatch)
+
+    return run
+
+
+def test_a_model_is_trained_and_says_what_it_is(features, tmp_path, train, backbone):
+    ran = train("--seed=7")
+    assert ran.exit_code == 0, ran.stderr
+    assert "30/30 epochs  loss " in ran.stderr
+    shutil.move(tmp_path / "model", tmp_path / "moved")
+    model = checkpoints.load_model(tmp_path / "moved")
+    assert sorted(p.name for p in (tmp_path / "moved").iterdir()) == ["backbone", "model.json", "params"]
+    card = model.card
+    assert (card.kind, card.classes, card.feature_dim) == ("multiscale_trn", CLASSES, 5)
+    assert isinstance(model.module, models.MultiscaleTRN)
+    assert (model.module.num_scales, model.module.hidden_dim) == (2, 8)
+    assert checkpoints.digest(model.backbone) == card.backbone["digest"] == checkpoints.digest(backbone)
+
+    store = feature_store.open_store(features)
+    training = [clip.label for clip in store.clips if clip.split == "train"]
+    expected = [training.count(name) / len(training) for name in CLASSES]
+    np.testing.assert_allclose(card.prior, expected, rtol=1e-6)
+    assert card.prior[1] == 0
+
+    figures = card.provenance["figures"]
+    assert figures["clips"] == {"train": 28, "test": 4, "validation": 4}
+    for split, accuracy in figures["accuracy"].items():
+        clips = heads.read_clips(store, [i for i, c in enumerate(store.clips) if c.split == split], 4, "the store")
+        logits = heads.predict(model.module, model.variables, clips, NUM_FRAMES)
+        assert (logits.argmax(axis=1) == clips.label).mean() == accuracy
+        assert accuracy >= 0.9
+        assert f"accuracy on {split}{' (held out)' if split != 'train' else ''}: {accuracy:.1%}" in ran.stdout
+    assert card.provenance["seed"] == 7
+    assert card.provenance["command"].startswith("python -m experiments.train --features=")
+    assert "--seed=7" in card.provenance["command"]
+    assert card.provenance["versions"]["jax"] == jax.__version__
+
+
+def test_a_tsn_cannot_tell_them_apart(tmp_path, train):
+    ran = train("--model=tsn", "--hold_out=test")
+    assert ran.exit_code == 0, ran.stderr
+    model = checkpoints.load_model(tmp_path / "model")
+    assert isinstance(model.module, models.TSN)
+    figures = model.card.provenance["figures"]
+    assert set(figures["accuracy"]) == {"train", "test"}
+    assert figures["clips"] == {"train": 32, "test": 4}
+    assert figures["accuracy"]["train"] < 0.9
+
+
+def test_killed_it_goes_on_to_the_same_model(tmp_path, train, features):
+    flags = ("--epochs=300", "--seed=1", "--dropout=0.3")
+    assert train(*flags, out=tmp_path / "whole").exit_code == 0
+    out = tmp_path / "model"
+    command = [sys.executable, "-m", "experiments.train", f"--features={features}", f"--out={out}", *QUICK, *flags]
+    process = subprocess.Popen(
+        [*command, "--save_every=0"],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while not (out / "checkpoints" / "3").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / checkpoints.CARD_FILE).exists()
+    done = [int(p.name) for p in (out / "checkpoints").iterdir() if p.name.isdigit()]
+    assert 0 < max(done) < 300
+
+    assert train(*flags).exit_code == 0
+    whole, resumed = (checkpoints.load_model(folder) for folder in (tmp_path / "whole", out))
+    jax.tree.map(np.testing.assert_array_equal, resumed.variables, whole.variables)
+    assert resumed.card.provenance["figures"] == whole.card.provenance["figures"]
+
+
+def test_a_run_with_other_flags_does_not_go_on_from_what_is_there(tmp_path, train, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_model", interrupted)
+        assert train("--model=tsn").exit_code == 130
+    ran = train("--model=tsn", "--input_relu")
+    assert ran.exit_code == 1
+    assert "holds the checkpoints of a run with input_relu = False, not True" in ran.stderr
+    assert train("--model=tsn").exit_code == 0
+
+
+def test_training_again_replaces_the_model_but_not_one_of_other_classes(tmp_path, train):
+    assert train("--model=tsn").exit_code == 0
+    before = checkpoints.digest(checkpoints.load_model(tmp_path / "model"))
+    assert train("--model=tsn", "--seed=2").exit_code == 0
+    assert checkpoints.digest(checkpoints.load_model(tmp_path / "model")) != before
+
+    header = feature_store.StoreHeader(5, "float32", ("yes", "no"))
+    with feature_store.create_or_append(tmp_path / "other", header) as writer:
+        writer.append("a", "a", "yes", "train", np.ones((4, 5), np.float32))
+    ran = train("--model=tsn", features=tmp_path / "other")
+    assert ran.exit_code == 1
+    assert "holds a model of 3 classes (closing, never seen, opening), but the labels in" in ran.stderr
+    assert "are of 2 classes (yes, no): choose another --out" in ran.stderr
+    ran = train("--model=tsn", features=tmp_path / "other", out=tmp_path / "another")
+    assert ran.exit_code == 0, ran.stderr
+    assert "no clips were held out" in ran.stdout
+    assert "no video files" in ran.stdout
+    assert checkpoints.load_model(tmp_path / "another").backbone is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--num_frames=9", "--num_scales=2"], "frames, fewer than the 9 to be sampled"),
+        (["--num_scales=5"], "num_scales should be at most num_frames (4)"),
+        (["--num_scales=0"], "--num_scales=0: 0 is not a positive integer"),
+        (["--hold_out=person"], "--hold_out names the split 'person', but"),
+        (
+            ["--hold_out=train,test,validation"],
+            "has no clip to train on: its splits are ['test', 'train', 'validation']",
+        ),
+        (["--learning_rate=-1"], "learning_rate should be positive, found -1.0"),
+        (["--learning_rate=1e30"], "lower the learning rate"),
+        (["--features=nowhere"], "there is no feature store nowhere"),
+        (["--out=setup.py/model"], "cannot be written"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, train, monkeypatch, flags, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "setup.py").write_text("")
+    ran = train(*flags)
+    assert ran.exit_code == 1
+    assert message in ran.stderr
+    assert not (tmp_path / "model" / checkpoints.CARD_FILE).exists()
+
+
+def test_features_that_are_not_finite(tmp_path, features, train):
+    store = tmp_path / "store"
+    shutil.copytree(features, store)
+    with open(store / "features.bin", "r+b") as file:
+        file.write(np.float16(np.inf).tobytes())
+    ran = train(features=store)
+    assert ran.exit_code == 1
+    assert "the features of clip 0 of" in ran.stderr
+    assert "should be finite" in ran.stderr
+
+
+def test_a_backbone_that_is_not_the_stores(tmp_path, features, train, backbone):
+    store = tmp_path / "store"
+    shutil.copytree(features, store)
+    changed = jax.tree.map(lambda a: a + np.float32(1), backbone.variables)
+    checkpoints.save_model(store / "backbone", backbone.card, changed)
+    ran = train(features=store)
+    assert ran.exit_code == 1
+    assert "but the features are of {'name': 'frame_cnn'" in ran.stderr
+    card = json.loads((store / "store.json").read_text())
+    assert card["backbone"]["digest"] in ran.stderr
