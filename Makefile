@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo
 
-.PHONY: demo test lock clean
+.PHONY: demo test test-lowest lock clean
 
-# From a video file to a picture of which frames made the model say what it said.
+# From a video file, which the model never saw, to a picture of which frames made it say what it said.
 demo: $(VENV)/demo.done
-	$(BIN)/python -m experiments.make_videos --out=$(OUT)/videos --split=test --clips_per_class=1 --class_name="$(DEMO_CLASS)"
-	$(BIN)/python -m experiments.explain_video --video=$(OUT)/videos/$(DEMO_CLIP) --out=$(OUT)
+	$(BIN)/python -m experiments.make_videos --out=$(OUT)/videos --split=test --class_name="Moving something left"
+	$(BIN)/python -m experiments.explain_video --video=$(OUT)/videos/videos/000000.webm --out=$(OUT) \
+	  --class_name="Moving something right"
 
 # Lint, types and tests.
 test: $(VENV)/dev.done
@@ -30,6 +31,14 @@ $(VENV)/dev.done: $(BIN)/python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots,dev]"
 	touch $@ $(VENV)/demo.done
 
+# The same tests with the lowest versions that pyproject.toml allows, on the lowest Python.
+test-lowest: $(VENV)/dev.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv venv --quiet --clear --python 3.11 $(VENV)-lowest
+	$(BIN)/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
+	  -r pyproject.toml --extra video --extra plots --extra dev
+	$(VENV)-lowest/bin/python -m pytest -n 2
+
 # Pins all packages for all supported Pythons; run after a change of the dependencies.
 lock: $(VENV)/dev.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
@@ -37,4 +46,4 @@ lock: $(VENV)/dev.done
 	  pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) $(OUT)
+	rm -rf $(VENV) $(VENV)-lowest $(OUT)
