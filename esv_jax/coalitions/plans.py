@@ -31,6 +31,24 @@ def pack(levels: Sequence[Level]) -> Plan:
     return Plan(tuple(levels), tuple(runs))
 
 
+def free(inside: np.ndarray) -> Plan:
+    """A plan of coalitions bool [N, T] without regard to children, rows by increasing size, the last one all frames.
+
+    Sizes without coalitions have an empty level. One run holds all rows, for games that take sizes together.
+    """
+    num_rows, num_frames = inside.shape
+    sizes = inside.sum(axis=1)
+    row, frame = np.nonzero(inside)
+    column = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    members = np.full((num_rows, num_frames), -1, np.int32)
+    members[row, column] = frame
+    levels = []
+    for size in range(1, num_frames + 1):
+        start, stop = np.searchsorted(sizes, [size, size + 1])
+        levels.append(Level(members[start:stop, :size], np.full((stop - start, size), -1, np.int32)))
+    return Plan(tuple(levels), (Level(members[None], np.zeros((1, num_rows, 0), np.int32)),))
+
+
 @functools.lru_cache(maxsize=8)
 def exhaustive(num_frames: int) -> Plan:
     """All 2^T - 1 coalitions: levels of C(T, k) rows in colexicographic order. The arrays are shared and read-only.
@@ -69,6 +87,30 @@ def constructive(num_frames: int, per_size: int, iterations: int, key: Any) -> P
     checks.check_positive("num_frames", num_frames)
     rng = host_generator(key)
     return pack(_join([_constructive_once(num_frames, per_size, rng) for _ in range(iterations)]))
+
+
+def orderings(num_frames: int, num_pairs: int, key: Any) -> Plan:
+    """Prefixes of random orderings of the frames and of their reverses; the child of a prefix is the one before.
+
+    Levels 1..T-1 have 2 num_pairs rows, row num_pairs + r that of the reverse of row r's ordering; level T has one row.
+
+    Raises:
+      InputError: no key, or a traced key.
+    """
+    order = host_generator(key).permuted(np.tile(np.arange(num_frames), (num_pairs, 1)), axis=1)
+    order = np.concatenate([order, order[:, ::-1]])
+    rows = np.arange(len(order))
+    levels = []
+    for size in range(1, num_frames):
+        members = np.sort(order[:, :size], axis=1).astype(np.int32)
+        added = order[:, size - 1 : size]
+        before = np.zeros_like(rows) if size == 1 else rows
+        levels.append(Level(members, np.where(members == added, before[:, None], -1).astype(np.int32)))
+    everyone = np.arange(num_frames, dtype=np.int32)[None]
+    child = np.full((1, num_frames), -1, np.int32)
+    # For any of the orderings with this frame last.
+    child[0, order[:, -1]] = rows if num_frames > 1 else 0
+    return pack([*levels, Level(everyone, child)])
 
 
 def _constructive_once(num_frames: int, per_size: int, rng: np.random.Generator) -> list[Level]:

@@ -146,4 +146,13 @@ ESTIMATORS = {
     "exact": EstimatorCase(esv_jax.exact(), is_exact=True, efficient=True, coverage=(1, 1)),
     # The paper's; its intervals see neither the correlation of lineages nor, in lower sizes, of repeated ancestors.
     "stratified": EstimatorCase(esv_jax.stratified(per_size=12), is_exact=False, efficient=False, coverage=(0.85, 1)),
+    "stratified_paired": EstimatorCase(
+        esv_jax.stratified_paired(per_size=12), is_exact=False, efficient=True, coverage=(0.92, 0.98)
+    ),
+    "orderings": EstimatorCase(
+        esv_jax.orderings(max_evaluations=2 * 7 * 32 + 1), is_exact=False, efficient=True, coverage=(0.92, 0.98)
+    ),
+    "regression": EstimatorCase(
+        esv_jax.regression(max_evaluations=60), is_exact=False, efficient=True, coverage=(0.92, 0.98)
+    ),
 }

@@ -1,0 +1,106 @@
+"""Coalitions in pairs with their complements, drawn by size without repeats. Host NumPy."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from esv_jax import checks
+from esv_jax.base import Plan
+from esv_jax.coalitions import lattice, plans
+
+
+class Strata(NamedTuple):
+    """How many pairs {S, the rest} are drawn with |S| = 1, 2, ..., floor(T/2); S is the smaller one.
+
+    Where |S| = T/2, S is the one with frame 0.
+
+    Attributes:
+      drawn: int64 [floor(T/2)], number of pairs, at most `population`.
+      population: float64 [floor(T/2)], how many there are; beyond 2^100 as 2^100.
+    """
+
+    drawn: np.ndarray
+    population: np.ndarray
+
+
+def population(num_frames: int) -> np.ndarray:
+    """How many pairs there are by the size 1..floor(T/2) of their smaller part, float64; beyond 2^100 as 2^100."""
+    exact = [math.comb(num_frames, s) // (1 + (2 * s == num_frames)) for s in range(1, num_frames // 2 + 1)]
+    return np.array([float(min(n, 2**100)) for n in exact])
+
+
+def up_to(num_frames: int, most: int) -> Strata:
+    """At most `most` pairs of every size."""
+    pairs = population(num_frames)
+    return Strata(np.minimum(pairs, most).astype(np.int64), pairs)
+
+
+def allocate(num_frames: int, num_pairs: int, share: np.ndarray) -> Strata:
+    """`num_pairs` pairs (or all there are), in proportion to `share` [floor(T/2)] > 0 as far as sizes have so many.
+
+    Sizes with fewer pairs than their share are exhausted and the others divide what they leave. Depends on nothing
+    random, so that all plans of a budget have the same shapes.
+    """
+    pairs = population(num_frames)
+    if num_pairs >= pairs.sum():
+        return Strata(pairs.astype(np.int64), pairs)
+    wanted = np.zeros_like(pairs)
+    open_sizes = np.ones(len(pairs), bool)
+    while True:
+        left = num_pairs - wanted[~open_sizes].sum()
+        wanted[open_sizes] = left * share[open_sizes] / share[open_sizes].sum()
+        full = open_sizes & (wanted >= pairs)
+        if not full.any():
+            break
+        wanted[full] = pairs[full]
+        open_sizes &= ~full
+    drawn = np.floor(wanted + 1e-9)
+    # Largest remainders first; exhausted sizes have none.
+    by_remainder = np.argsort(drawn - wanted, kind="stable")
+    drawn[by_remainder[: round(num_pairs - drawn.sum())]] += 1
+    return Strata(drawn.astype(np.int64), pairs)
+
+
+def plan(num_frames: int, strata: Strata, key: Any) -> Plan:
+    """Draws the pairs; with the full set as last row. Row j and row N - 2 - j of all rows are complements.
+
+    Raises:
+      InputError: no key, or a traced key.
+    """
+    rng = plans.host_generator(key)
+    smaller = [_draw(num_frames, size, int(n), rng) for size, n in enumerate(strata.drawn, start=1)]
+    inside = np.concatenate([np.zeros((0, num_frames), bool), *smaller])
+    return plans.free(np.concatenate([inside, ~inside[::-1], np.ones((1, num_frames), bool)]))
+
+
+def check_budget(num_frames: int, max_evaluations: int, least: int) -> None:
+    """Raises InputError where the budget allows neither `least` evaluations nor all 2^T - 1."""
+    checks.check_positive("num_frames", num_frames)
+    if max_evaluations < least and max_evaluations < 2**num_frames - 1:
+        raise checks.InputError(
+            f"max_evaluations should be at least {least} for {num_frames} frames, found {max_evaluations}"
+        )
+
+
+def _draw(num_frames: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` different coalitions of one size, every set of them with the same chance, bool [count, T]."""
+    halves = 2 * size == num_frames
+    if math.comb(num_frames, size) <= max(64, 4 * count):
+        members = lattice.combinations(num_frames, size)
+        inside = np.zeros((len(members), num_frames), bool)
+        np.put_along_axis(inside, members, True, axis=1)
+        inside = inside[inside[:, 0]] if halves else inside
+        return inside[rng.permutation(len(inside))[:count]]
+    codes = plans.frame_codes(num_frames)
+    inside = np.zeros((0, num_frames), bool)
+    while len(inside) < count:
+        # Most draws are new: at least 3/4 of the population was not drawn before.
+        more = np.zeros((2 * (count - len(inside)) + 8, num_frames), bool)
+        chosen = np.argpartition(rng.random(more.shape), size - 1, axis=1)[:, :size]
+        np.put_along_axis(more, chosen, True, axis=1)
+        more = np.where(more[:, :1], more, ~more) if halves else more
+        inside = np.concatenate([inside, more])
+        _, first = np.unique((inside * codes).sum(axis=1, dtype=np.uint64), return_index=True)
+        inside = inside[np.sort(first)]
+    return inside[:count]
