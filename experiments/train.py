@@ -151,7 +151,7 @@ def _told(classes: tuple[str, ...]) -> str:
 
 def _module(num_classes: int) -> tuple[dict[str, Any], models.TSN | models.MultiscaleTRN]:
     """The head that the flags ask for, and its options."""
-    options = {"num_classes": num_classes, "dropout": DROPOUT.value, "input_relu": INPUT_RELU.value}
+    options: dict[str, Any] = {"num_classes": num_classes, "dropout": DROPOUT.value, "input_relu": INPUT_RELU.value}
     if MODEL.value == "tsn":
         return options, models.TSN(**options)
     options["num_scales"] = min(NUM_FRAMES.value, 8) if NUM_SCALES.value is None else NUM_SCALES.value
@@ -164,7 +164,7 @@ def _module(num_classes: int) -> tuple[dict[str, Any], models.TSN | models.Multi
 def _digest(clips: Clips) -> str:
     sha = hashlib.sha256()
     for array in clips:
-        sha.update(np.ascontiguousarray(array))
+        sha.update(np.ascontiguousarray(array).tobytes())
     return sha.hexdigest()[:16]
 
 
