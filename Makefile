@@ -8,9 +8,9 @@ OUT ?= demo
 
 # From a video file, which the model never saw, to a picture of which frames made it say what it said.
 demo: $(VENV)/demo.done
-	$(BIN)/python -m experiments.make_videos --out=$(OUT)/videos --split=test --class_name="Moving something left"
-	$(BIN)/python -m experiments.explain_video --video=$(OUT)/videos/videos/000000.webm --out=$(OUT) \
-	  --class_name="Moving something right"
+	$(BIN)/python -m experiments.make_videos --out=$(OUT)/videos --split=test --class_name="Covering something with something"
+	$(BIN)/python -m experiments.explain_video --video=$(OUT)/videos/videos/000008.webm --out=$(OUT) \
+	  --class_name="Uncovering something by taking away something"
 
 # Lint, types and tests.
 test: $(VENV)/dev.done
