@@ -8,6 +8,8 @@
    things are, which the set's scripts know; this tells it much sooner what to look at.
 3. Both heads are trained on its features of all frames, as experiments.train would.
 
+Clips are also shown mirrored and backwards, with the label that makes of theirs.
+
 --out gets the model folders multiscale_trn (with the CNN) and tsn. Killed and started again, it goes on.
 """
 
@@ -38,20 +40,21 @@ NUM_FRAMES = 8
 PREPROCESS = Preprocess(frame_cnn.SIZE, frame_cnn.SIZE, (frame_cnn.MEAN,) * 3, (frame_cnn.STD,) * 3)
 MAP_SIDE = 8
 MAP_WEIGHT = 0.3
+TSN_WEIGHT = 0.2
 
 VIDEOS = flags.DEFINE_string("videos", None, "Folder written by make_videos.", required=True)
 OUT = flags.DEFINE_string("out", None, "Folder for the two model folders.", required=True)
 FEATURE_DIM = flags.DEFINE_integer("feature_dim", 64, "Of the CNN.", lower_bound=1)
 HIDDEN_DIM = flags.DEFINE_integer("hidden_dim", 128, "Of every head of the TRN.", lower_bound=1)
-CNN_EPOCHS = flags.DEFINE_integer("cnn_epochs", 20, "Passes over the clips for the CNN.", lower_bound=1)
+CNN_EPOCHS = flags.DEFINE_integer("cnn_epochs", 16, "Passes over the clips for the CNN.", lower_bound=1)
 CNN_RATE = flags.DEFINE_float("cnn_learning_rate", 2e-3, "Learning rate of the CNN.")
-HEAD_EPOCHS = flags.DEFINE_integer("head_epochs", 60, "Passes over the clips for the heads.", lower_bound=1)
+HEAD_EPOCHS = flags.DEFINE_integer("head_epochs", 10, "Passes over the clips for the heads.", lower_bound=1)
 DROPOUT = flags.DEFINE_float("dropout", 0.3, "TSN: of features; TRN: of hidden units.", 0.0, 0.99)
 SEED = flags.DEFINE_integer("seed", 0, "Decides the weights, the shuffling, the frames sampled and dropout.")
 
 
 class Learner(nn.Module):
-    """What the CNN is trained in: `unit_logits` as `heads.unit_logits`, and a map of the things in every frame."""
+    """What the CNN is trained in: both heads, and a map of the things in every frame."""
 
     feature_dim: int
     hidden_dim: int
@@ -60,14 +63,18 @@ class Learner(nn.Module):
     def setup(self) -> None:
         self.cnn = FrameCNN(self.feature_dim)
         self.trn = models.MultiscaleTRN(NUM_FRAMES, self.hidden_dim, self.num_classes)
+        self.tsn = models.TSN(self.num_classes)
         self.map = nn.Dense(MAP_SIDE**2 + 2)
 
-    def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Logits [B, U, C] and maps [B, T, M] of images [B, T, H, W, 3]."""
+    def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """TRN's `heads.unit_logits` [B, U, C], TSN's logits [B, C], maps [B, T, M] of images [B, T, H, W, 3]."""
         features = self.cnn(images.reshape(-1, *images.shape[2:])).reshape(*images.shape[:2], -1)
         if self.is_initializing():
             self.trn(features[0])
-        return heads.unit_logits(self.trn, features), self.map(features)
+        scores = (
+            self.tsn.frame_logits(features.reshape(-1, self.feature_dim)).reshape(*images.shape[:2], -1).mean(axis=1)
+        )
+        return heads.unit_logits(self.trn, features), scores, self.map(features)
 
 
 def main() -> None:
@@ -84,9 +91,10 @@ def main() -> None:
     def of_split(rows: np.ndarray, split: str) -> Clips:
         return Clips(rows, *(column[which[split]] for column in (offsets, lengths, labels)))
 
-    cnn = _train_cnn(of_split(images, "train"), _maps(videos, clips), len(classes), out)
+    cnn = _train_cnn(of_split(images, "train"), _maps(videos, clips), classes, out)
     features = _features(cnn, images)
-    training = of_split(features, "train")
+    training = _augmented(of_split(features, "train"), _features(cnn, images[:, :, ::-1]), classes)
+    prior = heads.class_prior(labels[which["train"]], len(classes))
     for kind, module in _heads(len(classes)).items():
         variables = _train_head(kind, module, training, out)
         figures = {s: _figures(module, variables, of_split(features, s), classes) for s in ("validation", "test")}
@@ -95,9 +103,9 @@ def main() -> None:
             options=_options(kind, len(classes)),
             feature_dim=FEATURE_DIM.value,
             classes=classes,
-            prior=heads.class_prior(training.label, len(classes)),
+            prior=prior,
             backbone={"name": cnn.card.kind, "digest": checkpoints.digest(cnn)},
-            provenance=_provenance(figures, training, started),
+            provenance=_provenance(figures, len(which["train"]), started),
         )
         checkpoints.save_model(out / kind, card, variables, backbone=cnn)
         print(f"{kind}: {json.dumps(figures, indent=1)}")
@@ -138,24 +146,67 @@ def _maps(videos: Path, clips: list[annotations.LabelledClip]) -> np.ndarray:
     return np.concatenate(maps)
 
 
-def _train_cnn(clips: Clips, maps: np.ndarray, num_classes: int, out: Path) -> Model:
-    learner = Learner(FEATURE_DIM.value, HIDDEN_DIM.value, num_classes)
+def _opposites(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """What every class's clips show, int32 [C], when mirrored, and when run backwards; -1 for nothing in particular."""
+    names = synthetic.CLASS_NAMES
+    pairs = {names[i]: names[j] for one in synthetic.ORDER_PAIRS for i, j in (one, one[::-1])}
+    same: dict[str, str | None] = {name: name for name in names}
+    beside = same | {name: pairs[name] for name in names if name.endswith(("left", "right"))}
+    backwards = same | pairs | {"Something falling like a rock": None}
+
+    def numbers(other: dict[str, str | None]) -> np.ndarray:
+        return np.array([-1 if (name := other[c]) is None else classes.index(name) for c in classes], np.int32)
+
+    return numbers(beside), numbers(backwards)
+
+
+def _augmented(clips: Clips, mirrored: np.ndarray, classes: tuple[str, ...]) -> Clips:
+    """The clips of features as they are, mirrored, and each of these backwards; 4 n clips. What means nothing backwards
+    is kept forwards, so that every class keeps its share."""
+    beside, back = _opposites(classes)
+    rows, label = [], []
+    for source, labels in ((clips.rows, clips.label), (mirrored, beside[clips.label])):
+        for direction in (1, -1):
+            for offset, length, c in zip(clips.offset, clips.length, labels, strict=True):
+                turned = direction < 0 and back[c] >= 0
+                rows.append(source[offset : offset + length][:: -1 if turned else 1])
+                label.append(back[c] if turned else c)
+    length = np.tile(clips.length, 4)
+    return Clips(np.concatenate(rows), np.cumsum(length, dtype=np.int32) - length, length, np.array(label, np.int32))
+
+
+def _train_cnn(clips: Clips, maps: np.ndarray, classes: tuple[str, ...], out: Path) -> Model:
+    learner = Learner(FEATURE_DIM.value, HIDDEN_DIM.value, len(classes))
+    beside, back = _opposites(classes)
     example = np.zeros((1, NUM_FRAMES, frame_cnn.SIZE, frame_cnn.SIZE, 3), np.uint8)
     matrix, weights = heads.joining(NUM_FRAMES, NUM_FRAMES)
+    map_weights = np.array(MAP_SIDE**2 * [1] + 2 * [4], np.float32)
 
     def loss(params: Any, state: Any, data: Any, rows: jax.Array, key: jax.Array) -> Any:
         clips, maps = data
-        frame_key, light_key = jax.random.split(key)
+        frame_key, light_key, mirror_key, back_key = jax.random.split(key, 4)
+        label = clips.label[rows]
         indices = heads.sample_segments(frame_key, clips.length[rows], NUM_FRAMES) + clips.offset[rows][:, None]
-        images = _recoloured(light_key, clips.rows[indices])
-        units, found = learner.apply({"params": params}, images)
+        images, goal = _recoloured(light_key, clips.rows[indices]), maps[indices].astype(jnp.float32)
+
+        mirrored = jax.random.bernoulli(mirror_key, 0.5, label.shape)
+        label = jnp.where(mirrored, jnp.asarray(beside)[label], label)
+        images = jnp.where(mirrored[:, None, None, None, None], images[:, :, :, ::-1], images)
+        goal = jnp.where(mirrored[:, None, None], _mirrored_map(goal), goal)
+        turned = jax.random.bernoulli(back_key, 0.5, label.shape) & (jnp.asarray(back)[label] >= 0)
+        label = jnp.where(turned, jnp.asarray(back)[label], label)
+        images = jnp.where(turned[:, None, None, None, None], images[:, ::-1], images)
+        goal = jnp.where(turned[:, None, None], goal[:, ::-1], goal)
+
+        outputs: Any = learner.apply({"params": params}, images)
+        units, scores, found = outputs
         logits = jnp.einsum("su,buc->bsc", matrix, units)
-        log_scores = jax.nn.log_softmax(logits)
-        surprise = -jnp.take_along_axis(log_scores, clips.label[rows][:, None, None], axis=2)[:, :, 0]
-        off = jnp.square(found - maps[indices].astype(jnp.float32)).sum(axis=-1).mean()
-        right = (logits[:, -1].argmax(axis=-1) == clips.label[rows]).astype(jnp.float32).mean()
-        total = (surprise * weights[None]).sum(axis=1).mean() + MAP_WEIGHT * off
-        return total, (state, {"accuracy": right, "map": off})
+        right = (logits[:, -1].argmax(axis=-1) == label).astype(jnp.float32).mean()
+        surprise = (_surprise(logits, label[:, None]) * weights[None]).sum(axis=1).mean()
+        tsn_surprise = _surprise(scores, label).mean()
+        off = (jnp.square(found - goal) * map_weights[None, None]).sum(axis=-1).mean()
+        total = surprise + TSN_WEIGHT * tsn_surprise + MAP_WEIGHT * off
+        return total, (state, {"accuracy": right, "tsn": tsn_surprise, "map": off})
 
     schedule = loop.Schedule(CNN_EPOCHS.value, 32, CNN_RATE.value, 1e-2, SEED.value)
     params = learner.init(jax.random.key(SEED.value), example)["params"]
@@ -167,10 +218,24 @@ def _train_cnn(clips: Clips, maps: np.ndarray, num_classes: int, out: Path) -> M
         num_examples=len(clips.label),
         schedule=schedule,
         checkpoints=out / "cnn_checkpoints",
+        settings={"feature_dim": FEATURE_DIM.value, "hidden_dim": HIDDEN_DIM.value, "videos": VIDEOS.value},
         scan_steps=False,
     )
     card = ModelCard("frame_cnn", {"feature_dim": FEATURE_DIM.value}, FEATURE_DIM.value, preprocess=PREPROCESS)
     return Model(card, FrameCNN(FEATURE_DIM.value), {"params": jax.tree.map(np.asarray, trained.params["cnn"])})
+
+
+def _surprise(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """-log softmax(logits) [..., C] at the labels [...] (which are broadcast)."""
+    chosen = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
+    return -(jax.nn.log_softmax(logits) * chosen).sum(axis=-1)
+
+
+def _mirrored_map(maps: jax.Array) -> jax.Array:
+    """The maps [B, T, M] of mirrored frames: cells change sides, angles their sign."""
+    cells, cos, sin = maps[..., : MAP_SIDE**2], maps[..., -2:-1], maps[..., -1:]
+    cells = cells.reshape(*maps.shape[:2], MAP_SIDE, MAP_SIDE)[..., ::-1].reshape(cells.shape)
+    return jnp.concatenate([cells, cos, -sin], axis=-1)
 
 
 def _recoloured(key: jax.Array, images: jax.Array) -> jax.Array:
@@ -185,7 +250,7 @@ def _recoloured(key: jax.Array, images: jax.Array) -> jax.Array:
 def _features(cnn: Model, images: np.ndarray) -> np.ndarray:
     """Features float32 [R, D] of all images [R, 48, 48, 3]."""
     apply = jax.jit(cnn.module.apply)
-    batches = [images[i : i + 256] for i in range(0, len(images), 256)]
+    batches = (images[i : i + 256] for i in range(0, len(images), 256))
     return np.concatenate([np.asarray(apply(cnn.variables, batch)) for batch in batches])
 
 
@@ -218,6 +283,7 @@ def _train_head(kind: str, module: Any, clips: Clips, out: Path) -> Any:
         num_examples=len(clips.label),
         schedule=loop.Schedule(HEAD_EPOCHS.value, 32, rate, 1e-2, SEED.value),
         checkpoints=out / f"{kind}_checkpoints",
+        settings={**_options(kind, module.num_classes), "feature_dim": FEATURE_DIM.value, "videos": VIDEOS.value},
     )
     return {"params": trained.params}
 
@@ -235,12 +301,13 @@ def _figures(module: Any, variables: Any, clips: Clips, classes: tuple[str, ...]
     }
 
 
-def _provenance(figures: dict[str, Any], training: Clips, started: float) -> dict[str, Any]:
+def _provenance(figures: dict[str, Any], num_clips: int, started: float) -> dict[str, Any]:
     return {
+        "videos": "python -m experiments.make_videos --out=out/videos --clips_per_class=250",
         "command": shlex.join(["python", "-m", "experiments.train_demo", *sys.argv[1:]]),
         "seed": SEED.value,
         "num_frames": NUM_FRAMES,
-        "training_clips": len(training.label),
+        "training_clips": num_clips,
         "training_seconds": round(time.monotonic() - started),
         "figures": figures,
         "versions": checkpoints.versions(),

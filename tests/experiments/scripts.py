@@ -19,7 +19,7 @@ class Ran(NamedTuple):
 
 
 @contextmanager
-def _imported(name: str) -> Iterator[object]:
+def imported(name: str) -> Iterator[object]:
     """The script's module, whose flags are forgotten afterwards: two scripts may define the same ones."""
     before = set(flags.FLAGS)
     module = importlib.import_module(f"experiments.{name}")
@@ -34,7 +34,7 @@ def _imported(name: str) -> Iterator[object]:
 def run_script(name: str, *arguments: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Ran:
     """What `python -m experiments.NAME ARGUMENTS` prints and returns."""
     capsys.readouterr()
-    with _imported(name) as module, monkeypatch.context() as patch:
+    with imported(name) as module, monkeypatch.context() as patch:
         patch.setattr(sys, "argv", [f"experiments/{name}.py", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.run(module.main)
