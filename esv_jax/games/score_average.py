@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import whole_lattice
@@ -64,6 +65,6 @@ def shortcut(prepare: Any, score_of: Callable[[Any, Level], jax.Array], num_scal
         last = min(num_scales, num_frames)
         values, _, _ = whole_lattice.sum_over_sizes(heads, prepared, num_frames, last, alpha, beta)
         # The Shapley value shares out v(all) - v(empty), and v(empty) is not part of these sums.
-        return values, values.sum(axis=0), np.bool_(True)
+        return values, values.sum(axis=0), jnp.bool_(True)
 
     return sum_over_all
