@@ -1,5 +1,6 @@
 """What every experiment script shares: one line instead of a traceback for a user's mistake, and a non-zero exit."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,10 @@ def run(main: Callable[[], None]) -> None:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
+        except BrokenPipeError:
+            # The reader of our output, such as `head`, has had enough; Python would complain of the rest at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
 
     app.run(guarded)
 

@@ -64,17 +64,16 @@ def main() -> None:
         sampled=ESTIMATOR.value == "stratified",
     )
     shown = list(dict.fromkeys([predicted_class(explained), *classes]))
-    print(explained.title)
-    ascii_only = not _prints_unicode()
-    for c in shown:
-        print("\n" + table.format_table(explained, c, ascii_only=ascii_only))
-
     try:
         files.save_npz(out / "attribution.npz", explained)
         files.save_json(out / "attribution.json", explained, _provenance(model, clip, method))
         figure.save_report(out / "report.png", explained, shown)
     except OSError as error:
         raise InputError(f"the results cannot be written to {OUT.value}: {error.strerror or error}") from error
+    finally:  # a full disk does not cost the table, nor a closed pipe the files
+        print(explained.title)
+        for c in shown:
+            print("\n" + table.format_table(explained, c, ascii_only=not _prints_unicode()))
     print(f"\nwrote report.png, attribution.npz and attribution.json to {OUT.value}")
 
 
