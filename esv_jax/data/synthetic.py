@@ -5,17 +5,19 @@ the evidence. `script(seed, index)` depends on these two numbers alone, never on
 
 No static cue tells the classes of a pair apart (left and right, appearing and disappearing ...). The second class of a
 pair is the first one run backwards, everything in it included: a clip of one class and its twin of the other, made from
-the same random numbers, show exactly the same set of frames. A model that ignores order cannot tell which it sees.
+the same random numbers, show the same set of frames, but for the camera's grain and the codec's traces. A model that
+ignores order cannot tell which it sees.
 
 Lengths are fractions of the frame's side, x to the right, y downwards; angles are radians.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from esv_jax.checks import InputError
+from esv_jax.data import synthetic_motions as motions
+from esv_jax.data.synthetic_motions import SIZE, Motion, X, Y, poses_of, tilt
 
 FPS = 12
 NUM_FRAMES = (28, 60)  # shortest and longest clip
@@ -26,7 +28,6 @@ COLOURS = ("red", "orange", "yellow", "green", "turquoise", "blue", "purple", "p
 PATTERNS = ("plain", "striped", "dotted")
 SPLITS = ("test", "validation") + 8 * ("train",)  # of clip round index // number of classes, repeating
 
-X, Y, SIZE, ANGLE, OPACITY = range(5)  # columns of a pose; SIZE is the radius
 _UNDER_WAY = (0.05, 0.95)  # of the deciding change: the frames between these are the evidence
 
 
@@ -39,9 +40,8 @@ class Thing(NamedTuple):
 
     @property
     def name(self) -> str:
-        return (
-            f"{self.colour} {self.shape}" if self.pattern == "plain" else f"{self.pattern} {self.colour} {self.shape}"
-        )
+        pattern = "" if self.pattern == "plain" else f"{self.pattern} "
+        return f"{pattern}{self.colour} {self.shape}"
 
 
 class Action(NamedTuple):
@@ -49,9 +49,7 @@ class Action(NamedTuple):
 
     Attributes:
       template: its name in Something-Something's manner; each [something] is a placeholder, for the things in turn.
-      motion: (rng, u [n]) -> (poses [n, things, 5], done [n]); u is the time: 0 before the action, rising steadily to 1
-        during it, 1 after it. done in [0, 1] says how far the change is that decides the class; None where nothing
-        changes.
+      motion: what the things do, see `synthetic_motions`.
       share: shortest and longest action, as a share of the clip.
       backwards: play the clip backwards.
       shapes: the shapes that the first thing may have.
@@ -59,7 +57,7 @@ class Action(NamedTuple):
     """
 
     template: str
-    motion: Callable
+    motion: Motion
     share: tuple[float, float]
     backwards: bool = False
     shapes: tuple[str, ...] = SHAPES
@@ -103,149 +101,31 @@ class Script(NamedTuple):
     look: int
 
 
-def _ease(u: np.ndarray) -> np.ndarray:
-    return u + 0.6 * (u * u * (3 - 2 * u) - u)
-
-
-def _poses(n: int, x=0.5, y=0.5, size=0.13, angle=0.0, opacity=1.0) -> np.ndarray:
-    return np.stack([np.broadcast_to(v, n) for v in (x, y, size, angle, opacity)], axis=1).astype(np.float64)
-
-
-def _tilt(rng) -> float:
-    return rng.uniform(-0.35, 0.35)
-
-
-def _size(rng) -> float:
-    return rng.uniform(0.1, 0.15)
-
-
-def _resting(rng, n: int) -> np.ndarray:
-    x, y = rng.uniform(0.25, 0.75, 2)
-    return _poses(n, x, y, _size(rng), _tilt(rng))
-
-
-def _path(rng, towards: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
-    """Start and end [2] of a straight way along the axis `towards`, anywhere in the frame, a little askew."""
-    half = rng.uniform(0.2, 0.32) * towards + rng.uniform(-0.06, 0.06) * np.abs(towards[::-1])
-    room = 0.5 - np.abs(half) - size
-    middle = 0.5 + rng.uniform(-1, 1, 2) * room
-    return middle - half, middle + half
-
-
-def _moving(towards: tuple[int, int]) -> Callable:
-    def motion(rng, u):
-        size = _size(rng)
-        start, end = _path(rng, np.asarray(towards, np.float64), size)
-        done = _ease(u)
-        at = start + done[:, None] * (end - start)
-        return _poses(len(u), at[:, 0], at[:, 1], size, _tilt(rng))[:, None], done
-
-    return motion
-
-
-def _put_back(rng, u):
-    size = _size(rng)
-    towards = np.asarray([(1, 0), (-1, 0), (0, 1), (0, -1)][rng.integers(4)], np.float64)
-    start, end = _path(rng, towards, size)
-    out = _ease(1 - np.abs(2 * u - 1))
-    at = start + out[:, None] * (end - start)
-    return _poses(len(u), at[:, 0], at[:, 1], size, _tilt(rng))[:, None], u
-
-
-def _nearing(rng, u):
-    done = _ease(u)
-    small = rng.uniform(0.06, 0.09)
-    size = small * rng.uniform(2.2, 3.2) ** done
-    x, y = rng.uniform(0.35, 0.65, 2)
-    drift = rng.uniform(-0.08, 0.08, 2)
-    return _poses(len(u), x + drift[0] * (done - 0.5), y + drift[1] * (done - 0.5), size, _tilt(rng))[:, None], done
-
-
-def _appearing(rng, u):
-    poses = _resting(rng, len(u))
-    poses[:, OPACITY] = u
-    return poses[:, None], u
-
-
-def _covering(rng, u):
-    under = _resting(rng, len(u))
-    size = under[:, SIZE] * rng.uniform(1.4, 1.6)
-    angle = rng.integers(4) * np.pi / 2 + rng.uniform(-0.4, 0.4)
-    away = np.asarray([np.cos(angle), np.sin(angle)])
-    outside = 0.84 + 1.1 * size[0]
-    gone = outside * (1 - _ease(u))
-    cover = _poses(len(u), under[:, X] + gone * away[0], under[:, Y] + gone * away[1], size, _tilt(rng))
-    touching = under[0, SIZE] + size[0]
-    return np.stack([under, cover], axis=1), np.clip(1 - gone / touching, 0, 1)
-
-
-def _two(rng, n: int, apart: np.ndarray, sizes: tuple[float, float]) -> np.ndarray:
-    """Two things either side of a point in the middle, their centres `apart` [n], on a line of any slope."""
-    slope = rng.uniform(0, 2 * np.pi)
-    along = np.asarray([np.cos(slope), np.sin(slope)])
-    at = 0.5 + rng.uniform(-0.08, 0.08, 2)
-    ways = [at + sign * apart[:, None] / 2 * along for sign in (-1, 1)]
-    return np.stack(
-        [_poses(n, way[:, 0], way[:, 1], size, _tilt(rng)) for way, size in zip(ways, sizes, strict=True)], axis=1
-    )
-
-
-def _meeting(rng, u):
-    sizes = rng.uniform(0.08, 0.115), rng.uniform(0.08, 0.115)
-    done = _ease(u)
-    far = rng.uniform(0.58, 0.7)
-    return _two(rng, len(u), far + done * (sum(sizes) - far), sizes), done
-
-
-def _colliding(rng, u):
-    sizes = rng.uniform(0.08, 0.115), rng.uniform(0.08, 0.115)
-    far = rng.uniform(0.58, 0.7)
-    apart = sum(sizes) + np.abs(2 * u - 1) * (far - sum(sizes))
-    return _two(rng, len(u), apart, sizes), np.clip(2 * u - 0.5, 0, 1)
-
-
-def _falling(rng, u):
-    size = _size(rng)
-    x, top, floor = rng.uniform(0.25, 0.75), rng.uniform(0.02, 0.1) + size, rng.uniform(0.9, 0.98) - size
-    fall = np.minimum(u / 0.65, 1)  # the rest of the time it bounces
-    bounce = np.clip((u - 0.65) / 0.35, 0, 1)
-    y = top + (floor - top) * fall**2 - 0.5 * bounce * (1 - bounce)
-    turn = rng.choice([-1, 1]) * rng.uniform(0.8, 2.0)
-    x = x + rng.uniform(-0.1, 0.1) * (u - 0.5)
-    return _poses(len(u), x, y, size, _tilt(rng) + turn * (0.7 * fall + 0.3 * bounce))[:, None], fall**2
-
-
-def _turning(rng, u):
-    done = _ease(u)
-    poses = _resting(rng, len(u))
-    poses[:, SIZE] *= 1.25
-    poses[:, ANGLE] += rng.integers(2) * np.pi + rng.choice([-1, 1]) * np.pi * done
-    return poses[:, None], done
-
-
-def _still(rng, u):
-    return _resting(rng, len(u))[:, None], None
-
-
 _LONG, _SHORT = (0.35, 0.6), (0.14, 0.2)
 ACTIONS = (
-    Action("Moving [something] left", _moving((-1, 0)), _LONG),
-    Action("Moving [something] right", _moving((-1, 0)), _LONG, backwards=True),
-    Action("Moving [something] up", _moving((0, -1)), _LONG),
-    Action("Moving [something] down", _moving((0, -1)), _LONG, backwards=True),
-    Action("Moving [something] towards the camera", _nearing, _LONG),
-    Action("Moving [something] away from the camera", _nearing, _LONG, backwards=True),
-    Action("[Something] appearing", _appearing, (0.2, 0.5)),
-    Action("[Something] disappearing", _appearing, (0.2, 0.5), backwards=True),
-    Action("Covering [something] with [something]", _covering, _LONG, other_shapes=COVERS),
-    Action("Uncovering [something] by taking away [something]", _covering, _LONG, backwards=True, other_shapes=COVERS),
-    Action("Moving [something] and [something] closer to each other", _meeting, _LONG),
-    Action("Moving [something] and [something] away from each other", _meeting, _LONG, backwards=True),
-    Action("Moving [something] and [something] so they collide", _colliding, (0.45, 0.7)),
-    Action("[Something] falling like a rock", _falling, _SHORT),
-    Action("Turning [something] upside down", _turning, _LONG, shapes=LOPSIDED),
-    Action("Moving [something] and putting it back", _put_back, (0.45, 0.7)),
-    Action("[Something] not moving", _still, _LONG),
+    Action("Moving [something] left", motions.moving((-1, 0)), _LONG),
+    Action("Moving [something] right", motions.moving((-1, 0)), _LONG, backwards=True),
+    Action("Moving [something] up", motions.moving((0, -1)), _LONG),
+    Action("Moving [something] down", motions.moving((0, -1)), _LONG, backwards=True),
+    Action("Moving [something] towards the camera", motions.nearing, _LONG),
+    Action("Moving [something] away from the camera", motions.nearing, _LONG, backwards=True),
+    Action("[Something] appearing", motions.appearing, (0.2, 0.5)),
+    Action("[Something] disappearing", motions.appearing, (0.2, 0.5), backwards=True),
+    Action("Covering [something] with [something]", motions.covering, _LONG, other_shapes=COVERS),
+    Action(
+        "Uncovering [something] by taking away [something]",
+        motions.covering,
+        _LONG,
+        backwards=True,
+        other_shapes=COVERS,
+    ),
+    Action("Moving [something] and [something] closer to each other", motions.meeting, _LONG),
+    Action("Moving [something] and [something] away from each other", motions.meeting, _LONG, backwards=True),
+    Action("Moving [something] and [something] so they collide", motions.colliding, (0.45, 0.7)),
+    Action("[Something] falling like a rock", motions.falling, _SHORT),
+    Action("Turning [something] upside down", motions.turning, _LONG, shapes=LOPSIDED),
+    Action("Moving [something] and putting it back", motions.put_back, (0.45, 0.7)),
+    Action("[Something] not moving", motions.still, _LONG),
 )
 CLASS_NAMES = tuple(action.class_name for action in ACTIONS)
 ORDER_PAIRS = tuple((i, i + 1) for i in range(0, 12, 2))  # classes that only the order of the frames tells apart
@@ -263,7 +143,7 @@ def _bystander(rng, poses: np.ndarray) -> np.ndarray | None:
         (x, y), size = rng.uniform(0.08, 0.92, 2), rng.uniform(0.06, 0.1)
         distance = np.hypot(poses[:, :, X] - x, poses[:, :, Y] - y)
         if np.all(distance > poses[:, :, SIZE] + size + 0.03):
-            return _poses(len(poses), x, y, size, _tilt(rng))[:, None]
+            return poses_of(len(poses), x, y, size, tilt(rng))[:, None]
     return None
 
 
@@ -274,7 +154,7 @@ def _passer_by(rng, n: int) -> np.ndarray:
     along, side = np.asarray([np.cos(angle), np.sin(angle)]), rng.uniform(-0.35, 0.35)
     at = 0.5 + 2 * np.clip(when, -0.7, 0.7)[:, None] * along + side * np.asarray([-along[1], along[0]])
     seen = np.abs(when) < 0.7
-    return _poses(n, at[:, 0], at[:, 1], rng.uniform(0.022, 0.034), angle, seen)[:, None]
+    return poses_of(n, at[:, 0], at[:, 1], rng.uniform(0.022, 0.034), angle, seen)[:, None]
 
 
 def _camera(rng, n: int) -> np.ndarray:

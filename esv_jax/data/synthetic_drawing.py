@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from esv_jax.checks import require
-from esv_jax.data.synthetic import ANGLE, OPACITY, SIZE, Script, Thing, X, Y
+from esv_jax.data.synthetic import Script, Thing
+from esv_jax.data.synthetic_motions import ANGLE, OPACITY, SIZE, X, Y
 
 SIDE = 112  # of the drawn frames, in pixels
 _MARGIN = 6  # pixels of ground around the picture, for the camera to shake in

@@ -7,7 +7,7 @@ import pytest
 
 from esv_jax.checks import InputError
 from esv_jax.data import annotations, decode, synthetic, synthetic_drawing, synthetic_files
-from esv_jax.data.synthetic import ANGLE, OPACITY, SIZE, X, Y
+from esv_jax.data.synthetic_motions import ANGLE, OPACITY, SIZE, X, Y
 
 NUM_CLASSES = len(synthetic.ACTIONS)
 INDICES = range(10 * NUM_CLASSES)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from esv_jax.data import synthetic
+from esv_jax.data.synthetic_motions import OPACITY, SIZE, X, Y
 from esv_jax.training.heads import Clips
 from tests.experiments.scripts import imported
 
@@ -23,7 +24,7 @@ def test_opposites_are_what_the_scripts_show(train_demo):
 
     def signature(poses):
         change = poses[-1] - poses[0]
-        return np.sign(np.round(change, 6))[[synthetic.X, synthetic.Y, synthetic.SIZE, synthetic.OPACITY]]
+        return np.sign(np.round(change, 6))[[X, Y, SIZE, OPACITY]]
 
     beside, back = train_demo._opposites(CLASSES)
     of_class = {}
