@@ -62,6 +62,7 @@ def main() -> None:
         weight_decay=WEIGHT_DECAY.value,
         seed=SEED.value,
     )
+    loop.check_schedule(schedule, len(train_clips.label))
     loss = heads.coalition_loss(module, NUM_FRAMES.value)
     example = np.zeros((1, store.header.feature_dim), np.float32)
     state = dict(jax.jit(module.init)(jax.random.key(SEED.value), example))

@@ -105,7 +105,7 @@ def test_a_tsn_cannot_tell_them_apart(tmp_path, train):
 
 
 def test_killed_it_goes_on_to_the_same_model(tmp_path, train, features):
-    flags = ("--epochs=300", "--seed=1", "--dropout=0.3")
+    flags = ("--model=tsn", "--epochs=300", "--seed=1", "--dropout=0.3")
     assert train(*flags, out=tmp_path / "whole").exit_code == 0
     out = tmp_path / "model"
     command = [sys.executable, "-m", "experiments.train", f"--features={features}", f"--out={out}", *QUICK, *flags]
@@ -177,7 +177,7 @@ def test_training_again_replaces_the_model_but_not_one_of_other_classes(tmp_path
             "has no clip to train on: its splits are ['test', 'train', 'validation']",
         ),
         (["--learning_rate=-1"], "learning_rate should be positive, found -1.0"),
-        (["--learning_rate=1e30"], "lower the learning rate"),
+        (["--model=tsn", "--learning_rate=1e30"], "lower the learning rate"),
         (["--features=nowhere"], "there is no feature store nowhere"),
         (["--out=setup.py/model"], "cannot be written"),
     ],
