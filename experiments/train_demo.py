@@ -309,6 +309,7 @@ def _provenance(figures: dict[str, Any], num_clips: int, started: float) -> dict
         "num_frames": NUM_FRAMES,
         "training_clips": num_clips,
         "training_seconds": round(time.monotonic() - started),
+        "cpu_seconds": round(time.process_time()),
         "figures": figures,
         "versions": checkpoints.versions(),
     }
