@@ -9,9 +9,11 @@ from esv_jax.base import Plan as Plan
 from esv_jax.checks import InputError as InputError
 from esv_jax.estimators import exact as exact
 from esv_jax.estimators import orderings as orderings
+from esv_jax.estimators import recommended as recommended
 from esv_jax.estimators import regression as regression
 from esv_jax.estimators import stratified as stratified
 from esv_jax.estimators import stratified_paired as stratified_paired
+from esv_jax.estimators import surrogate as surrogate
 from esv_jax.explain import explain as explain
 from esv_jax.games import clip_game as clip_game
 from esv_jax.games import frame_mean_game as frame_mean_game

@@ -21,12 +21,16 @@ class GameCase(NamedTuple):
 
 
 class EstimatorCase(NamedTuple):
-    """An estimator; whether it is exact, satisfies efficiency; the share of 95 % intervals that must cover."""
+    """An estimator; whether it is exact, satisfies efficiency; the share of 95 % intervals that must cover.
+
+    And whether its values are linear in the worths for one plan.
+    """
 
     estimator: esv_jax.Estimator
     is_exact: bool
     efficient: bool
     coverage: tuple[float, float]
+    linear: bool = True
 
 
 EMPTY = np.array([0.1, 0.2, 0.3, 0.4])
@@ -154,5 +158,13 @@ ESTIMATORS = {
     ),
     "regression": EstimatorCase(
         esv_jax.regression(max_evaluations=60), is_exact=False, efficient=True, coverage=(0.92, 0.98)
+    ),
+    # Very few pairs a size; with more it covers as it should, see tests/estimators/test_surrogate.py.
+    "surrogate": EstimatorCase(
+        esv_jax.surrogate(max_evaluations=60), is_exact=False, efficient=True, coverage=(0.8, 0.98), linear=False
+    ),
+    # Exact at the suite's numbers of frames; else it is `surrogate`.
+    "recommended": EstimatorCase(
+        esv_jax.recommended(max_evaluations=255), is_exact=True, efficient=True, coverage=(1, 1)
     ),
 }

@@ -1,0 +1,166 @@
+"""Regression of a game's logits on what a coalition looks like: which frames, how many, and in which order.
+
+Ridge regression on a basis of functions of the coalition. One factorisation serves all classes and all strengths of the
+ridge; leave-one-out errors, pushed through the link, choose the strength and compare bases.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Strengths of the ridge, relative to the largest eigenvalue; float32 carries no smaller ones.
+RIDGES = 10.0 ** np.arange(-6, 0.1, 0.5)
+# Functions of a kernel basis are centred at this many coalitions at most.
+MAX_CENTRES = 1024
+HIGHEST = jax.lax.Precision.HIGHEST
+
+Link = Callable[[jax.Array], jax.Array]
+
+
+class Kernel(NamedTuple):
+    """Similarity of coalitions: what a wide network with one layer of ReLUs can learn about them.
+
+    The network sees every frame of a coalition with weights c_j cos(pi j r / (s-1)) / s^power, j = 0..3, where r is its
+    rank among the s frames (a smooth description of the order). The similarity is its arc-cosine kernel (Cho & Saul
+    2009), with a bias.
+
+    Attributes:
+      power: float []. waves: float [J], the c_j.
+    """
+
+    power: jax.Array
+    waves: jax.Array
+
+
+def kernels(dtype: jax.typing.DTypeLike) -> Kernel:
+    """The two kernels to choose between, stacked: means over frames, and sums of four waves of constant norm."""
+    root = np.sqrt(2)
+    waves = np.array([[1, root, 0, 0], [1, root, root, root]])
+    return Kernel(jnp.asarray([1.0, 0.5], dtype), jnp.asarray(waves, dtype))
+
+
+class Fit(NamedTuple):
+    """Logits of a coalition with functions x [P]: offset + (x - centre) @ coefficients.
+
+    Attributes:
+      centre: float [P]. offset: float [C]. coefficients: float [P, C].
+      ridge: float [], the strength taken.
+      error: float [], weighted mean over coalitions of the squared leave-one-out error of worths, summed over classes.
+    """
+
+    centre: jax.Array
+    offset: jax.Array
+    coefficients: jax.Array
+    ridge: jax.Array
+    error: jax.Array
+
+
+def linear_functions(inside: jax.Array) -> jax.Array:
+    """[N, 2 T + 2]: membership / s, membership / T, 1/s, 1/s^2: exact for means and for sums over frames."""
+    size = inside.sum(axis=1, keepdims=True)
+    return jnp.concatenate([inside / size, inside / inside.shape[1], 1 / size, 1 / size**2], axis=1)
+
+
+def kernel_functions(kernel: Kernel, centres: jax.Array, inside: jax.Array) -> jax.Array:
+    """[N, P + 2]: the similarity of coalitions `inside` [N, T] to `centres` [P, T], 1/s and 1/s^2."""
+    size = inside.sum(axis=1, keepdims=True)
+    similar = _arc_cosine(_waves(kernel, inside), _waves(kernel, centres))
+    return jnp.concatenate([similar, 1 / size, 1 / size**2], axis=1)
+
+
+def whitening(kernel: Kernel, centres: jax.Array) -> jax.Array:
+    """[P + 2, P + 2]: functions @ whitening are orthonormal in the kernel: a ridge on them is one on its functions."""
+    waves = _waves(kernel, centres)
+    among = _arc_cosine(waves, waves)
+    # The kernel matrix is smooth and has eigenvalues down to rounding: the jitter keeps its root accurate.
+    jitter = 1e-5 * jnp.trace(among) / len(centres)
+    identity = jnp.eye(len(centres), dtype=among.dtype)
+    root = jnp.linalg.cholesky(among + jitter * identity)
+    inverse = jax.scipy.linalg.solve_triangular(root, identity, lower=True)
+    return jax.scipy.linalg.block_diag(inverse.T, jnp.eye(2, dtype=among.dtype))
+
+
+def _waves(kernel: Kernel, inside: jax.Array) -> jax.Array:
+    num_frames = inside.shape[1]
+    size = inside.sum(axis=1, keepdims=True)
+    # Frames before: a product with a triangle is faster than a running sum.
+    before = jnp.asarray(np.triu(np.ones((num_frames, num_frames)), 1), inside.dtype)
+    angle = jnp.pi * _product(inside, before) / jnp.maximum(size - 1, 1)
+    scaled = inside / size**kernel.power
+    return jnp.concatenate([c * scaled * jnp.cos(j * angle) for j, c in enumerate(kernel.waves)], axis=1)
+
+
+def _arc_cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Arc-cosine kernel of degree 1, with a bias, of rows a [N, F], b [P, F] -> [N, P]."""
+    product = _product(a, b.T) + 1
+    norms = jnp.sqrt(((a**2).sum(axis=1) + 1)[:, None] * ((b**2).sum(axis=1) + 1)[None, :])
+    cosine = jnp.clip(product / norms, -1, 1)
+    angle = jnp.arccos(cosine)
+    return norms * (jnp.sqrt(jnp.maximum(1 - cosine**2, 0)) + (jnp.pi - angle) * cosine) / jnp.pi
+
+
+def fit(
+    functions: jax.Array, whitening: jax.Array | None, logits: jax.Array, link: Link, row_weights: jax.Array
+) -> Fit:
+    """Ridge regression of logits [N, C] on functions [N, P], its strength chosen by leave-one-out errors.
+
+    The ridge is on the coefficients of functions @ whitening (of the functions themselves without one).
+    `row_weights` [N] say how much a row's leave-one-out error counts.
+    """
+    num_rows = len(functions)
+    centre, offset = functions.mean(axis=0), logits.mean(axis=0)
+    centred, targets = functions - centre[None], logits - offset[None]
+    if whitening is not None:
+        centred = _product(centred, whitening)
+    values, vectors = jnp.linalg.eigh(_product(centred.T, centred))
+    values = jnp.maximum(values, 0)
+    rotated = _product(centred, vectors)
+    moments = _product(rotated.T, targets)
+    worths = link(logits)
+
+    def error(ridge: jax.Array) -> jax.Array:
+        shrunk = 1 / (values + ridge)
+        leverage = (rotated**2 * shrunk[None]).sum(axis=1) + 1 / num_rows
+        residual = targets - _product(rotated, shrunk[:, None] * moments)
+        left_out = residual / jnp.maximum(1 - leverage, 1e-4)[:, None]
+        missed = ((link(logits - left_out) - worths) ** 2).sum(axis=1)
+        return (row_weights * missed).sum() / row_weights.sum()
+
+    ridges = jnp.asarray(RIDGES, functions.dtype) * values[-1]
+    errors = jax.lax.map(error, ridges)
+    best = jnp.argmin(errors)
+    coefficients = _product(vectors, moments / (values + ridges[best])[:, None])
+    if whitening is not None:
+        coefficients = _product(whitening, coefficients)
+    return Fit(centre, offset, coefficients, ridges[best], errors[best])
+
+
+def predict(fitted: Fit, functions: jax.Array) -> jax.Array:
+    """Logits [N, C]."""
+    return fitted.offset[None] + _product(functions - fitted.centre[None], fitted.coefficients)
+
+
+def without_groups(
+    fitted: Fit, functions: jax.Array, whitening: jax.Array | None, logits: jax.Array, groups: jax.Array
+) -> jax.Array:
+    """Coefficients [G, P, C] of the fits that leave out a group of rows each; `groups` int [G, n] are the rows."""
+    centred, targets = functions - fitted.centre[None], logits - fitted.offset[None]
+    if whitening is not None:
+        centred = _product(centred, whitening)
+    gram, moments = _product(centred.T, centred), _product(centred.T, targets)
+    gram = gram + fitted.ridge * jnp.eye(len(gram), dtype=gram.dtype)
+
+    def one(rows: jax.Array) -> jax.Array:
+        left_out, missing = centred[rows], targets[rows]
+        factor = jax.scipy.linalg.cho_factor(gram - _product(left_out.T, left_out))
+        coefficients = jax.scipy.linalg.cho_solve(factor, moments - _product(left_out.T, missing))
+        return coefficients if whitening is None else _product(whitening, coefficients)
+
+    return jax.lax.map(one, groups)
+
+
+def _product(a: Any, b: Any) -> jax.Array:
+    return jnp.matmul(a, b, precision=HIGHEST)

@@ -1,0 +1,50 @@
+"""The estimator to take when there is no reason for another."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from esv_jax import checks
+from esv_jax.base import Array, Estimator, Plan
+from esv_jax.estimators.exact import MAX_FRAMES_OF_A_PLAN, exact
+from esv_jax.estimators.surrogate import surrogate
+
+# The number of frames, in the shape of an array [T, 0], and the state of the estimator taken for it.
+State = tuple[jax.Array, Any]
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def recommended(*, max_evaluations: int) -> Estimator:
+    """`exact` where max_evaluations allows all 2^T - 1 coalitions of at most 20 frames, else `surrogate`.
+
+    Chosen by `experiments/benchmark_estimators.py`: `surrogate` has the least error of all that were tried in every
+    game there. Its plans are drawn without regard to children, so multi-scale games have to be made with
+    all_subsets=True; where these have too many subsets, take `orderings`.
+
+    Args:
+      max_evaluations: how many coalitions to evaluate at most; at least 4 T, or 2^T - 1.
+    """
+    checks.check_positive("max_evaluations", max_evaluations)
+
+    def choice(num_frames: int) -> Estimator:
+        checks.check_positive("num_frames", num_frames)
+        fits = num_frames <= MAX_FRAMES_OF_A_PLAN and 2**num_frames - 1 <= max_evaluations
+        return exact() if fits else surrogate(max_evaluations=max_evaluations)
+
+    def plan(num_frames: int, *, key: Any = None) -> Plan:
+        return choice(num_frames).plan(num_frames, key=key)
+
+    def init(num_frames: int, empty: jax.Array) -> State:
+        return jnp.zeros((num_frames, 0), empty.dtype), choice(num_frames).init(num_frames, empty)
+
+    def update(state: State, members: Array, worths: jax.Array, logits: jax.Array) -> State:
+        frames, inner = state
+        return frames, choice(len(frames)).update(inner, members, worths, logits)
+
+    def finish(state: State, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
+        frames, inner = state
+        return choice(len(frames)).finish(inner, empty, full, link)
+
+    return Estimator(plan, init, update, finish)

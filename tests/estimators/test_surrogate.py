@@ -1,0 +1,164 @@
+"""The surrogate: exact where it should be, far better than regression where it can be, honest about its error."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import esv_jax
+from esv_jax.coalitions import paired
+from esv_jax.estimators import cheap, least_squares, logit_fit
+
+C = 3
+
+
+def softmax_of_means(seed, num_frames):
+    logits = np.random.default_rng(seed).normal(size=(num_frames, C)).astype(np.float32) * 2
+    game = esv_jax.frame_mean_game(_same, empty=np.full(C, 1 / C, np.float32))
+    return game, logits
+
+
+def _same(params, video):
+    return params
+
+
+def test_a_mean_of_frame_logits_is_fitted_exactly():
+    game, logits = softmax_of_means(0, 10)
+    exact = esv_jax.explain(esv_jax.exact(), game, logits, logits)
+    out = esv_jax.explain(esv_jax.surrogate(max_evaluations=60), game, logits, logits, key=jax.random.key(0))
+    plain = esv_jax.explain(esv_jax.regression(max_evaluations=60), game, logits, logits, key=jax.random.key(0))
+    np.testing.assert_allclose(out.values, exact.values, atol=3e-5)
+    assert np.abs(plain.values - exact.values).max() > 1e-3
+    assert np.asarray(out.std_error).max() < 1e-4
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 6])
+def test_exact_when_the_budget_holds_everything(num_frames):
+    game, logits = softmax_of_means(1, num_frames)
+    out = esv_jax.explain(esv_jax.surrogate(max_evaluations=63), game, logits, logits, key=jax.random.key(0))
+    exact = esv_jax.explain(esv_jax.exact(), game, logits, logits)
+    np.testing.assert_allclose(out.values, exact.values, atol=2e-6)
+    np.testing.assert_allclose(out.std_error, 0, atol=1e-6)
+
+
+@functools.lru_cache(maxsize=1)
+def order_game():
+    """Worths [2^8, C] of a small network that sees the first and the last frame and the mean."""
+    rng = np.random.default_rng(2)
+    video, first, last, mean = rng.normal(size=(8, 4)), *rng.normal(size=(3, 4, 8))
+    out = rng.normal(size=(8, C))
+    table = np.full((2**8, C), 1 / C)
+    for row in range(1, 2**8):
+        held = [i for i in range(8) if row >> i & 1]
+        hidden = np.maximum(video[held[0]] @ first + video[held[-1]] @ last + video[held].mean(axis=0) @ mean, 0)
+        e = np.exp(hidden @ out / 3)
+        table[row] = e / e.sum()
+    return table.astype(np.float32)
+
+
+def read_table(table, clips):
+    return table[clips[:, :, 0].astype(jnp.int32).sum(axis=1)]
+
+
+def test_intervals_cover_and_errors_beat_regression_in_a_game_with_order():
+    table = order_game()
+    game = esv_jax.clip_game(read_table, empty=table[0])
+    frames = 2.0 ** np.arange(8, dtype=np.float32)[:, None]
+    exact = esv_jax.explain(esv_jax.exact(), game, table, frames).values
+    covered, squares = [], {"surrogate": 0.0, "regression": 0.0}
+    for seed in range(20):
+        for name in squares:
+            estimator = getattr(esv_jax, name)(max_evaluations=121)
+            out = esv_jax.explain(estimator, game, table, frames, key=jax.random.key(seed))
+            error = np.asarray(out.values - exact)
+            squares[name] += float((error**2).sum())
+            if name == "surrogate":
+                covered.append(np.abs(error) <= 1.96 * np.asarray(out.std_error))
+    assert squares["surrogate"] < 0.7 * squares["regression"]
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_cheap_pairs_are_those_asked_for():
+    strata = paired.Strata(np.array([7, 21, 10]), paired.population(7))
+    inside = np.asarray(cheap.pairs(7, strata, jax.random.key(0), jnp.float32))
+    np.testing.assert_array_equal(inside.sum(axis=1), [1] * 7 + [2] * 21 + [3] * 10)
+    assert len(np.unique(inside[:28], axis=0)) == 28
+    other = cheap.pairs(7, strata, jax.random.key(1), jnp.float32)
+    assert (inside[28:] != other[28:]).any()
+
+
+def test_other_plans_ask_for_other_cheap_coalitions():
+    keys = []
+    for seed in range(2):
+        members = least_squares.strata(9, 61)
+        plan = paired.plan(9, members, jax.random.key(seed))
+        inside = (plan.runs[0].members[0][:, :, None] == np.arange(9)).any(axis=1)
+        keys.append(jax.random.key_data(cheap.key_of(jnp.asarray(inside, jnp.float32))))
+    assert (np.asarray(keys[0]) != np.asarray(keys[1])).any()
+
+
+def test_ridge_and_leave_one_out_errors_by_refitting(x64):
+    rng = np.random.default_rng(4)
+    functions, logits = jnp.asarray(rng.normal(size=(30, 6))), jnp.asarray(rng.normal(size=(30, C)))
+    weights = rng.uniform(size=30)
+    fitted = logit_fit.fit(functions, None, logits, lambda z: jnp.tanh(z), jnp.asarray(weights))
+
+    def ridge(rows):
+        mean, offset = functions.mean(axis=0), logits.mean(axis=0)
+        x, y = functions[rows] - mean, logits[rows] - offset
+        return mean, offset, np.linalg.solve(x.T @ x + float(fitted.ridge) * np.eye(6), x.T @ y)
+
+    mean, offset, coefficients = ridge(np.arange(30))
+    np.testing.assert_allclose(fitted.coefficients, coefficients, atol=1e-10)
+    np.testing.assert_allclose(logit_fit.predict(fitted, functions[:2]), offset + (functions[:2] - mean) @ coefficients)
+    groups = np.array([[0, 5], [7, 9]])
+    without = logit_fit.without_groups(fitted, functions, None, logits, jnp.asarray(groups))
+    for group, found in zip(groups, without, strict=True):
+        np.testing.assert_allclose(found, ridge(np.setdiff1d(np.arange(30), group))[2], atol=1e-10)
+    missed = []
+    for row in range(30):
+        # Here the offset is refitted as well, by a column of ones without ridge.
+        rest = np.setdiff1d(np.arange(30), [row])
+        x = np.column_stack([functions[rest] - mean, np.ones(29)])
+        penalty = np.diag([float(fitted.ridge)] * 6 + [0])
+        solution = np.linalg.solve(x.T @ x + penalty, x.T @ logits[rest])
+        missed.append(np.tanh(np.append(functions[row] - mean, 1) @ solution) - np.tanh(logits[row]))
+    error = (weights * (np.array(missed) ** 2).sum(axis=1)).sum() / weights.sum()
+    np.testing.assert_allclose(fitted.error, error, rtol=1e-8)
+
+
+def test_the_kernel_is_that_of_a_wide_network():
+    rng = np.random.default_rng(5)
+    inside = np.array([[1, 0, 1, 1, 0], [0, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.float32)
+    kernel = jax.tree.map(lambda a: a[1], logit_fit.kernels(jnp.float32))
+    found = np.asarray(logit_fit.kernel_functions(kernel, jnp.asarray(inside), jnp.asarray(inside)))[:, :3]
+    inputs = []
+    for row in inside:
+        size = int(row.sum())
+        waves = np.zeros((4, 5))
+        for rank, frame in enumerate(np.flatnonzero(row)):
+            for j in range(4):
+                waves[j, frame] = (1 if j == 0 else math.sqrt(2)) * math.cos(math.pi * j * rank / (size - 1))
+        inputs.append(np.append(waves.ravel() / math.sqrt(size), 1))
+    hidden = np.maximum(np.array(inputs) @ rng.normal(size=(21, 400_000)), 0)
+    np.testing.assert_allclose(found, 2 * hidden @ hidden.T / hidden.shape[1], rtol=0.02)
+
+
+def test_recommended_is_exact_where_it_can_be():
+    game, logits = softmax_of_means(3, 6)
+    out = esv_jax.explain(esv_jax.recommended(max_evaluations=63), game, logits, logits)
+    np.testing.assert_array_equal(out.std_error, 0)
+    few = esv_jax.recommended(max_evaluations=50)
+    plan = few.plan(6, key=jax.random.key(0))
+    np.testing.assert_array_equal(
+        esv_jax.explain(few, game, logits, logits, plan=plan).values,
+        esv_jax.explain(esv_jax.surrogate(max_evaluations=50), game, logits, logits, plan=plan).values,
+    )
+
+
+def test_a_budget_too_small_is_refused():
+    with pytest.raises(esv_jax.InputError, match="at least 40 for 10 frames, found 39"):
+        esv_jax.surrogate(max_evaluations=39).plan(10, key=jax.random.key(0))
