@@ -102,29 +102,31 @@ def test_other_plans_ask_for_other_cheap_coalitions():
 
 def test_ridge_and_leave_one_out_errors_by_refitting(x64):
     rng = np.random.default_rng(4)
-    functions, logits = jnp.asarray(rng.normal(size=(30, 6))), jnp.asarray(rng.normal(size=(30, C)))
+    functions, logits = rng.normal(size=(30, 6)), rng.normal(size=(30, C))
     weights = rng.uniform(size=30)
-    fitted = logit_fit.fit(functions, None, logits, lambda z: jnp.tanh(z), jnp.asarray(weights))
+    x, y = jnp.asarray(functions), jnp.asarray(logits)
+    fitted = logit_fit.fit(x, None, y, jnp.tanh, jnp.asarray(weights))
 
     def ridge(rows):
         mean, offset = functions.mean(axis=0), logits.mean(axis=0)
-        x, y = functions[rows] - mean, logits[rows] - offset
-        return mean, offset, np.linalg.solve(x.T @ x + float(fitted.ridge) * np.eye(6), x.T @ y)
+        centred = functions[rows] - mean
+        gram = centred.T @ centred + float(fitted.ridge) * np.eye(6)
+        return mean, offset, np.linalg.solve(gram, centred.T @ (logits[rows] - offset))
 
     mean, offset, coefficients = ridge(np.arange(30))
     np.testing.assert_allclose(fitted.coefficients, coefficients, atol=1e-10)
-    np.testing.assert_allclose(logit_fit.predict(fitted, functions[:2]), offset + (functions[:2] - mean) @ coefficients)
+    np.testing.assert_allclose(logit_fit.predict(fitted, x[:2]), offset + (functions[:2] - mean) @ coefficients)
     groups = np.array([[0, 5], [7, 9]])
-    without = logit_fit.without_groups(fitted, functions, None, logits, jnp.asarray(groups))
+    without = logit_fit.without_groups(fitted, x, None, y, jnp.asarray(groups))
     for group, found in zip(groups, without, strict=True):
         np.testing.assert_allclose(found, ridge(np.setdiff1d(np.arange(30), group))[2], atol=1e-10)
     missed = []
     for row in range(30):
         # Here the offset is refitted as well, by a column of ones without ridge.
         rest = np.setdiff1d(np.arange(30), [row])
-        x = np.column_stack([functions[rest] - mean, np.ones(29)])
+        design = np.column_stack([functions[rest] - mean, np.ones(29)])
         penalty = np.diag([float(fitted.ridge)] * 6 + [0])
-        solution = np.linalg.solve(x.T @ x + penalty, x.T @ logits[rest])
+        solution = np.linalg.solve(design.T @ design + penalty, design.T @ logits[rest])
         missed.append(np.tanh(np.append(functions[row] - mean, 1) @ solution) - np.tanh(logits[row]))
     error = (weights * (np.array(missed) ** 2).sum(axis=1)).sum() / weights.sum()
     np.testing.assert_allclose(fitted.error, error, rtol=1e-8)
