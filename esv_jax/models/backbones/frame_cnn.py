@@ -26,13 +26,20 @@ class FrameCNN(nn.Module):
     feature_dim: int = 64
     channels: tuple[int, int, int, int] = (32, 32, 64, 64)
 
-    @nn.compact
+    def setup(self) -> None:
+        self.patches, self.conv_1, self.conv_2, self.conv_3 = (nn.Dense(width) for width in self.channels)
+        self.places = nn.Dense(self.feature_dim)
+
     def __call__(self, images: Array) -> jax.Array:
         """Features of images [N, 48, 48, 3], uint8 or float, RGB in 0..255.
 
         Raises:
           InputError: wrong shape.
         """
+        return self.from_activation(self.last_activation(images))
+
+    def last_activation(self, images: Array) -> jax.Array:
+        """The last activation float32 [N, 6, 6, K] of images as for `__call__`."""
         checks.check_shape("images", images, ("N", SIZE, SIZE, 3))
         x = (jnp.asarray(images).astype(jnp.float32) - MEAN) / STD
         side = SIZE // _PATCH
@@ -41,18 +48,20 @@ class FrameCNN(nn.Module):
             .transpose(0, 1, 3, 2, 4, 5)
             .reshape(-1, side, side, 3 * _PATCH**2)
         )
-        x = nn.relu(nn.Dense(self.channels[0], name="patches")(x))
-        x = nn.relu(_convolved(x, self.channels[1], "conv_1"))
+        x = nn.relu(self.patches(x))
+        x = nn.relu(self.conv_1(_shifted(x)))
         x = jnp.maximum(x[:, ::2], x[:, 1::2])
         x = jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
-        x = nn.relu(_convolved(x, self.channels[2], "conv_2"))
-        x = nn.relu(_convolved(x, self.channels[3], "conv_3"))
-        return nn.Dense(self.feature_dim, name="places")(x.reshape(len(x), -1))
+        x = nn.relu(self.conv_2(_shifted(x)))
+        return nn.relu(self.conv_3(_shifted(x)))
+
+    def from_activation(self, activation: jax.Array) -> jax.Array:
+        """Features [N, D] of the last activation [N, 6, 6, K]."""
+        return self.places(activation.reshape(len(activation), -1))
 
 
-def _convolved(x: jax.Array, channels: int, name: str) -> jax.Array:
-    """A 3x3 convolution of x [N, H, W, C] with zeros around it, called from the module's compact method."""
+def _shifted(x: jax.Array) -> jax.Array:
+    """What a 3x3 convolution of x [N, H, W, C] with zeros around it sees at every place, [N, H, W, 9 C]."""
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return nn.Dense(channels, name=name)(jnp.concatenate(shifted, axis=-1))
+    return jnp.concatenate([padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=-1)

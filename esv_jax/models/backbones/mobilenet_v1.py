@@ -41,17 +41,28 @@ class MobileNetV1(nn.Module):
         """
         return self.outputs(images)[0]
 
-    @nn.compact
+    def setup(self) -> None:
+        self.conv_preds = nn.Dense(self.num_classes, precision=HIGHEST)
+
     def outputs(self, images: Array) -> tuple[jax.Array, jax.Array]:
         """Features [N, D] and logits [N, num_classes] of images as for `__call__`."""
+        features = self.from_activation(self.last_activation(images))
+        return features, self.conv_preds(features)
+
+    @nn.compact
+    def last_activation(self, images: Array) -> jax.Array:
+        """The last activation float32 [N, H / 32, W / 32, D] of images as for `__call__`."""
         checks.check_shape("images", images, ("N", "H", "W", 3))
         x = jnp.asarray(images).astype(jnp.float32) / 127.5 - 1.0
         x = _activation(_dense(x, int(32 * self.alpha), "conv1", width=3, stride=2), "conv1_bn")
         for block, (channels, stride) in enumerate(zip(CHANNELS, STRIDES, strict=True), start=1):
             x = _activation(DepthwiseConvolution(stride, name=f"conv_dw_{block}")(x), f"conv_dw_{block}_bn")
             x = _activation(_dense(x, int(channels * self.alpha), f"conv_pw_{block}"), f"conv_pw_{block}_bn")
-        features = x.mean(axis=(1, 2))
-        return features, nn.Dense(self.num_classes, precision=HIGHEST, name="conv_preds")(features)
+        return x
+
+    def from_activation(self, activation: jax.Array) -> jax.Array:
+        """Features [N, D] of the last activation [N, H, W, D]."""
+        return activation.mean(axis=(1, 2))
 
 
 class DepthwiseConvolution(nn.Module):

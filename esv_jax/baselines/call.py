@@ -1,0 +1,100 @@
+"""What a baseline is, and the call that they share with Element Shapley Values."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from esv_jax import checks
+from esv_jax.base import Array, Attribution, Game, Level
+
+
+class Asked(NamedTuple):
+    """A model and a video, as a baseline may ask about them.
+
+    Attributes:
+      video: float [T, ...].
+      empty: float [C], the worth of no frames.
+      logits: (video [T, ...], members int32 [N, k]) -> logits [N, C] of coalitions of that video; differentiable.
+      link: logits [N, C] -> worths [N, C].
+    """
+
+    video: jax.Array
+    empty: jax.Array
+    logits: Callable[[jax.Array, Array], jax.Array]
+    link: Callable[[jax.Array], jax.Array]
+
+    def full_logits(self, video: jax.Array) -> jax.Array:
+        """Logits [C] of a whole video like this one."""
+        return self.logits(video, np.arange(video.shape[0], dtype=np.int32)[None])[0]
+
+    def full(self, video: jax.Array) -> jax.Array:
+        """Scores [C] of a whole video like this one."""
+        return self.link(self.full_logits(video)[None])[0]
+
+
+class Baseline(NamedTuple):
+    """A way to attribute scores to frames. Made by a factory of `esv_jax.baselines`.
+
+    Attributes:
+      values: (asked, arrays, key) -> (values [T, C], start [C]); `start` is what the values are counted from, for
+        methods that have such a thing, else the worth of no frames.
+      arrays: what `values` is given besides, any pytree; an argument of the compiled program.
+    """
+
+    values: Callable[[Asked, Any, Any], tuple[jax.Array, jax.Array]]
+    arrays: Any = ()
+
+
+def explain(baseline: Baseline, game: Game, params: Any, video: Array, *, key: Any = None) -> Attribution:
+    """Attributes the model's scores for a video to its frames, as `esv_jax.explain` does with an estimator.
+
+    Compiled on first use for the shapes at hand; works under jax.jit and jax.vmap.
+
+    Args:
+      baseline: of `esv_jax.baselines`, for example leave_one_out().
+      game: one that takes single coalitions: of multi-scale models, one made with all_subsets=True.
+      params: what the game's functions take first, any pytree.
+      video: float [T, D] (or [T, ...] where the game takes it), T >= 1.
+      key: PRNG key, for `random` alone.
+
+    Returns:
+      Attribution(values [T, C], std_error [T, C] of zeros, full [C], empty [C]); for Integrated Gradients `empty` is
+      the score of the reference, so that values.sum(0) = full - empty up to the error of integration.
+
+    Raises:
+      InputError: shapes or dtypes do not fit, the game cannot take single coalitions, or the key is missing.
+    """
+    shape = jnp.shape(video)
+    if not shape or shape[0] < 1:
+        raise checks.InputError(f"video should have shape [T, ...] with at least one frame, found {list(shape)}")
+    checks.check_floating("video", video)
+    if game.own_program is not None and game.own_program > 0:
+        raise checks.InputError(
+            "baselines ask about single coalitions, which this game makes of smaller ones: make it with "
+            "all_subsets=True"
+        )
+    no_array: Any = None
+    functions = game._replace(empty=no_array)
+    return _explain(baseline.values, functions, baseline.arrays, game.empty, params, video, key)
+
+
+@functools.partial(jax.jit, static_argnames=("values_of", "functions"))
+def _explain(
+    values_of: Any, functions: Game, arrays: Any, empty: Array, params: Any, video: Array, key: Any
+) -> Attribution:
+    def logits(clip: jax.Array, members: Array) -> jax.Array:
+        # No children: a level that says so, as plans drawn without regard to them.
+        level = Level(members, np.zeros((members.shape[0], 0), np.int32))
+        return functions.logits(functions.prepare(params, clip), level, None)[0]
+
+    clip = jnp.asarray(video)
+    asked = Asked(clip, jnp.asarray(empty), logits, functions.link)
+    full = asked.full(clip)
+    checks.check_shape("the game's worths", full, empty.shape)
+    asked = asked._replace(empty=jnp.asarray(empty, full.dtype))
+    values, start = values_of(asked, arrays, key)
+    return Attribution(values, jnp.zeros_like(values), full, start)

@@ -1,0 +1,154 @@
+"""Baselines against closed forms on linear models, and against worths by definition on every game of the suite."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import esv_jax
+from esv_jax import baselines, models
+from esv_jax.checks import InputError
+from tests.contracts import cases
+from tests.contracts.cases import EMPTY, GAMES, C, D
+from tests.precision import x64
+
+T = 4
+RNG = np.random.default_rng(0)
+W = RNG.normal(size=(D, C))
+VIDEO = RNG.normal(size=(T, D))
+CONTENT = VIDEO @ W  # what each frame says of each class
+LINEAR = esv_jax.clip_game(lambda w, clips: jnp.einsum("nkd,dc->nc", clips, w) / clips.shape[1], empty=EMPTY)
+
+
+def game_of(name):
+    """The game of a case, and its params in float32, such that it takes single coalitions."""
+    case = GAMES[name]
+    game, params = case.make(np.float32)
+    if name == "multiscale_game":
+        game = esv_jax.multiscale_game(cases._HEADS, empty=EMPTY.astype(np.float32), all_subsets=True)
+    if name == "trn_game":
+        model = models.MultiscaleTRN(num_scales=3, hidden_dim=5, num_classes=C)
+        game = esv_jax.trn_game(model, empty=EMPTY.astype(np.float32), all_subsets=True)
+    return game, params, case.worth(VIDEO)
+
+
+each_game = pytest.mark.parametrize("name", GAMES)
+MEAN_FEATURE = RNG.normal(size=D)
+MEAN_OF_OTHERS = (CONTENT.sum(axis=0) - CONTENT) / (T - 1)
+CLOSED_FORMS = {
+    "leave_one_out": (baselines.leave_one_out(), CONTENT.mean(axis=0) - MEAN_OF_OTHERS),
+    "frame_alone": (baselines.frame_alone(), CONTENT - EMPTY),
+    "gradient_times_input": (baselines.gradient_times_input(), CONTENT / T),
+    "integrated_gradients": (baselines.integrated_gradients(steps=3), CONTENT / T),
+    "integrated_gradients_of_mean": (
+        baselines.integrated_gradients(reference=MEAN_FEATURE, steps=3),
+        (CONTENT - MEAN_FEATURE @ W) / T,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_closed_forms_on_a_linear_model(name):
+    baseline, expected = CLOSED_FORMS[name]
+    with x64():
+        out = baselines.explain(baseline, LINEAR, W, VIDEO)
+        np.testing.assert_allclose(out.values, expected, atol=1e-12)
+        np.testing.assert_allclose(out.full, CONTENT.mean(axis=0), atol=1e-12)
+        np.testing.assert_array_equal(out.std_error, np.zeros((T, C)))
+        if "mean" in name:
+            np.testing.assert_allclose(out.empty, MEAN_FEATURE @ W, atol=1e-12)
+        elif name != "integrated_gradients":
+            np.testing.assert_array_equal(out.empty, EMPTY)
+
+
+def test_grad_cam_on_a_linear_model():
+    activation = RNG.normal(size=(T, 2, 3, D))
+
+    def to_features(scale, a):
+        return scale * a.mean(axis=(1, 2))
+
+    game = baselines.activation_game(LINEAR, to_features)
+    with x64():
+        out = baselines.explain(baselines.grad_cam(), game, {"head": W, "backbone": np.float64(2)}, activation)
+        # A pixel's share in the mean over space and frames is 1 / (6 T), and so is every gradient.
+        maps = np.maximum(np.einsum("thwd,dc->thwc", activation, 2 * W / (6 * T)), 0)
+        np.testing.assert_allclose(out.values, maps.mean(axis=(1, 2)), atol=1e-12)
+        np.testing.assert_allclose(out.full, 2 * (activation.mean(axis=(0, 1, 2)) @ W), atol=1e-12)
+    assert (maps == 0).any()
+
+
+def test_grad_cam_explains_logits():
+    """Through a softmax, the gradient of a score would vanish for a class that is certain; Grad-CAM's does not."""
+    certain = 30 * np.eye(2, dtype=np.float32)
+    frames = np.tile(np.array([1, 0], np.float32), (3, 1, 1, 1))
+    game = esv_jax.frame_mean_game(lambda w, x: x @ w, empty=np.full(2, 0.5, np.float32))
+    game = baselines.activation_game(game, lambda _, a: a.mean(axis=(1, 2)))
+    out = baselines.explain(baselines.grad_cam(), game, {"head": certain, "backbone": ()}, frames)
+    np.testing.assert_allclose(out.values, np.tile([10.0, 0.0], (3, 1)), rtol=1e-5)
+
+
+@each_game
+def test_removals_are_the_games_worths(name):
+    game, params, worth = game_of(name)
+    everyone = tuple(range(T))
+    out = baselines.explain(baselines.leave_one_out(), game, params, VIDEO.astype(np.float32))
+    expected = [worth(everyone) - worth(tuple(j for j in everyone if j != i)) for i in everyone]
+    np.testing.assert_allclose(out.values, expected, atol=3e-6)
+    out = baselines.explain(baselines.frame_alone(), game, params, VIDEO.astype(np.float32))
+    np.testing.assert_allclose(out.values, [worth((i,)) - EMPTY for i in everyone], atol=3e-6)
+
+
+@each_game
+@pytest.mark.parametrize("reference", [None, MEAN_FEATURE.astype(np.float32)], ids=["zero", "mean"])
+def test_integrated_gradients_are_complete(name, reference):
+    game, params, worth = game_of(name)
+    baseline = baselines.integrated_gradients(reference=reference, steps=64)
+    out = baselines.explain(baseline, game, params, VIDEO.astype(np.float32))
+    np.testing.assert_allclose(out.full, worth(tuple(range(T))), atol=3e-6)
+    np.testing.assert_allclose(out.values.sum(axis=0), out.full - out.empty, atol=1e-3)
+    assert np.abs(out.full - out.empty).max() > 0.03
+
+
+@pytest.mark.parametrize("name", ["tsn_game", "trn_game"])
+def test_gradient_times_input_is_the_derivative_of_scaling_a_frame(name):
+    case = GAMES[name]
+    game, params, _ = game_of(name)
+    out = baselines.explain(baselines.gradient_times_input(), game, params, VIDEO.astype(np.float32))
+    for i in range(T):
+        step = np.zeros((T, D))
+        step[i] = 1e-5 * VIDEO[i]
+        up, down = (case.worth(VIDEO + sign * step)(tuple(range(T))) for sign in (1, -1))
+        np.testing.assert_allclose(out.values[i], (up - down) / 2e-5, atol=1e-4)
+
+
+def test_one_frame():
+    game, params, worth = game_of("trn_game")
+    video = VIDEO[:1].astype(np.float32)
+    for baseline in (baselines.leave_one_out(), baselines.frame_alone()):
+        out = baselines.explain(baseline, game, params, video)
+        np.testing.assert_allclose(out.values[0], worth((0,)) - EMPTY, atol=3e-6)
+
+
+def test_random_follows_its_key_and_vmaps():
+    explain = functools.partial(baselines.explain, baselines.random(), LINEAR, W.astype(np.float32))
+    batch = np.stack([VIDEO, VIDEO]).astype(np.float32)
+    keys = jax.random.split(jax.random.key(1), 2)
+    out = jax.jit(jax.vmap(lambda video, key: explain(video, key=key)))(batch, keys)
+    np.testing.assert_array_equal(out.values[1], explain(batch[1], key=keys[1]).values)
+    assert np.abs(out.values[0] - out.values[1]).min() > 0
+    with pytest.raises(InputError, match=r"give explain a key"):
+        explain(batch[0])
+
+
+def test_wrong_uses_are_refused():
+    game, params = GAMES["trn_game"].make(np.float32)
+    with pytest.raises(InputError, match="all_subsets=True"):
+        baselines.explain(baselines.leave_one_out(), game, params, VIDEO.astype(np.float32))
+    with pytest.raises(InputError, match=r"reference should have shape \[3\], found \[2\]"):
+        baselines.explain(baselines.integrated_gradients(reference=np.ones(2)), LINEAR, W, VIDEO.astype(np.float32))
+    with pytest.raises(InputError, match="steps should be an integer of at least 1"):
+        baselines.integrated_gradients(steps=0)
+    with pytest.raises(InputError, match="at least one frame"):
+        baselines.explain(baselines.frame_alone(), LINEAR, W, np.zeros((0, D), np.float32))
