@@ -1,0 +1,42 @@
+"""How sure a mean over videos is."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from esv_jax import checks
+
+_AT_ONCE = 250
+
+
+class Interval(NamedTuple):
+    """A mean over videos with its 95 % bootstrap interval, float64 [...] each, and of how many videos it is."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    num_videos: int
+
+
+def interval(per_video: np.ndarray, *, seed: int = 0, resamples: int = 1000) -> Interval:
+    """The mean of `per_video` [B, ...] over videos, and the 2.5 and 97.5 percentiles of means of resampled videos.
+
+    All entries of one video are resampled together, so intervals of differences may be made of differences.
+
+    Raises:
+      InputError: no video, or values that are not finite.
+    """
+    num_videos = len(per_video)
+    if num_videos == 0:
+        raise checks.InputError("a mean over videos should be of at least one video, found none")
+    checks.check_finite("values per video", per_video)
+    flat = np.asarray(per_video, np.float64).reshape(num_videos, -1)
+    rng = np.random.default_rng(seed)
+    share = np.full(num_videos, 1 / num_videos)
+    means = [
+        rng.multinomial(num_videos, share, min(_AT_ONCE, resamples - done)) @ flat / num_videos
+        for done in range(0, resamples, _AT_ONCE)
+    ]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
+    shape = per_video.shape[1:]
+    return Interval(flat.mean(axis=0).reshape(shape), low.reshape(shape), high.reshape(shape), num_videos)

@@ -1,0 +1,37 @@
+"""Statistics of the values of a set of videos."""
+
+import numpy as np
+
+
+def supporting_share(values: np.ndarray) -> np.ndarray:
+    """Share of frames with a positive value, float64 [...], of values [..., T]."""
+    return (values > 0).mean(axis=-1)
+
+
+def by_group(per_video: np.ndarray, group: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of `per_video` [B, ...] over the videos of each group int [B]: (float64 [G, ...], counts int [G]).
+
+    NaN for groups without a video.
+    """
+    count = np.bincount(group, minlength=num_groups)
+    member = (group[None] == np.arange(num_groups)[:, None]).astype(np.float64)
+    flat = np.asarray(per_video, np.float64).reshape(len(per_video), -1)
+    total = (member @ flat).reshape(num_groups, *per_video.shape[1:])
+    divisor = np.where(count > 0, count, np.nan).reshape(-1, *[1] * (per_video.ndim - 1))
+    return total / divisor, count
+
+
+def centre_of_mass(values: np.ndarray) -> np.ndarray:
+    """Where in the clip the positive values lie, 0 (first frame) .. 1 (last), float64 [...], of values [..., T].
+
+    1/2 where there is a single frame, or no positive value.
+    """
+    positive = np.maximum(np.asarray(values, np.float64), 0)
+    place = (np.arange(values.shape[-1]) + 0.5) / values.shape[-1]
+    total = positive.sum(axis=-1)
+    return np.where(total > 0, (positive * place).sum(axis=-1) / np.where(total > 0, total, 1), 0.5)
+
+
+def runner_up(scores: np.ndarray) -> np.ndarray:
+    """The class with the second highest score, int [...], of scores [..., C] with C >= 2."""
+    return np.argsort(-scores, axis=-1, kind="stable")[..., 1]
