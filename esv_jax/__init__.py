@@ -1,6 +1,7 @@
 """Which frames made a video model say that? Element Shapley Values in JAX (Price & Damen, ACCV 2020)."""
 
 from esv_jax import models as models
+from esv_jax import results as results
 from esv_jax.base import Attribution as Attribution
 from esv_jax.base import Estimator as Estimator
 from esv_jax.base import Game as Game

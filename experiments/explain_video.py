@@ -17,12 +17,13 @@ from absl import flags
 
 import esv_jax
 from esv_jax import checkpoints, checks, cli
-from esv_jax.base import Estimator, Game
+from esv_jax.base import Estimator
 from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
 from esv_jax.data import decode
 from esv_jax.data.clip import Clip
 from esv_jax.data.preprocess import Preprocess, resize_and_crop
+from esv_jax.model_game import game_of
 from esv_jax.results import figure, files, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
 
@@ -42,7 +43,7 @@ OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 def main() -> None:
     out = cli.output_folder(OUT.value)
     model = checkpoints.load_model(MODEL.value)
-    game = _game(model)
+    game = game_of(model, name=MODEL.value)
     backbone, preprocess = _backbone(model)
     classes = [class_index(model.card.classes, name) for name in CLASS_NAME.value]
     estimator, method = _estimator()
@@ -75,15 +76,6 @@ def main() -> None:
         for c in shown:
             print("\n" + table.format_table(explained, c, ascii_only=not _prints_unicode()))
     print(f"\nwrote report.png, attribution.npz and attribution.json to {OUT.value}")
-
-
-def _game(model: Model) -> Game:
-    card = model.card
-    if card.kind == "tsn" and card.prior is not None:
-        return esv_jax.tsn_game(model.module, empty=card.prior)
-    if card.kind == "multiscale_trn" and card.prior is not None:
-        return esv_jax.trn_game(model.module, empty=card.prior)
-    raise InputError(f"{MODEL.value} is a backbone ({card.kind}), which knows no classes: give a model trained on it")
 
 
 def _backbone(model: Model) -> tuple[Model, Preprocess]:

@@ -1,0 +1,339 @@
+"""Element Shapley Values of a whole set of videos, from their features, into a results store.
+
+    python -m experiments.compute_esvs --features=out/features --model=out/trn --priors=priors.csv --num_frames=8 \\
+        --out=out/esvs.zarr
+    python -m experiments.compute_esvs --features=features.hdf --model=out/trn --num_frames=8 --num_frames=16 \\
+        --estimator=orderings --max_evaluations=1024 --seed=1 --out=out/sampled.zarr
+
+Every video is shown to the model by the frames at the centres of num_frames equal segments. Videos with fewer frames,
+and those whose features are not finite, are left out and listed, here and in the store. A run that was interrupted goes
+on where it stopped when the same command is given again, and gives the same store bit for bit. Read the store with
+`esv_jax.results.open`.
+
+Estimators that sample draw one plan for a number of frames, by --seed: it serves all videos, whatever the batch, so
+that their sampling errors are not independent.
+"""
+
+import functools
+import hashlib
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+import esv_jax
+from esv_jax import checkpoints, cli
+from esv_jax.base import Attribution, Estimator, Plan
+from esv_jax.checkpoints import Model
+from esv_jax.checks import InputError
+from esv_jax.data import feature_store, play_fair_features, priors
+from esv_jax.data.frame_sampling import segment_centres
+from esv_jax.explain_batch import explain_batch
+from esv_jax.model_game import game_of
+from esv_jax.results import store_writer
+from esv_jax.results.store import Chunks
+from esv_jax.results.store_writer import Index
+
+FEATURES = flags.DEFINE_string("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
+SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
+MODEL = flags.DEFINE_string("model", None, "Model folder.", required=True)
+PRIORS = flags.DEFINE_string("priors", None, "csv or json of class priors; those of the model by default.")
+NUM_FRAMES = flags.DEFINE_multi_integer("num_frames", [8], "Frames shown of each video; repeatable.", lower_bound=1)
+ESTIMATOR = flags.DEFINE_enum(
+    "estimator",
+    "recommended",
+    ["recommended", "exact", "stratified", "stratified_paired", "orderings", "regression", "surrogate"],
+    "How; recommended is exact where --max_exact_frames allows, else surrogate.",
+)
+MAX_EXACT_FRAMES = flags.DEFINE_integer("max_exact_frames", 16, "recommended: exact for so many frames.", lower_bound=1)
+MAX_EVALUATIONS = flags.DEFINE_integer("max_evaluations", 1024, "Most coalitions of a video, if they are sampled.")
+PER_SIZE = flags.DEFINE_integer("per_size", 128, "stratified, stratified_paired: most coalitions of each size.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides which coalitions are drawn.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Videos worked on and written at once.", lower_bound=1)
+OUT = flags.DEFINE_string("out", None, "The results store, a folder that usually ends in .zarr.", required=True)
+
+# Of coalitions' scores in a batch, by default.
+BYTES_OF_A_BATCH = 2**27
+LARGEST_BATCH = 256
+
+
+class Method(NamedTuple):
+    """An estimator for some number of frames.
+
+    Attributes:
+      estimator: ready to use.
+      sampled: whether it has standard errors and needs a plan.
+      needs_all_subsets: whether its plans have no children, so that multi-scale games need all_subsets.
+      floats: held for a video, about.
+    """
+
+    estimator: Estimator
+    sampled: bool
+    needs_all_subsets: bool
+    floats: int
+
+
+class Features(NamedTuple):
+    """Features of clips, whichever file they are in.
+
+    Attributes:
+      clips: with uid, num_frames and split.
+      labels: int64 [N], class numbers of the model.
+      of: clip number -> features [num_frames, D].
+    """
+
+    clips: tuple[feature_store.StoredClip, ...]
+    labels: np.ndarray
+    of: Callable[[int], np.ndarray]
+
+
+def main() -> None:
+    model = checkpoints.load_model(MODEL.value)
+    game = game_of(model, name=MODEL.value)
+    classes = model.card.classes
+    features = _open_features(model)
+    prior = priors.read_priors(PRIORS.value, len(classes)) if PRIORS.value else game.empty
+    chosen, not_finite = _chosen(features)
+    counts = sorted(set(NUM_FRAMES.value))
+    numbered = {count: _index(features, chosen, not_finite, count) for count in counts}
+    configuration = _configuration(model, prior)
+    with store_writer.writing(OUT.value, configuration) as folder, _progress() as progress:
+        for count, (index, numbers) in numbered.items():
+            method = _method(count, len(classes))
+            chunks = store_writer.open_group(
+                folder,
+                index,
+                prior=prior,
+                class_names=classes,
+                batch_size=_batch_size(method),
+                sampled=method.sampled,
+                provenance={"command": _command(), **configuration},
+            )
+            explain = _explainer(model, prior, method, count)
+            _fill(chunks, functools.partial(_videos, features, numbers, index), explain, progress)
+    _report(counts)
+
+
+def _open_features(model: Model) -> Features:
+    """The features, shown to be such as the model reads."""
+    card, path = model.card, FEATURES.value
+    source: Any
+    if Path(path).is_dir():
+        source = feature_store.open_store(path)
+        number = {name: i for i, name in enumerate(card.classes)}
+        unknown = [clip for clip in source.clips if clip.label not in number]
+        if unknown:
+            raise InputError(
+                f"the label {unknown[0].label!r} of {unknown[0].uid} in {path} is not one of the {len(number)} classes "
+                f"of {MODEL.value}"
+            )
+        labels = np.array([number[clip.label] for clip in source.clips], np.int64)
+    else:
+        source = play_fair_features.open_features(path)
+        labels = source.labels
+        outside = np.flatnonzero((labels < 0) | (labels >= len(card.classes)))
+        if len(outside):
+            raise InputError(
+                f"the label {labels[outside[0]]} of {source.clips[outside[0]].uid} in {path} is not one of the "
+                f"{len(card.classes)} classes of {MODEL.value}, 0..{len(card.classes) - 1}"
+            )
+    header = source.header
+    if header.feature_dim != card.feature_dim:
+        raise InputError(
+            f"{MODEL.value} reads features of dimension {card.feature_dim}, but those in {path} are of dimension "
+            f"{header.feature_dim}"
+        )
+    if header.backbone and card.backbone and header.backbone != card.backbone:
+        raise InputError(
+            f"{MODEL.value} reads features of {card.backbone}, but those in {path} are of {header.backbone}"
+        )
+    return Features(source.clips, labels, source.features)
+
+
+def _chosen(features: Features) -> tuple[list[int], dict[int, int]]:
+    """The clips of the split, and of those the ones with features that are NaN or infinite, and how many."""
+    chosen = [i for i, clip in enumerate(features.clips) if SPLIT.value in (None, clip.split)]
+    if not chosen:
+        of_split = f" of the split {SPLIT.value!r}" if SPLIT.value else ""
+        raise InputError(f"{FEATURES.value} holds no clips{of_split}")
+    bad = {i: int((~np.isfinite(features.of(i))).sum()) for i in chosen}
+    return chosen, {i: count for i, count in bad.items() if count}
+
+
+def _index(
+    features: Features, chosen: list[int], not_finite: dict[int, int], num_frames: int
+) -> tuple[Index, list[int]]:
+    """Which videos are explained with so many frames, and their numbers among the clips."""
+    left_out, numbers = {}, []
+    for i in chosen:
+        clip = features.clips[i]
+        if clip.num_frames < num_frames:
+            left_out[clip.uid] = f"has {clip.num_frames} frames"
+        elif i in not_finite:
+            left_out[clip.uid] = f"has {not_finite[i]} features that are NaN or infinite"
+        else:
+            numbers.append(i)
+    if not numbers:
+        raise InputError(f"no video in {FEATURES.value} has {num_frames} frames and finite features")
+    clips = [features.clips[i] for i in numbers]
+    lengths = np.array([clip.num_frames for clip in clips], np.int64)
+    # Videos of one length are shown by the same frames.
+    frames = {length: segment_centres(length, num_frames) for length in set(lengths.tolist())}
+    return Index(
+        uid=tuple(clip.uid for clip in clips),
+        label=features.labels[numbers],
+        num_frames_in_video=lengths,
+        frame_index=np.stack([frames[length] for length in lengths.tolist()]),
+        left_out=left_out,
+    ), numbers
+
+
+def _videos(features: Features, numbers: list[int], index: Index, batch: range) -> np.ndarray:
+    """Frame features float32 [n, T, D] of the videos of a batch."""
+    return np.stack([np.asarray(features.of(numbers[v])[index.frame_index[v]], np.float32) for v in batch])
+
+
+def _method(num_frames: int, num_classes: int) -> Method:
+    budget, per_size = MAX_EVALUATIONS.value, PER_SIZE.value
+    name = ESTIMATOR.value
+    if name == "recommended":
+        name = "exact" if num_frames <= MAX_EXACT_FRAMES.value else "surrogate"
+    match name:
+        case "exact":
+            return Method(esv_jax.exact(), False, False, 2**num_frames * num_classes)
+        case "stratified":
+            return Method(esv_jax.stratified(per_size=per_size), True, False, per_size * num_frames * num_classes)
+        case "stratified_paired":
+            floats = per_size * num_frames * num_classes
+            return Method(esv_jax.stratified_paired(per_size=per_size), True, True, floats)
+        case "orderings":
+            return Method(esv_jax.orderings(max_evaluations=budget), True, False, budget * num_classes)
+        case "regression":
+            return Method(esv_jax.regression(max_evaluations=budget), True, True, budget * num_classes)
+    return Method(esv_jax.surrogate(max_evaluations=budget), True, True, 4 * budget * max(budget, num_classes))
+
+
+def _batch_size(method: Method) -> int:
+    """A power of two; the same for the same flags."""
+    if BATCH_SIZE.value:
+        return BATCH_SIZE.value
+    fitting = max(1, BYTES_OF_A_BATCH // (4 * method.floats))
+    return min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1))
+
+
+def _explainer(model: Model, prior: np.ndarray, method: Method, num_frames: int) -> Callable[[np.ndarray], Attribution]:
+    game = game_of(model, prior=prior, all_subsets=method.needs_all_subsets)
+    plan: Plan | None = None
+    if method.sampled:
+        plan = jax.device_put(method.estimator.plan(num_frames, key=jax.random.key(SEED.value)))
+    variables = jax.device_put(model.variables)
+    return lambda videos: explain_batch(method.estimator, game, variables, videos, plan=plan)
+
+
+def _fill(
+    chunks: Chunks,
+    videos: Callable[[range], np.ndarray],
+    explain: Callable[[np.ndarray], Attribution],
+    progress: Progress,
+) -> None:
+    """Computes and writes the batches that are not there; one is written while the device works on the next."""
+    todo = chunks.unfinished()
+    batches = {k: range(k * chunks.batch_size, min((k + 1) * chunks.batch_size, chunks.num_videos)) for k in todo}
+    missing = sum(map(len, batches.values()))
+    done = chunks.num_videos - missing
+    task = progress.add_task(chunks.group.name, total=chunks.num_videos, completed=done, rate="")
+    start, done_at_start = time.monotonic(), done
+    for k, out in _one_ahead(lambda k: explain(_filled_up(videos(batches[k]), chunks.batch_size)), todo):
+        arrays = {"esv": out.values, "std_error": out.std_error, "score": out.full}
+        store_writer.write_chunk(chunks, k, {n: np.asarray(arrays[n])[: len(batches[k])] for n in chunks.shapes})
+        done += len(batches[k])
+        rate = (done - done_at_start) / (time.monotonic() - start)
+        progress.update(task, completed=done, rate=f"{rate:.4g} videos/s")
+
+
+def _one_ahead(start: Callable[[int], Attribution], todo: list[int]) -> Iterator[tuple[int, Attribution]]:
+    """(k, start(k)) of every k; the next one is started before this one is given."""
+    running = None
+    for k in todo:
+        started = k, start(k)
+        if running:
+            yield running
+        running = started
+    if running:
+        yield running
+
+
+def _filled_up(videos: np.ndarray, batch_size: int) -> np.ndarray:
+    """All batches have one shape, or the last one would be compiled for."""
+    return np.concatenate([videos, np.zeros((batch_size - len(videos), *videos.shape[1:]), videos.dtype)])
+
+
+def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
+    """All that decides the values, whatever the number of frames."""
+    options = {
+        "recommended": {"max_exact_frames": MAX_EXACT_FRAMES.value, "max_evaluations": MAX_EVALUATIONS.value},
+        "exact": {},
+        "stratified": {"per_size": PER_SIZE.value},
+        "stratified_paired": {"per_size": PER_SIZE.value},
+    }
+    return {
+        "model_kind": model.card.kind,
+        "model_digest": checkpoints.digest(model),
+        "features_digest": _digest(Path(FEATURES.value)),
+        "split": SPLIT.value,
+        "prior_digest": hashlib.sha256(np.asarray(prior, "<f4").tobytes()).hexdigest()[:16],
+        "estimator": ESTIMATOR.value,
+        "estimator_options": options.get(ESTIMATOR.value, {"max_evaluations": MAX_EVALUATIONS.value}),
+        "seed": SEED.value,
+        "device": jax.devices()[0].device_kind,
+        "versions": checkpoints.versions(),
+    }
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a feature file, or of the files of a feature store."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    return hashlib.sha256("".join(f"{file.name} {_digest(file)}\n" for file in files).encode()).hexdigest()
+
+
+def _command() -> str:
+    """The command, without --out: the same command gives the same store wherever it is."""
+    arguments, given = [], iter(sys.argv[1:])
+    for argument in given:
+        flag = argument.lstrip("-")
+        if flag == "out":
+            next(given, None)
+        elif not flag.startswith("out="):
+            arguments.append(argument)
+    return shlex.join(["python", "-m", "experiments.compute_esvs", *arguments])
+
+
+def _report(counts: list[int]) -> None:
+    for count in counts:
+        dataset = esv_jax.results.open(OUT.value, count)
+        left_out = dataset.attrs["left_out"]
+        print(f"{OUT.value}: num_frames={count}: {dataset.sizes['video']} videos, {len(left_out)} left out")
+        for uid, reason in left_out.items():
+            print(f"  {uid} {reason}")
+
+
+def _progress() -> Progress:
+    count = TextColumn("{task.completed}/{task.total} videos, {task.fields[rate]}")
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn(), console=Console(stderr=True)
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
