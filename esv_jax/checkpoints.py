@@ -28,7 +28,7 @@ from esv_jax.models.backbones import frame_cnn, mobilenet_v1
 
 FORMAT_VERSION = 1
 CARD_FILE = "model.json"
-HEADS = ("tsn", "multiscale_trn")
+HEADS = ("tsn", "trn", "multiscale_trn")
 BACKBONES = ("frame_cnn", "mobilenet_v1")
 
 
@@ -36,11 +36,12 @@ class ModelCard(NamedTuple):
     """What a model is, apart from its numbers.
 
     Attributes:
-      kind: "tsn" or "multiscale_trn" (heads), "frame_cnn" or "mobilenet_v1" (backbones).
+      kind: "tsn", "trn" (of one scale) or "multiscale_trn" (heads), "frame_cnn" or "mobilenet_v1" (backbones).
       options: keyword arguments of the Flax module.
       feature_dim: D; of the features that a head reads or a backbone makes.
       classes: names of the C classes, in the order of the scores; () for backbones.
-      prior: share of every class in the training set, float32 [C], the worth of no frames; None for backbones.
+      prior: share of every class in the training set, float32 [C], the worth of no frames; None for backbones, and for
+        heads from elsewhere, whose training set is not known.
       backbone: name and digest of the backbone that a head's features come from, or None where unknown.
       preprocess: what a backbone expects of its images; None for heads.
       provenance: how the model was made: command, seed, versions, figures; any json.
@@ -170,6 +171,8 @@ def build(card: ModelCard) -> nn.Module:
         match card.kind:
             case "tsn":
                 return models.TSN(**card.options)
+            case "trn":
+                return models.TRN(**card.options)
             case "multiscale_trn":
                 return models.MultiscaleTRN(**card.options)
             case "mobilenet_v1":
@@ -259,7 +262,7 @@ def _check_card(card: ModelCard, where: str) -> None:
             raise InputError(f"{where} should say the preprocess of the backbone, found none")
         return
     num_classes = card.options.get("num_classes")
-    num_priors = None if card.prior is None else len(card.prior)
+    num_priors = num_classes if card.prior is None else len(card.prior)
     if not num_classes == len(card.classes) == num_priors:
         raise InputError(
             f"{where} disagrees with itself: {num_classes} classes in options, {len(card.classes)} class names, "
@@ -267,7 +270,8 @@ def _check_card(card: ModelCard, where: str) -> None:
         )
     if len(set(card.classes)) != len(card.classes):
         raise InputError(f"{where} names a class twice: {sorted(card.classes)}")
-    checks.check_finite(f"the prior in {where}", card.prior)
+    if card.prior is not None:
+        checks.check_finite(f"the prior in {where}", card.prior)
 
 
 def _check_backbone(card: ModelCard, backbone: Model, where: str) -> None:
@@ -280,7 +284,8 @@ def _check_variables(module: nn.Module, card: ModelCard, variables: Any, where: 
     if card.preprocess is not None:
         example = jax.ShapeDtypeStruct((1, card.preprocess.size, card.preprocess.size, 3), np.uint8)
     else:
-        example = jax.ShapeDtypeStruct((1, card.feature_dim), np.float32)
+        frames = (1, card.options["num_frames"]) if card.kind == "trn" else (1,)
+        example = jax.ShapeDtypeStruct((*frames, card.feature_dim), np.float32)
     found = weights.flatten(variables)
     weights.check_same_tensors(where, weights.shapes(module, example), found)
     for name, value in found.items():

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,6 +81,26 @@ def read_labels_csv(
     return list(clips.values())
 
 
+def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
+    """Class names in the order of the scores: Something-Something's labels json, or a csv with the columns name,id.
+
+    Raises:
+      InputError: no such file, not such a json or csv, or numbers that are not 0..C-1.
+    """
+    if Path(path).suffix == ".json":
+        return read_ssv2_classes(path)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+            columns = reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"the class names {path} cannot be read: {_reason(error)}") from error
+    if not {"name", "id"} <= set(columns):
+        raise InputError(f"{path} should have the columns name,id, found {','.join(columns)}")
+    return _by_number([(row["name"], row["id"]) for row in rows], path)
+
+
 def read_ssv2_classes(path: str | os.PathLike) -> tuple[str, ...]:
     """The class names of Something-Something's labels json, {name: "number"}, in the order of their numbers.
 
@@ -90,13 +110,7 @@ def read_ssv2_classes(path: str | os.PathLike) -> tuple[str, ...]:
     content = _read_json(path)
     if not isinstance(content, dict) or not content:
         raise InputError(f'{path} should be a json object {{class name: "number", ...}}')
-    try:
-        by_number = {int(number): name for name, number in content.items()}
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path} has a class whose number is not one: {error}") from error
-    if sorted(by_number) != list(range(len(content))):
-        raise InputError(f"{path} should number its {len(content)} classes 0..{len(content) - 1}")
-    return tuple(by_number[i] for i in range(len(content)))
+    return _by_number(list(content.items()), path)
 
 
 def read_ssv2_entries(
@@ -133,6 +147,17 @@ def read_ssv2_entries(
             raise InputError(f"entry {i} of {path} repeats the id {uid}")
         clips[uid] = LabelledClip(uid, Path(folder) / (uid + suffix), label, split)
     return list(clips.values())
+
+
+def _by_number(numbered: Sequence[tuple[str, Any]], path: str | os.PathLike) -> tuple[str, ...]:
+    """The names of the pairs (name, number), in the order of their numbers 0..C-1."""
+    try:
+        by_number = {int(number): name for name, number in numbered}
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path} has a class whose number is not one: {error}") from error
+    if not numbered or sorted(by_number) != list(range(len(numbered))):
+        raise InputError(f"{path} should number its {len(numbered)} classes 0..{len(numbered) - 1}")
+    return tuple(by_number[i] for i in range(len(numbered)))
 
 
 def _read_json(path: str | os.PathLike) -> Any:

@@ -1,0 +1,96 @@
+"""Rule tables: which tensor of a PyTorch state dict becomes which Flax variable. All must match, both ways."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax
+import numpy as np
+
+from esv_jax import checks
+from esv_jax.models import weights
+
+COUNTER = "num_batches_tracked"  # of PyTorch's batch norm, of no use in inference
+
+
+class Rule(NamedTuple):
+    """One tensor.
+
+    Attributes:
+      source: its name in the state dict.
+      shape: its shape there.
+      target: the flat name of the Flax variable, "params/logits/kernel".
+      convert: the source's array -> the variable's.
+    """
+
+    source: str
+    shape: tuple[int, ...]
+    target: str
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray
+
+
+class Imported(NamedTuple):
+    """A model made from someone else's weights; the fields of a `checkpoints.ModelCard` and the variables.
+
+    Attributes:
+      kind: as in the card.
+      options: of the Flax module.
+      feature_dim: D; of the features that a head reads or a backbone makes.
+      variables: the Flax variables, float32.
+    """
+
+    kind: str
+    options: dict[str, Any]
+    feature_dim: int
+    variables: Any
+
+
+def convert(rules: Sequence[Rule], state: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """The Flax variables of a state dict, flat and float32.
+
+    Args:
+      rules: one for every tensor; counters of batch norms that the rules know need none.
+      state: the state dict as NumPy arrays.
+      where: what to call it in errors.
+
+    Raises:
+      InputError: tensors are missing, not expected or wrongly shaped (named, up to eight of each), or not finite.
+    """
+    norms = {rule.source.removesuffix("running_mean") for rule in rules if rule.source.endswith("running_mean")}
+    used = {
+        name: value
+        for name, value in state.items()
+        if not (name.endswith(COUNTER) and name.removesuffix(COUNTER) in norms)
+    }
+    weights.check_same_tensors(where, {rule.source: rule.shape for rule in rules}, used)
+    flat = {}
+    for rule in rules:
+        array = np.asarray(used[rule.source], np.float32)
+        checks.check_finite(f"{rule.source} in {where}", array)
+        flat[rule.target] = np.ascontiguousarray(rule.convert(array))
+    return flat
+
+
+def nested(flat: Mapping[str, np.ndarray]) -> Any:
+    """Flat variables as the tree that Flax wants."""
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def batch_norm(source: str, target: str, width: int) -> list[Rule]:
+    """The rules of a batch norm: `source` and `target` are its names, the latter without the collection."""
+    return [
+        Rule(f"{source}.{theirs}", (width,), f"{collection}/{target}/{ours}")
+        for theirs, collection, ours in (
+            ("weight", "params", "scale"),
+            ("bias", "params", "bias"),
+            ("running_mean", "batch_stats", "mean"),
+            ("running_var", "batch_stats", "var"),
+        )
+    ]
+
+
+def linear(source: str, target: str, width_in: int, width_out: int) -> list[Rule]:
+    """The rules of a dense layer with a bias."""
+    return [
+        Rule(f"{source}.weight", (width_out, width_in), f"params/{target}/kernel", np.transpose),
+        Rule(f"{source}.bias", (width_out,), f"params/{target}/bias"),
+    ]

@@ -1,0 +1,120 @@
+"""Turns the weights of a PyTorch checkpoint into a model folder. Needs the extra `torch`; nothing else does.
+
+    python -m experiments.import_torch --kind=tsn --checkpoint=tsn.pth --priors=class-priors.csv --out=out/tsn
+    python -m experiments.import_torch --kind=multiscale_trn --checkpoint=trn_1.pth,trn_2.pth,trn_3.pth --out=out/trn
+
+The checkpoints are Play Fair's: the state dict is the file itself or its entry `state_dict` or `model`. Of heads, class
+names and priors are not in them: without --classes a class is called by its number, and without --priors whoever
+explains with the model has to give the priors.
+"""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from esv_jax import checkpoints, cli
+from esv_jax.checkpoints import Model, ModelCard
+from esv_jax.checks import InputError
+from esv_jax.data.annotations import read_class_names
+from esv_jax.data.priors import describe, read_priors
+from esv_jax.interop import heads, torch_file
+from esv_jax.interop.rules import Imported
+
+KIND = flags.DEFINE_enum("kind", None, ["tsn", "trn", "multiscale_trn"], "What the checkpoint is.", required=True)
+CHECKPOINT = flags.DEFINE_list(
+    "checkpoint",
+    None,
+    "The file; for multiscale_trn those of scales 1..M, in order, separated by commas.",
+    required=True,
+)
+CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
+NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "How many classes there should be.", lower_bound=1)
+PRIORS = flags.DEFINE_string("priors", None, "Class priors, csv or json (`esv_jax.data.priors.read_priors`).")
+NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "trn, multiscale_trn: how many frames it is for.", lower_bound=1)
+FEATURE_DIM = flags.DEFINE_integer("feature_dim", None, "Length of the features that the head should read.", 1)
+INPUT_RELU = flags.DEFINE_bool("input_relu", True, "tsn: the features go through a ReLU first, as Play Fair's do.")
+BACKBONE = flags.DEFINE_string("backbone", None, "Folder of the imported backbone that the head's features come from.")
+OUT = flags.DEFINE_string("out", None, "Model folder to write.", required=True)
+
+
+def main() -> None:
+    if KIND.value != "multiscale_trn" and len(CHECKPOINT.value) != 1:
+        raise InputError(f"a model of kind {KIND.value} is one file, found {len(CHECKPOINT.value)} in --checkpoint")
+    imported = _imported([torch_file.read_state_dict(path) for path in CHECKPOINT.value])
+    _check_flags(imported)
+    backbone = checkpoints.load_model(BACKBONE.value) if BACKBONE.value else None
+    card = _card(imported, backbone)
+    checkpoints.save_model(OUT.value, card, imported.variables, backbone=backbone)
+    options = ", ".join(f"{name} {value}" for name, value in imported.options.items())
+    print(f"{OUT.value}: {imported.kind} ({options}) on features [{imported.feature_dim}]")
+    print("no priors: give them when you explain" if card.prior is None else f"priors: {describe(card.prior)}")
+
+
+def _imported(states: list[dict[str, np.ndarray]]) -> Imported:
+    where = CHECKPOINT.value
+    match KIND.value:
+        case "tsn":
+            return heads.tsn(states[0], where[0], input_relu=INPUT_RELU.value)
+        case "trn":
+            num_frames = NUM_FRAMES.value or (None if FEATURE_DIM.value else _frames_in_name(where[0]))
+            return heads.trn(states[0], where[0], num_frames=num_frames, feature_dim=FEATURE_DIM.value)
+    return heads.multiscale_trn(states, where)
+
+
+def _frames_in_name(path: str) -> int | None:
+    """k of trn_k_frames.pth, as Play Fair calls its files: their tensors do not tell it from the feature dimension."""
+    found = re.search(r"trn_(\d+)_frames", Path(path).name)
+    return int(found.group(1)) if found else None
+
+
+def _check_flags(imported: Imported) -> None:
+    """Raises InputError unless the checkpoint is what the flags say it is."""
+    options = imported.options
+    found = {
+        "num_classes": (NUM_CLASSES.value, options["num_classes"]),
+        "num_frames": (NUM_FRAMES.value, options.get("num_frames", options.get("num_scales"))),
+        "feature_dim": (FEATURE_DIM.value, imported.feature_dim),
+    }
+    named = _frames_in_name(CHECKPOINT.value[0]) if KIND.value == "trn" else None
+    if named is not None and named != options["num_frames"]:
+        raise InputError(f"--num_frames is {options['num_frames']}, but {CHECKPOINT.value[0]} is for {named}")
+    for name, (wanted, is_) in found.items():
+        if wanted is not None and is_ is None:
+            raise InputError(f"--{name} does not apply to a model of kind {KIND.value}")
+        if wanted is not None and wanted != is_:
+            raise InputError(f"--{name} is {wanted}, but {','.join(CHECKPOINT.value)} has {name} {is_}")
+
+
+def _card(imported: Imported, backbone: Model | None) -> ModelCard:
+    num_classes = imported.options["num_classes"]
+    names = tuple(map(str, range(num_classes)))
+    if CLASSES.value:
+        names = read_class_names(CLASSES.value)
+        if len(names) != num_classes:
+            raise InputError(f"{CLASSES.value} names {len(names)} classes, but the checkpoint has {num_classes}")
+    if backbone is not None and backbone.card.feature_dim != imported.feature_dim:
+        raise InputError(
+            f"{BACKBONE.value} makes features of dimension {backbone.card.feature_dim}, but the checkpoint reads "
+            f"{imported.feature_dim}"
+        )
+    return ModelCard(
+        kind=imported.kind,
+        options=imported.options,
+        feature_dim=imported.feature_dim,
+        classes=names,
+        prior=read_priors(PRIORS.value, num_classes) if PRIORS.value else None,
+        backbone=backbone and {"name": backbone.card.kind, "digest": checkpoints.digest(backbone)},
+        provenance={
+            "command": shlex.join(["python", "-m", "experiments.import_torch", *sys.argv[1:]]),
+            "weights": [Path(path).name for path in CHECKPOINT.value],
+            "versions": checkpoints.versions(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
