@@ -2,7 +2,7 @@
 
 import esv_jax.games as games
 from esv_jax.base import Array, Game
-from esv_jax.checkpoints import Model
+from esv_jax.checkpoints import HEADS, Model
 from esv_jax.checks import InputError, check_shape
 
 
@@ -16,12 +16,14 @@ def game_of(model: Model, *, prior: Array | None = None, all_subsets: bool = Fal
       name: what to call the model in errors.
 
     Raises:
-      InputError: the model is a backbone, or the prior has another number of classes.
+      InputError: the model is a backbone, there is no prior, or it has another number of classes.
     """
     card = model.card
-    if card.prior is None:
+    if card.kind not in HEADS:
         raise InputError(f"{name} is a backbone ({card.kind}), which knows no classes: give a model trained on it")
     prior = card.prior if prior is None else prior
+    if prior is None:
+        raise InputError(f"{name} was imported without class priors: give them, or import it with --priors")
     check_shape("prior", prior, (len(card.classes),))
     if card.kind == "tsn":
         return games.tsn_game(model.module, empty=prior)

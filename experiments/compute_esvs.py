@@ -97,10 +97,10 @@ class Features(NamedTuple):
 
 def main() -> None:
     model = checkpoints.load_model(MODEL.value)
-    game = game_of(model, name=MODEL.value)
     classes = model.card.classes
+    given = priors.read_priors(PRIORS.value, len(classes)) if PRIORS.value else None
+    prior = np.asarray(game_of(model, prior=given, name=MODEL.value).empty)
     features = _open_features(model)
-    prior = priors.read_priors(PRIORS.value, len(classes)) if PRIORS.value else game.empty
     chosen, not_finite = _chosen(features)
     counts = sorted(set(NUM_FRAMES.value))
     numbered = {count: _index(features, chosen, not_finite, count) for count in counts}
@@ -137,7 +137,7 @@ def _open_features(model: Model) -> Features:
             )
         labels = np.array([number[clip.label] for clip in source.clips], np.int64)
     else:
-        source = play_fair_features.open_features(path)
+        source = play_fair_features.open_features(path, SPLIT.value)
         labels = source.labels
         outside = np.flatnonzero((labels < 0) | (labels >= len(card.classes)))
         if len(outside):

@@ -1,8 +1,8 @@
 """Play Fair's feature heads (Price & Damen, 2020): the TSN, and the TRNs of single scales, from their state dicts.
 
 A TRN is a `torch.nn.Sequential`, so its tensors are called by their place in it: 0 lays the frames end to end, 1 may
-be a ReLU of the features, and then, once a hidden layer, come Linear, maybe BatchNorm1d, ReLU and maybe Dropout; the last
-is a Linear. Which of these there are is read off the places and shapes.
+be a ReLU of the features, and then, once a hidden layer, come Linear, maybe BatchNorm1d, ReLU and maybe Dropout; the
+last is a Linear. Which of these there are is read off the places and shapes.
 """
 
 import itertools
@@ -132,12 +132,12 @@ def _layers(state: StateDict, where: str) -> tuple[str, list[_Layer]]:
     places: dict[int, set[str]] = {}
     prefixes = set()
     for name in state:
-        *front, place, leaf = ["", *name.split(".")]
-        if not place.isdigit():
+        *front, number, leaf = ["", *name.split(".")]
+        if not number.isdigit():
             raise InputError(
                 f"{where} should hold the tensors of a TRN, called model.PLACE.weight and so on; found {name}"
             )
-        places.setdefault(int(place), set()).add(leaf)
+        places.setdefault(int(number), set()).add(leaf)
         prefixes.add("".join(f"{part}." for part in front if part))
     if len(prefixes) != 1:
         raise InputError(f"{where} should hold the tensors of one TRN, found {sorted(prefixes) or 'no tensors'}")

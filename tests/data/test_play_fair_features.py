@@ -129,7 +129,7 @@ def test_faults_are_named(path, change, message):
 
 def test_a_clip_without_frames_is_a_fault(tmp_path):
     write_features(tmp_path / "f.hdf", [("a", 0, np.zeros((0, 4), np.float32))], feature_dim=4)
-    with pytest.raises(InputError, match="clip a in .* whole number of frames"):
+    with pytest.raises(InputError, match=r"clip a in .* whole number of frames"):
         open_features(tmp_path / "f.hdf")
 
 

@@ -167,5 +167,5 @@ def test_scales_must_agree_and_be_in_order():
     fewer = {**scale(2), "model.3.weight": np.zeros((7, 12)), "model.3.bias": np.zeros(7)}
     with pytest.raises(InputError, match=r"two.pth has num_classes 7, but one.pth has 9: all scales should agree"):
         heads.multiscale_trn([scale(1), fewer], names)
-    with pytest.raises(InputError, match="two.pth has num_hidden_layers 2, but one.pth has 1"):
+    with pytest.raises(InputError, match=r"two.pth has num_hidden_layers 2, but one.pth has 1"):
         heads.multiscale_trn([scale(1), load(DEEP)], names)
