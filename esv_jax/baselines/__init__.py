@@ -2,6 +2,7 @@
 
 from esv_jax.baselines.call import Baseline as Baseline
 from esv_jax.baselines.call import explain as explain
+from esv_jax.baselines.call import explain_batch as explain_batch
 from esv_jax.baselines.chance import random as random
 from esv_jax.baselines.grad_cam import activation_game as activation_game
 from esv_jax.baselines.grad_cam import grad_cam as grad_cam

@@ -11,6 +11,9 @@ import numpy as np
 from esv_jax import checks
 from esv_jax.base import Array, Attribution, Game, Level
 
+# Videos worked on at a time: a multi-scale game holds the logits of all subsets of each, and their gradients.
+VIDEOS_AT_ONCE = 16
+
 
 class Asked(NamedTuple):
     """A model and a video, as a baseline may ask about them.
@@ -80,6 +83,32 @@ def explain(baseline: Baseline, game: Game, params: Any, video: Array, *, key: A
     no_array: Any = None
     functions = game._replace(empty=no_array)
     return _explain(baseline.values, functions, baseline.arrays, game.empty, params, video, key)
+
+
+def explain_batch(baseline: Baseline, game: Game, params: Any, videos: Array, *, key: Any = None) -> Attribution:
+    """`explain` of every video of videos [B, T, ...], a few at a time; the key is split among them.
+
+    Returns:
+      Attribution(values [B, T, C], std_error [B, T, C], full [B, C], empty [B, C]).
+    """
+    no_array: Any = None
+    functions = game._replace(empty=no_array)
+    return _explain_batch(baseline.values, functions, baseline.arrays, game.empty, params, videos, key)
+
+
+@functools.partial(jax.jit, static_argnames=("values_of", "functions"))
+def _explain_batch(
+    values_of: Any, functions: Game, arrays: Any, empty: Array, params: Any, videos: Array, key: Any
+) -> Attribution:
+    baseline, game = Baseline(values_of, arrays), functions._replace(empty=empty)
+    num_videos = videos.shape[0]
+    keys = None if key is None else jax.random.split(key, num_videos)
+
+    def of_one(video_and_key: tuple[jax.Array, Any]) -> Attribution:
+        video, its_key = video_and_key
+        return explain(baseline, game, params, video, key=its_key)
+
+    return jax.lax.map(of_one, (jnp.asarray(videos), keys), batch_size=min(VIDEOS_AT_ONCE, num_videos))
 
 
 @functools.partial(jax.jit, static_argnames=("values_of", "functions"))

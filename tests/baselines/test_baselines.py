@@ -142,6 +142,19 @@ def test_random_follows_its_key_and_vmaps():
         explain(batch[0])
 
 
+def test_a_batch_is_a_loop():
+    game, params, _ = game_of("trn_game")
+    batch = np.random.default_rng(1).normal(size=(3, T, D)).astype(np.float32)
+    key = jax.random.key(0)
+    for baseline, its_key in ((baselines.leave_one_out(), None), (baselines.random(), key)):
+        found = baselines.explain_batch(baseline, game, params, batch, key=its_key)
+        keys = [None] * 3 if its_key is None else jax.random.split(key, 3)
+        for b in range(3):
+            alone = baselines.explain(baseline, game, params, batch[b], key=keys[b])
+            for field, one in zip(found, alone, strict=True):
+                np.testing.assert_allclose(field[b], one, atol=1e-6)
+
+
 def test_wrong_uses_are_refused():
     game, params = GAMES["trn_game"].make(np.float32)
     with pytest.raises(InputError, match="all_subsets=True"):

@@ -1,0 +1,99 @@
+"""The attributions of every method for the same videos."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from esv_jax import baselines
+from esv_jax.analyses.subject import Subject
+from esv_jax.base import Game
+from esv_jax.baselines import Baseline
+from esv_jax.checkpoints import Model
+from esv_jax.checks import InputError
+from esv_jax.data import decode
+from esv_jax.data.preprocess import resize_and_crop
+from esv_jax.model_game import game_of
+
+ESV, GRAD_CAM = "ESV", "Grad-CAM"
+STEPS = 64  # of Integrated Gradients
+
+
+def single_coalitions(subject: Subject, variables: Any = None) -> tuple[Game, Any]:
+    """The model's game that takes single coalitions, and its variables (others than the model's, if given)."""
+    game = game_of(subject.model, prior=subject.prior, all_subsets=subject.model.card.kind == "multiscale_trn")
+    return game, subject.model.variables if variables is None else variables
+
+
+def of_features(subject: Subject) -> dict[str, Baseline]:
+    """The baselines that read features, by name."""
+    return {
+        "class-score delta": baselines.leave_one_out(),
+        "frame alone": baselines.frame_alone(),
+        "gradient x input": baselines.gradient_times_input(),
+        "Int. Gradients (zero)": baselines.integrated_gradients(steps=STEPS),
+        "Int. Gradients (mean)": baselines.integrated_gradients(reference=subject.mean_feature, steps=STEPS),
+        "random": baselines.random(),
+    }
+
+
+def attributions(subject: Subject, num_frames: int, *, seed: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Values float32 [B, T, C] by method, Element Shapley Values first.
+
+    Grad-CAM is among them where the model has its backbone and the video files are there.
+
+    Returns:
+      The values, and by method of Integrated Gradients the largest error of completeness, |sum - (v(x) - v(r))|.
+    """
+    videos = subject.features[num_frames]
+    game, variables = single_coalitions(subject)
+    found = {ESV: subject.values[num_frames].esv}
+    incomplete = {}
+    for name, baseline in of_features(subject).items():
+        key = jax.random.key(seed) if name == "random" else None
+        out = baselines.explain_batch(baseline, game, variables, videos, key=key)
+        found[name] = np.asarray(out.values)
+        if name.startswith("Int"):
+            incomplete[name] = float(np.abs(out.values.sum(axis=1) - (out.full - out.empty)).max())
+    backbone = subject.model.backbone
+    if backbone is not None and can_show_frames(subject):
+        cam = _grad_cam(subject, backbone, num_frames, game, variables)
+        found = {**{name: v for name, v in found.items() if name != "random"}, GRAD_CAM: cam, "random": found["random"]}
+    return found, incomplete
+
+
+def can_show_frames(subject: Subject) -> bool:
+    """Whether the model has its backbone and all video files are there."""
+    return subject.model.backbone is not None and all(Path(path).is_file() for path in subject.path)
+
+
+def _grad_cam(subject: Subject, backbone: Model, num_frames: int, game: Game, variables: Any) -> np.ndarray:
+    # Games are told apart by their functions, so this one is made once.
+    module: Any = backbone.module
+    cam_game = baselines.activation_game(game, lambda v, a: module.apply(v, a, method="from_activation"))
+    params = {"head": variables, "backbone": backbone.variables}
+    activation = jax.jit(lambda images: module.apply(backbone.variables, images, method="last_activation"))
+    values = []
+    batch = baselines.call.VIDEOS_AT_ONCE
+    num_videos = len(subject.path)
+    for start in range(0, num_videos, batch):
+        # The last batch is filled up from the first, so that one program serves all.
+        rows = np.arange(start, start + batch) % num_videos
+        activations = np.stack([np.asarray(activation(frames_of(subject, num_frames, int(i)))) for i in rows])
+        out = baselines.explain_batch(baselines.grad_cam(), cam_game, params, activations)
+        values.append(np.asarray(out.values)[: num_videos - start])
+    return np.concatenate(values)
+
+
+def frames_of(subject: Subject, num_frames: int, video: int) -> np.ndarray:
+    """The frames that the model is shown of a video, uint8 [T, size, size, 3], as its backbone wants them.
+
+    Raises:
+      InputError: the model has no backbone, or the video cannot be read.
+    """
+    backbone = subject.model.backbone
+    if backbone is None or backbone.card.preprocess is None:
+        raise InputError(f"the {subject.name} holds no backbone, which says how frames are to be cut")
+    indices = subject.values[num_frames].frame_index[video]
+    return resize_and_crop(decode.read_frames(subject.path[video], indices).images, backbone.card.preprocess)

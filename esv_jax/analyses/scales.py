@@ -1,0 +1,81 @@
+"""h. The multi-scale model against its single scales and TSN."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from esv_jax.analyses import charts
+from esv_jax.analyses.report import Report
+from esv_jax.analyses.subject import Subject
+from esv_jax.analyses.tables import Table, with_interval
+from esv_jax.coalitions import lattice
+from esv_jax.evaluation import bootstrap
+from esv_jax.models import MultiscaleTRN
+
+_SUBSETS_AT_ONCE = 4096
+
+
+def analyse(subjects: list[Subject]) -> Report:
+    """Accuracy for every number of frames: of each model, and of each scale alone over all subsets of the frames."""
+    rows: list[tuple[Any, ...]] = []
+    for subject in subjects:
+        for count in sorted(subject.values):
+            right = subject.right(count).astype(np.float64)
+            rows.append((subject.name, count, *with_interval(bootstrap.interval(right))))
+            if not isinstance(subject.model.module, MultiscaleTRN):
+                continue
+            for scale in range(1, min(count, subject.model.module.num_scales) + 1):
+                right = (_scale_logits(subject, count, scale).argmax(axis=1) == subject.label).astype(np.float64)
+                rows.append((_name(scale), count, *with_interval(bootstrap.interval(right))))
+    table = Table(("model", "num_frames", "mean", "low", "high", "videos"), rows)
+    return Report({"h_scales": table}, {"h_scales": _figure(table, subjects)})
+
+
+def _name(scale: int) -> str:
+    return f"scale {scale} alone"
+
+
+def _scale_logits(subject: Subject, num_frames: int, scale: int) -> np.ndarray:
+    """Mean logits [B, C] of the head for `scale` frames over all subsets of so many frames."""
+    module: Any = subject.model.module
+    members = lattice.combinations(num_frames, scale)
+
+    @jax.jit
+    def of_all(videos: jax.Array, rows: jax.Array) -> jax.Array:
+        def one(video: jax.Array) -> jax.Array:
+            shares = module.apply(subject.model.variables, video, scale, method="project")
+            pre = sum((shares[rows[:, p], p] for p in range(1, scale)), start=shares[rows[:, 0], 0])
+            return module.apply(subject.model.variables, pre, scale, method="after_first").sum(axis=0)
+
+        return jax.lax.map(one, videos, batch_size=min(8, videos.shape[0]))
+
+    videos = subject.features[num_frames]
+    starts = range(0, len(members), _SUBSETS_AT_ONCE)
+    parts = [np.asarray(of_all(videos, members[start : start + _SUBSETS_AT_ONCE])) for start in starts]
+    return np.sum(parts, axis=0) / len(members)
+
+
+def _figure(table: Table, subjects: list[Subject]) -> Any:
+    figure, axes = charts.subplots(1, 1, 3.0)
+    panel = axes[0, 0]
+    for i, subject in enumerate(subjects):
+        mine = table.where(model=subject.name)
+        panel.plot(mine.numbers("num_frames"), mine.numbers("mean"), label=subject.name, **charts.style(i))
+        panel.fill_between(
+            mine.numbers("num_frames"),
+            mine.numbers("low"),
+            mine.numbers("high"),
+            color=charts.COLOURS[i],
+            alpha=0.15,
+            lw=0,
+        )
+    for scale in sorted({int(name.split()[1]) for name in table.column("model") if name.startswith("scale ")}):
+        mine = table.where(model=_name(scale))
+        x, y = mine.numbers("num_frames"), mine.numbers("mean")
+        panel.plot(x, y, color=charts.FAINT, linewidth=0.8, linestyle=charts.DASHES[scale % 8])
+        panel.text(x[-1] + 0.15, y[-1], str(scale), size=6.5, va="center", color=charts.FAINT)
+    panel.plot([], [], color=charts.FAINT, linewidth=0.8, label="one scale alone (its number at the right end)")
+    panel.set(xlabel="frames shown", ylabel="accuracy", ylim=(0, 1))
+    panel.legend(loc="lower right")
+    return figure

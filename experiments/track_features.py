@@ -1,0 +1,39 @@
+"""Makes a feature store of tracks of a point: every moment is a frame, its position the features.
+
+    python -m experiments.track_features --tracks=point_history.csv --class_names=stop,clockwise,counter,move \\
+        --out=out/features
+
+Lines of the csv are a class number and x,y of every moment. Blocks of lines are held out, as the split "test"; how, is
+said in esv_jax/data/point_tracks.py. Run again after an interruption, it goes on where it stopped.
+"""
+
+from absl import flags
+
+from esv_jax import cli
+from esv_jax.checks import InputError
+from esv_jax.data import feature_store, point_tracks
+
+TRACKS = flags.DEFINE_string("tracks", None, "csv of tracks.", required=True)
+CLASS_NAMES = flags.DEFINE_list("class_names", None, "Names of the classes 0, 1, ...", required=True)
+OUT = flags.DEFINE_string("out", None, "Folder of the feature store.", required=True)
+
+
+def main() -> None:
+    tracks, names = point_tracks.read_tracks(TRACKS.value), tuple(CLASS_NAMES.value)
+    if tracks.label.min() < 0 or tracks.label.max() >= len(names):
+        raise InputError(
+            f"--class_names names {len(names)} classes, but {TRACKS.value} has the classes "
+            f"{tracks.label.min()}..{tracks.label.max()}"
+        )
+    header = feature_store.StoreHeader(feature_dim=2, dtype="float32", classes=names)
+    with feature_store.create_or_append(OUT.value, header) as writer:
+        for points, label, line, split in zip(*tracks, strict=True):
+            uid = f"line {line}"
+            if uid not in writer.done:
+                writer.append(uid, "", names[label], str(split), points)
+    test = int((tracks.split == "test").sum())
+    print(f"{OUT.value}: {len(tracks.label)} tracks of {tracks.points.shape[1]} points, {test} of them held out")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from esv_jax.checks import InputError
+from esv_jax.data import feature_store, point_tracks
+from tests.experiments.scripts import run_script
+
+
+def write(path, num_lines, num_points=4):
+    points = np.random.default_rng(0).normal(2.0, 1.0, (num_lines, 2 * num_points)).round(4)
+    lines = [f"{i * 2 // num_lines}," + ",".join(map(str, row)) for i, row in enumerate(points.tolist())]
+    path.write_text("\n".join(lines) + "\n")
+    return points
+
+
+def test_blocks_are_held_out_with_a_gap(tmp_path):
+    points = write(tmp_path / "t.csv", 700)
+    tracks = point_tracks.read_tracks(tmp_path / "t.csv")
+    test = set(tracks.line[tracks.split == "test"].tolist())
+    assert test == {*range(120, 180, 4), *range(420, 480, 4)}
+    train = set(tracks.line[tracks.split == "train"].tolist())
+    assert train == {i for i in range(700) if not 117 <= i <= 182 and not 417 <= i <= 482}
+    scale = np.sqrt(np.mean([points[i] ** 2 for i in sorted(train)]))
+    np.testing.assert_allclose(tracks.points[5], points[5].reshape(4, 2) / scale, rtol=1e-6)
+    np.testing.assert_array_equal(tracks.label, (tracks.line * 2 // 700))
+
+
+@pytest.mark.parametrize("content", ["", "0,1,2\n0,1,2,3,4\n", "0,1\n", "a,1,2\n", "0,1,2\n1,1,2\n"])
+def test_what_is_no_table_of_tracks(tmp_path, content):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(InputError, match=r"t\.csv"):
+        point_tracks.read_tracks(tmp_path / "t.csv")
+
+
+def test_the_script_makes_a_store(tmp_path, capsys, monkeypatch):
+    write(tmp_path / "t.csv", 400)
+    arguments = (f"--tracks={tmp_path / 't.csv'}", f"--out={tmp_path / 'out'}")
+    for _ in range(2):
+        ran = run_script("track_features", *arguments, "--class_names=a,b", capsys=capsys, monkeypatch=monkeypatch)
+        assert ran.exit_code == 0, ran.stderr
+    tracks = point_tracks.read_tracks(tmp_path / "t.csv")
+    store = feature_store.open_store(tmp_path / "out")
+    assert len(store.clips) == len(tracks.label)
+    np.testing.assert_array_equal(store.features(7), tracks.points[7])
+    assert [c.split for c in store.clips] == tracks.split.tolist()
+    ran = run_script("track_features", *arguments, "--class_names=a", capsys=capsys, monkeypatch=monkeypatch)
+    assert ran.exit_code == 1
+    assert "1 classes" in ran.stderr
