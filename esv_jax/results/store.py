@@ -37,10 +37,10 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
 
     Returns:
       A Dataset with the dimensions video, frame, class and the variables esv float32 [video, frame, class], std_error
-      float32 (the same; 0 for exact values), score float32 [video, class], label int64 [video] (-1: unknown), uid str
-      [video], frame_index int64 [video, frame], num_frames_in_video int64 [video], prior float32 [class], class_name
-      str [class]. Its attributes say how it was made (command, seed, versions, digests, estimator, model_kind,
-      num_frames) and which videos were left out and why ("left_out": {uid: reason}).
+      float32 (the same; 0 for exact values), score float32 [video, class], label int64 [video], uid str [video],
+      frame_index int64 [video, frame] (which frames of the video), num_frames_in_video int64 [video], prior float32
+      [class], class_name str [class]. Its attributes say how it was made (command, seed, versions, digests, estimator,
+      model_kind, num_frames) and which videos were left out and why ("left_out": {uid: reason}).
 
     Raises:
       InputError: no store, one of another format version, or one that is not finished; `num_frames` is not in it, or

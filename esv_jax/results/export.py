@@ -1,0 +1,87 @@
+"""A stored set of values as files that other programs read: a csv table of chosen classes, or one npz file."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from esv_jax.checks import InputError
+from esv_jax.results.explanation import class_index
+
+if TYPE_CHECKING:
+    import xarray
+
+COLUMNS = ("uid", "label", "class", "class_name", "frame", "frame_index", "esv", "std_error", "score", "prior")
+_VIDEOS_AT_ONCE = 256
+
+
+def save_csv(dataset: "xarray.Dataset", path: str | os.PathLike, classes: Sequence[str] | None = None) -> None:
+    """Writes a long table, a line for every video, class and frame; frames of 0..T-1, frame_index is that in the video.
+
+    Args:
+      dataset: of `esv_jax.results.open`.
+      path: the csv file, replaced if it exists.
+      classes: names of the classes; None for every video's own, that of its label.
+
+    Raises:
+      InputError: an unknown class, or the file cannot be written.
+    """
+    names = dataset["class_name"].values.tolist()
+    chosen = None if classes is None else [class_index(names, name) for name in classes]
+    _replace(Path(path), lambda partial: _write_table(partial, dataset, names, chosen))
+
+
+def save_npz(dataset: "xarray.Dataset", path: str | os.PathLike) -> None:
+    """Writes all variables of the Dataset under their names, and its attributes as json under "attributes".
+
+    Read with `numpy.load(path)`; nothing in it is pickled.
+
+    Args:
+      dataset: of `esv_jax.results.open`.
+      path: the npz file, replaced if it exists.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    arrays: dict[str, Any] = {str(name): variable.values for name, variable in dataset.variables.items()}
+    attributes = np.asarray(json.dumps(dataset.attrs))
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.savez(file, attributes=attributes, **arrays)
+
+    _replace(Path(path), write)
+
+
+def _write_table(path: Path, dataset: "xarray.Dataset", names: list[str], chosen: list[int] | None) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for start in range(0, dataset.sizes["video"], _VIDEOS_AT_ONCE):
+            writer.writerows(_lines(dataset.isel(video=slice(start, start + _VIDEOS_AT_ONCE)), names, chosen))
+
+
+def _lines(dataset: "xarray.Dataset", names: list[str], chosen: list[int] | None) -> Iterator[tuple[Any, ...]]:
+    part = {str(name): variable.values for name, variable in dataset.variables.items()}
+    for v, (uid, label) in enumerate(zip(part["uid"].tolist(), part["label"].tolist(), strict=True)):
+        for c in [label] if chosen is None else chosen:
+            score, prior = part["score"][v, c], part["prior"][c]
+            for t, frame in enumerate(part["frame_index"][v].tolist()):
+                values = part["esv"][v, t, c], part["std_error"][v, t, c], score, prior
+                # The shortest digits that give the float32 back.
+                yield uid, label, c, names[c], t, frame, *map(str, values)
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Puts in place of `path` what `write(partial path)` makes, once it is whole."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error

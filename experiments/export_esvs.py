@@ -1,0 +1,35 @@
+"""Exports a results store to a csv table of chosen classes, or to one npz file of everything.
+
+    python -m experiments.export_esvs --store=out/esvs.zarr --num_frames=8 --out=esvs.npz
+    python -m experiments.export_esvs --store=out/esvs.zarr --class_name="Opening something" --out=opening.csv
+    python -m experiments.export_esvs --store=out/esvs.zarr --out=labels.csv
+
+The last one has every video's values for its own class.
+"""
+
+from absl import flags
+
+import esv_jax
+from esv_jax import cli
+from esv_jax.checks import InputError
+from esv_jax.results import export
+
+STORE = flags.DEFINE_string("store", None, "The results store.", required=True)
+NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Which values, where the store holds several.")
+CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "csv: this class; repeatable. Each video's own by default.")
+OUT = flags.DEFINE_string("out", None, "File to write, .csv or .npz.", required=True)
+
+
+def main() -> None:
+    dataset = esv_jax.results.open(STORE.value, NUM_FRAMES.value)
+    if OUT.value.endswith(".csv"):
+        export.save_csv(dataset, OUT.value, CLASS_NAME.value or None)
+    elif OUT.value.endswith(".npz") and not CLASS_NAME.value:
+        export.save_npz(dataset, OUT.value)
+    else:
+        raise InputError(f"--out should end in .csv, or in .npz and have no --class_name, found {OUT.value}")
+    print(f"wrote {OUT.value}: {dataset.sizes['video']} videos, {dataset.sizes['frame']} frames of each")
+
+
+if __name__ == "__main__":
+    cli.run(main)

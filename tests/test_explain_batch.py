@@ -1,0 +1,44 @@
+import jax
+import numpy as np
+import pytest
+
+import esv_jax
+from esv_jax.explain_batch import explain_batch
+
+B, T, D, C = 3, 4, 2, 3
+EMPTY = np.array([0.5, 0.25, 0.25], np.float32)
+VIDEOS = np.random.default_rng(0).normal(size=(B, T, D)).astype(np.float32)
+WEIGHTS = np.random.default_rng(1).normal(size=(D, C)).astype(np.float32)
+TRACED = []
+
+
+def predict(weights, clips):
+    TRACED.append(clips.shape)
+    return jax.nn.softmax(clips[:, -1] @ weights + clips.mean(axis=1) @ weights)
+
+
+GAME = esv_jax.clip_game(predict, empty=EMPTY)
+
+
+@pytest.mark.parametrize("estimator", [esv_jax.exact(), esv_jax.orderings(max_evaluations=24)])
+def test_the_same_as_one_by_one(estimator):
+    plan = None if estimator.weights else estimator.plan(T, key=jax.random.key(0))
+    out = explain_batch(estimator, GAME, WEIGHTS, VIDEOS, plan=plan)
+    for b, video in enumerate(VIDEOS):
+        alone = esv_jax.explain(estimator, GAME, WEIGHTS, video, plan=plan)
+        for of_all, of_one in zip(out, alone, strict=True):
+            np.testing.assert_allclose(of_all[b], of_one, atol=1e-6)
+    assert out.values.shape == (B, T, C)
+
+
+def test_other_videos_weights_and_priors_do_not_compile_again():
+    explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS)
+    before = len(TRACED)
+    out = explain_batch(esv_jax.exact(), GAME._replace(empty=EMPTY[::-1]), 2 * WEIGHTS, 3 * VIDEOS)
+    assert len(TRACED) == before
+    np.testing.assert_allclose(out.values.sum(axis=1) + EMPTY[::-1][None], out.full, atol=1e-6)
+
+
+def test_videos_are_a_batch():
+    with pytest.raises(esv_jax.InputError, match=r"videos should have shape \[B, T, D\], found \[4, 2\]"):
+        explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS[0])
