@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,20 +22,21 @@ import orbax.checkpoint
 from esv_jax import checks, models
 from esv_jax.checks import InputError
 from esv_jax.data.preprocess import Preprocess, preprocess_from_json
+from esv_jax.interop import keras_file
 from esv_jax.models import weights
-from esv_jax.models.backbones import frame_cnn, mobilenet_v1
+from esv_jax.models.backbones import bn_inception, frame_cnn, mobilenet_v1, resnet50
 
 FORMAT_VERSION = 1
 CARD_FILE = "model.json"
 HEADS = ("tsn", "trn", "multiscale_trn")
-BACKBONES = ("frame_cnn", "mobilenet_v1")
+BACKBONES = ("frame_cnn", "mobilenet_v1", "bn_inception", "resnet50")
 
 
 class ModelCard(NamedTuple):
     """What a model is, apart from its numbers.
 
     Attributes:
-      kind: "tsn", "trn" (of one scale) or "multiscale_trn" (heads), "frame_cnn" or "mobilenet_v1" (backbones).
+      kind: "tsn", "trn" (of one scale) or "multiscale_trn" (heads); one of `BACKBONES`.
       options: keyword arguments of the Flax module.
       feature_dim: D; of the features that a head reads or a backbone makes.
       classes: names of the C classes, in the order of the scores; () for backbones.
@@ -179,22 +179,23 @@ def build(card: ModelCard) -> nn.Module:
                 return mobilenet_v1.MobileNetV1(**card.options)
             case "frame_cnn":
                 return frame_cnn.FrameCNN(**card.options)
+            case "bn_inception":
+                return bn_inception.BNInception(**card.options)
+            case "resnet50":
+                return resnet50.ResNet50(**card.options)
     except TypeError as error:
         raise InputError(f"the options of a model of kind {card.kind} do not fit: {error}") from error
     raise InputError(f"a model's kind should be one of {[*HEADS, *BACKBONES]}, found {card.kind!r}")
 
 
 def import_mobilenet_v1(path: str | os.PathLike) -> Model:
-    """MobileNetV1 with the weights of an npz file of Keras' tensors, names as Keras has them.
+    """MobileNetV1 with the weights that Keras publishes (*.h5), or an npz file of the same tensors.
 
     Raises:
       InputError: the file cannot be read, or its tensors are not exactly those of the network.
+      MissingExtraError: it is HDF5 and h5py is not installed.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as an npz file: {error}") from error
+    arrays = keras_file.read_arrays(path)
     variables = mobilenet_v1.variables_from_keras(arrays, f"the weights in {path}")
     module = mobilenet_v1.module_for_keras(arrays)
     card = ModelCard(

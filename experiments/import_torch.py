@@ -3,9 +3,11 @@
     python -m experiments.import_torch --kind=tsn --checkpoint=tsn.pth --priors=class-priors.csv --out=out/tsn
     python -m experiments.import_torch --kind=multiscale_trn --checkpoint=trn_1.pth,trn_2.pth,trn_3.pth --out=out/trn
 
-The checkpoints are Play Fair's: the state dict is the file itself or its entry `state_dict` or `model`. Of heads, class
-names and priors are not in them: without --classes a class is called by its number, and without --priors whoever
-explains with the model has to give the priors.
+    python -m experiments.import_torch --kind=resnet50 --checkpoint=resnet50-0676ba61.pth --out=out/resnet50
+
+The state dict is the file itself or its entry `state_dict` or `model`. Heads are Play Fair's; class names and priors
+are not in them: without --classes a class is called by its number, and without --priors whoever explains with the model
+has to give the priors. Backbones are Play Fair's, pretrainedmodels' or torchvision's.
 """
 
 import re
@@ -21,10 +23,15 @@ from esv_jax.checkpoints import Model, ModelCard
 from esv_jax.checks import InputError
 from esv_jax.data.annotations import read_class_names
 from esv_jax.data.priors import describe, read_priors
-from esv_jax.interop import heads, torch_file
+from esv_jax.interop import backbones, heads, torch_file
 from esv_jax.interop.rules import Imported
 
-KIND = flags.DEFINE_enum("kind", None, ["tsn", "trn", "multiscale_trn"], "What the checkpoint is.", required=True)
+BACKBONES = {
+    "bninception": (backbones.bn_inception_of, backbones.BN_INCEPTION_PREPROCESS),
+    "resnet50": (backbones.resnet50_of, backbones.RESNET50_PREPROCESS),
+}
+
+KIND = flags.DEFINE_enum("kind", None, [*BACKBONES, *checkpoints.HEADS], "What the checkpoint is.", required=True)
 CHECKPOINT = flags.DEFINE_list(
     "checkpoint",
     None,
@@ -51,11 +58,14 @@ def main() -> None:
     checkpoints.save_model(OUT.value, card, imported.variables, backbone=backbone)
     options = ", ".join(f"{name} {value}" for name, value in imported.options.items())
     print(f"{OUT.value}: {imported.kind} ({options}) on features [{imported.feature_dim}]")
-    print("no priors: give them when you explain" if card.prior is None else f"priors: {describe(card.prior)}")
+    if card.kind in checkpoints.HEADS:
+        print("no priors: give them when you explain" if card.prior is None else f"priors: {describe(card.prior)}")
 
 
 def _imported(states: list[dict[str, np.ndarray]]) -> Imported:
     where = CHECKPOINT.value
+    if KIND.value in BACKBONES:
+        return BACKBONES[KIND.value][0](states[0], where[0])
     match KIND.value:
         case "tsn":
             return heads.tsn(states[0], where[0], input_relu=INPUT_RELU.value)
@@ -73,46 +83,47 @@ def _frames_in_name(path: str) -> int | None:
 
 def _check_flags(imported: Imported) -> None:
     """Raises InputError unless the checkpoint is what the flags say it is."""
-    options = imported.options
+    options, where = imported.options, ",".join(CHECKPOINT.value)
+    named = _frames_in_name(where) if KIND.value == "trn" else None
+    if named is not None and named != options["num_frames"]:
+        raise InputError(f"--num_frames is {options['num_frames']}, but {where} is for {named}")
     found = {
-        "num_classes": (NUM_CLASSES.value, options["num_classes"]),
+        "num_classes": (NUM_CLASSES.value, options.get("num_classes")),
         "num_frames": (NUM_FRAMES.value, options.get("num_frames", options.get("num_scales"))),
         "feature_dim": (FEATURE_DIM.value, imported.feature_dim),
+        "classes": (CLASSES.value, CLASSES.value if KIND.value not in BACKBONES else None),
+        "priors": (PRIORS.value, PRIORS.value if KIND.value not in BACKBONES else None),
+        "backbone": (BACKBONE.value, BACKBONE.value if KIND.value not in BACKBONES else None),
     }
-    named = _frames_in_name(CHECKPOINT.value[0]) if KIND.value == "trn" else None
-    if named is not None and named != options["num_frames"]:
-        raise InputError(f"--num_frames is {options['num_frames']}, but {CHECKPOINT.value[0]} is for {named}")
     for name, (wanted, is_) in found.items():
         if wanted is not None and is_ is None:
             raise InputError(f"--{name} does not apply to a model of kind {KIND.value}")
-        if wanted is not None and wanted != is_:
-            raise InputError(f"--{name} is {wanted}, but {','.join(CHECKPOINT.value)} has {name} {is_}")
+        if wanted != is_ and wanted is not None:
+            raise InputError(f"--{name} is {wanted}, but {where} has {name} {is_}")
 
 
 def _card(imported: Imported, backbone: Model | None) -> ModelCard:
+    provenance = {
+        "command": shlex.join(["python", "-m", "experiments.import_torch", *sys.argv[1:]]),
+        "weights": [Path(path).name for path in CHECKPOINT.value],
+        "versions": checkpoints.versions(),
+    }
+    card = ModelCard(imported.kind, imported.options, imported.feature_dim, provenance=provenance)
+    if KIND.value in BACKBONES:
+        return card._replace(preprocess=BACKBONES[KIND.value][1])
     num_classes = imported.options["num_classes"]
-    names = tuple(map(str, range(num_classes)))
-    if CLASSES.value:
-        names = read_class_names(CLASSES.value)
-        if len(names) != num_classes:
-            raise InputError(f"{CLASSES.value} names {len(names)} classes, but the checkpoint has {num_classes}")
+    names = read_class_names(CLASSES.value) if CLASSES.value else tuple(map(str, range(num_classes)))
+    if len(names) != num_classes:
+        raise InputError(f"{CLASSES.value} names {len(names)} classes, but the checkpoint has {num_classes}")
     if backbone is not None and backbone.card.feature_dim != imported.feature_dim:
         raise InputError(
             f"{BACKBONE.value} makes features of dimension {backbone.card.feature_dim}, but the checkpoint reads "
             f"{imported.feature_dim}"
         )
-    return ModelCard(
-        kind=imported.kind,
-        options=imported.options,
-        feature_dim=imported.feature_dim,
+    return card._replace(
         classes=names,
         prior=read_priors(PRIORS.value, num_classes) if PRIORS.value else None,
         backbone=backbone and {"name": backbone.card.kind, "digest": checkpoints.digest(backbone)},
-        provenance={
-            "command": shlex.join(["python", "-m", "experiments.import_torch", *sys.argv[1:]]),
-            "weights": [Path(path).name for path in CHECKPOINT.value],
-            "versions": checkpoints.versions(),
-        },
     )
 
 
