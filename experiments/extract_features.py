@@ -7,10 +7,13 @@
 The csv has a header line and the columns path,label[,split]; paths are relative to --clips. Clips without a split are
 of the split "train". Run again after an interruption, or with more clips in the csv, it goes on where it stopped.
 Something-Something v2: --labels=...-train.json --ssv2_classes=...-labels.json --split=train; once a split.
+
+Several processes decode while the device works. Clips that cannot be used are listed at the end, and are an error if
+they are more than --allow_failures.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from esv_jax import checkpoints, checks, cli
 from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
-from esv_jax.data import decode, feature_store
+from esv_jax.data import feature_store
 from esv_jax.data.annotations import LabelledClip, read_labels_csv, read_ssv2_classes, read_ssv2_entries
-from esv_jax.data.preprocess import Preprocess, resize_and_crop
+from esv_jax.data.decoding import Video, available_cpus, batches_of
+from esv_jax.data.feature_store import FeatureWriter
+from esv_jax.data.preprocess import Preprocess
+
+Apply = Callable[[np.ndarray], jax.Array]
 
 DEMO_MODEL = Path(__file__).resolve().parent.parent / "demo_model" / "multiscale_trn"
 
@@ -35,8 +42,14 @@ HOLD_OUT = flags.DEFINE_string("hold_out", None, "COLUMN=VALUE,VALUE...: these c
 SSV2_CLASSES = flags.DEFINE_string("ssv2_classes", None, "Something-Something's labels json; --labels is a json too.")
 SPLIT = flags.DEFINE_string("split", "train", "Split of the clips of a Something-Something json.")
 BACKBONE = flags.DEFINE_string("backbone", None, "Folder of a backbone, or of a model on one; the demo's by default.")
-MOBILENET_WEIGHTS = flags.DEFINE_string("mobilenet_weights", None, "Use MobileNetV1 with this npz of Keras' weights.")
+MOBILENET_WEIGHTS = flags.DEFINE_string(
+    "mobilenet_weights", None, "Use MobileNetV1 with Keras' weights, *.h5 or an npz of them."
+)
 DTYPE = flags.DEFINE_enum("dtype", "float16", list(feature_store.DTYPES), "How features are stored.")
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", available_cpus(), "Processes that decode; 0: the one that feeds the device does.", lower_bound=0
+)
+ALLOW_FAILURES = flags.DEFINE_integer("allow_failures", 0, "So many clips that cannot be used are no error.", 0)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Frames that go through the backbone at once.", lower_bound=1)
 OUT = flags.DEFINE_string("out", None, "Folder of the feature store.", required=True)
 
@@ -53,31 +66,32 @@ def main() -> None:
     )
     apply = jax.jit(backbone.module.apply)
     variables = jax.device_put(backbone.variables)
-    failures = []
+    failures: list[str] = []
     with feature_store.create_or_append(OUT.value, header) as writer, _progress() as progress:
         if not (Path(OUT.value) / "backbone" / checkpoints.CARD_FILE).exists():
             checkpoints.save_model(Path(OUT.value) / "backbone", backbone.card, backbone.variables)
         todo = [clip for clip in clips if not _is_done(clip, writer.done)]
         task = progress.add_task("extracting", total=len(clips), completed=len(clips) - len(todo), frames=0)
-        num_frames = 0
-        for clip in todo:
-            try:
-                features = _features(clip.path, lambda images: apply(variables, images), preprocess)
-            except InputError as error:
-                failures.append(f"{clip.uid}: {error}")
-                progress.update(task, advance=1)
-                continue
-            writer.append(clip.uid, str(clip.path), clip.label, clip.split, features)
-            num_frames += len(features)
-            progress.update(task, advance=1, frames=num_frames)
+        try:
+            for clip, features in _extracted(todo, lambda images: apply(variables, images), preprocess):
+                fault = features if isinstance(features, str) else _stored(writer, clip, features)
+                if fault:
+                    failures.append(f"{clip.uid}: {fault}")
+                progress.update(task, advance=1, frames=writer.num_new_frames)
+        finally:
+            if failures:
+                progress.stop()
+                print("\n".join(["clips that could not be used:", *failures]), file=sys.stderr)
     store = feature_store.open_store(OUT.value)
     print(
         f"{OUT.value}: {len(store.clips)} clips, {len(store.rows)} frames, {len(classes)} classes, "
         f"features [{header.feature_dim}] {header.dtype} of {backbone.card.kind}"
     )
-    if failures:
-        print("\n".join(["clips that could not be used:", *failures]), file=sys.stderr)
-        raise InputError(f"{len(failures)} of {len(clips)} clips could not be used; the others are in {OUT.value}")
+    if len(failures) > ALLOW_FAILURES.value:
+        raise InputError(
+            f"{len(failures)} of {len(clips)} clips could not be used, and {ALLOW_FAILURES.value} are allowed; "
+            f"the others are in {OUT.value}"
+        )
 
 
 def _backbone() -> tuple[Model, Preprocess]:
@@ -123,10 +137,25 @@ def _is_done(clip: LabelledClip, done: dict[str, feature_store.StoredClip]) -> b
     return stored is not None
 
 
-def _features(path: Path, apply: Any, preprocess: Preprocess) -> np.ndarray:
+def _extracted(
+    clips: Sequence[LabelledClip], apply: Apply, preprocess: Preprocess
+) -> Iterator[tuple[LabelledClip, np.ndarray | str]]:
+    """Every clip with its features [num_frames, D], or with a sentence that says why there are none."""
+    videos = [Video(clip.path) for clip in clips]
+    reading = batches_of(videos, preprocess, batch_size=BATCH_SIZE.value, num_processes=NUM_PROCESSES.value)
+    with reading as of_videos:
+        for clip, batches in zip(clips, of_videos, strict=True):
+            try:
+                features: np.ndarray | str = _features(batches, apply)
+            except InputError as error:
+                features = str(error)
+            yield clip, features
+
+
+def _features(batches: Iterator[np.ndarray], apply: Apply) -> np.ndarray:
     """Features [num_frames, D] of all frames of a video; batches are filled up with zeros, so all have one shape."""
     outputs: list[Any] = []
-    for images in _batches(path, preprocess):
+    for images in batches:
         padding = [(0, BATCH_SIZE.value - len(images)), (0, 0), (0, 0), (0, 0)]
         if outputs:  # the device works on one batch while the next is decoded, and no more of them pile up
             outputs[-1][0].block_until_ready()
@@ -136,16 +165,15 @@ def _features(path: Path, apply: Any, preprocess: Preprocess) -> np.ndarray:
     return features
 
 
-def _batches(path: Path, preprocess: Preprocess) -> Iterator[np.ndarray]:
-    """The frames of a video, ready for the backbone: uint8 [at most batch_size, size, size, 3] at a time."""
-    batch: list[np.ndarray] = []
-    for frame in decode.iter_frames(path):
-        batch.append(resize_and_crop(frame[None], preprocess)[0])
-        if len(batch) == BATCH_SIZE.value:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+def _stored(writer: FeatureWriter, clip: LabelledClip, features: np.ndarray) -> str | None:
+    """Why the features cannot be stored, if so; a store that cannot be written at all stays an error."""
+    try:
+        writer.append(clip.uid, str(clip.path), clip.label, clip.split, features)
+    except InputError as error:
+        if writer.closed:
+            raise
+        return str(error)
+    return None
 
 
 def _progress() -> Progress:

@@ -70,18 +70,28 @@ def read_clip(path: str | os.PathLike, num_frames: int) -> Clip:
     return Clip(np.stack(frames.images), frames.times, frames.numbers, frames.num_frames)
 
 
-def iter_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
+def iter_frames(path: str | os.PathLike, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
     """All frames of the video in display order, uint8 [H, W, 3] each, holding one at a time.
 
+    Args:
+      path: the video.
+      start: number of the first frame wanted.
+      stop: number of the first one that is not, more than `start`; None: all to the end.
+
     Raises:
-      InputError: as for `probe`, when the fault is reached.
+      InputError: as for `probe`, when the fault is reached; or the video ends before the frames asked for.
     """
-    if not os.path.isdir(path):
+    if os.path.isdir(path):
+        files = image_folder.image_files(path)
+        last = len(files) if stop is None else stop
+        if not start < last <= len(files):
+            raise InputError(f"the frames {start}..{last - 1} are asked for, but {path} has 0..{len(files) - 1}")
+        for file in files[start:last]:
+            yield image_folder.read_images([files[0], file])[1]
+    elif stop is None and start == 0:
         yield from video_file.every_frame(path)
-        return
-    files = image_folder.image_files(path)
-    for file in files:
-        yield image_folder.read_images([files[0], file])[1]
+    else:
+        yield from video_file.frames_between(path, start, stop)
 
 
 def _pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Any:

@@ -85,6 +85,7 @@ class FeatureWriter:
 
     Attributes:
       done: the clips that the store holds, by uid.
+      num_new_frames: how many frames this writer has added.
     """
 
     def __init__(self, folder: Path, header: StoreHeader):
@@ -103,6 +104,7 @@ class FeatureWriter:
             self.close()
             raise
         self.done = {clip.uid: clip for clip in clips}
+        self.num_new_frames = 0
 
     def append(self, uid: str, path: str, label: str, split: str, features: np.ndarray) -> None:
         """Stores a clip; when this returns, it survives the death of the process.
@@ -142,6 +144,12 @@ class FeatureWriter:
             raise InputError(f"the store {self._folder} cannot be written: {error.strerror or error}") from error
         self.done[uid] = clip
         self._num_rows += len(rows)
+        self.num_new_frames += len(rows)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be added any more."""
+        return self._rows.closed
 
     def close(self) -> None:
         """Closes the files; the store stays as it is."""

@@ -95,6 +95,33 @@ def every_frame(path: str | os.PathLike) -> Iterator[np.ndarray]:
             yield _image(frame, source)
 
 
+def frames_between(path: str | os.PathLike, start: int, stop: int | None) -> Iterator[np.ndarray]:
+    """The frames start .. stop - 1 (to the end if None), uint8 [H, W, 3] each, holding one at a time.
+
+    Raises:
+      InputError: as for `every_frame`; or the video ends before them.
+    """
+    _check_whole(path)
+    given = start
+    with contextlib.suppress(_DisagreementError), _opened(path) as source:
+        index = _index_packets(source)
+        last = index.num_frames if stop is None else stop
+        if not start < last <= index.num_frames:
+            raise InputError(f"the frames {start}..{last - 1} are asked for, but {path} has 0..{index.num_frames - 1}")
+        for frame in _seek_frames(source, index, np.arange(start, last)):
+            yield _image(frame, source)
+            given += 1
+        return
+    number = -1
+    for number, image in enumerate(every_frame(path)):
+        if stop is not None and number >= stop:
+            return
+        if number >= given:
+            yield image
+    if number + 1 < (start + 1 if stop is None else stop):
+        raise InputError(f"the frames from {start} to {stop} are asked for, but {path} has 0..{number}")
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[_Source]:
     av = require("av", extra="video")

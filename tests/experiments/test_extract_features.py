@@ -63,8 +63,14 @@ def compiled_once(monkeypatch):
 
 @pytest.fixture
 def extract(root, tmp_path, capsys, monkeypatch):
-    def run(*flags, backbone="backbone", labels=root / "clips" / "labels.csv", out=tmp_path / "store"):
-        given = [f"--clips={root / 'clips'}", f"--labels={labels}", f"--out={out}", *flags]
+    def run(*flags, backbone="backbone", labels=root / "clips" / "labels.csv", out=tmp_path / "store", processes=0):
+        given = [
+            f"--clips={root / 'clips'}",
+            f"--labels={labels}",
+            f"--out={out}",
+            f"--num_processes={processes}",
+            *flags,
+        ]
         if backbone:
             given.append(f"--backbone={root / backbone}")
         return run_script("extract_features", *given, capsys=capsys, monkeypatch=monkeypatch)
@@ -106,9 +112,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, extract, monkeypa
     assert extract(out=tmp_path / "whole").exit_code == 0
     original, read = decode.iter_frames, []
 
-    def stopping(path):
+    def stopping(path, *part):
         read.append(path.name)
-        for number, frame in enumerate(original(path)):
+        for number, frame in enumerate(original(path, *part)):
             if path.name == "b.webm" and number == 10:
                 raise KeyboardInterrupt
             yield frame
@@ -118,7 +124,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, extract, monkeypa
     assert [clip.uid for clip in open_store(tmp_path / "store").clips] == ["a.avi", "folder"]
 
     read.clear()
-    monkeypatch.setattr(decode, "iter_frames", lambda path: read.append(path.name) or original(path))
+    monkeypatch.setattr(decode, "iter_frames", lambda path, *part: read.append(path.name) or original(path, *part))
     ran = extract()
     assert ran.exit_code == 0
     assert read == ["b.webm"]
@@ -134,10 +140,36 @@ def test_clips_that_cannot_be_used_are_listed_and_the_exit_is_not_zero(root, tmp
     labels.write_text("path,label\nnone.avi,run\na.avi,run\nnoise.mp4,run\nb.webm,run\n")
     ran = extract(labels=labels)
     assert ran.exit_code == 1
-    assert "2 of 4 clips could not be used; the others are in" in ran.stderr
+    assert "2 of 4 clips could not be used, and 0 are allowed; the others are in" in ran.stderr
     assert "none.avi: there is no file" in ran.stderr
     assert "noise.mp4 is not a video that can be read" in ran.stderr
     assert [clip.uid for clip in open_store(tmp_path / "store").clips] == ["a.avi", "b.webm"]
+
+
+def test_several_processes_give_the_same_and_allowed_failures_are_no_error(root, tmp_path, extract):
+    """The clips that cannot be used are among the others of both processes."""
+    (root / "clips" / "noise.mp4").write_bytes(bytes(range(256)) * 9)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\nnone.avi,run\na.avi,run\nb.webm,run\nnoise.mp4,run\nfolder,run\n")
+    assert extract(labels=labels, out=tmp_path / "one").exit_code == 1
+    ran = extract("--allow_failures=2", labels=labels, processes=2)
+    assert ran.exit_code == 0, ran.stderr
+    assert "none.avi: there is no file" in ran.stderr
+    assert "noise.mp4 is not a video that can be read" in ran.stderr
+    one, several = open_store(tmp_path / "one"), open_store(tmp_path / "store")
+    assert [clip.uid for clip in several.clips] == ["a.avi", "b.webm", "folder"]
+    assert several.clips == one.clips
+    np.testing.assert_array_equal(several.rows, one.rows)
+
+
+def test_features_too_large_for_float16_are_a_failure_of_their_clip(tmp_path, extract, monkeypatch):
+    too_large = {"a.avi": 1e6}
+    sizes = iter([too_large.get(name, 1.0) for name in ("a.avi", "a.avi", "folder", "b.webm")])  # a batch each
+    monkeypatch.setattr(jax, "jit", lambda f: lambda variables, images: jnp.full((len(images), DIM), next(sizes)))
+    ran = extract("--allow_failures=1")
+    assert ran.exit_code == 0
+    assert "a.avi: the features of a.avi as float16 should be finite" in ran.stderr
+    assert [clip.uid for clip in open_store(tmp_path / "store").clips] == ["folder", "b.webm"]
 
 
 def test_features_that_are_not_finite_are_refused(tmp_path, extract, monkeypatch):
