@@ -35,6 +35,7 @@ from esv_jax.analyses import (
     scales,
     supporting,
 )
+from esv_jax.analyses.methods import Methods
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject, open_subjects
 from esv_jax.analyses.tables import Table
@@ -80,7 +81,7 @@ def _steps(
     count, few, seed = NUM_FRAMES.value, FEW_VIDEOS.value, SEED.value
     last = subjects[-1]
 
-    def compared() -> list[dict[str, np.ndarray]]:
+    def compared() -> list[Methods]:
         return [_attributions(subject, out, settings) for subject in subjects]
 
     steps: dict[str, Callable[[], Report]] = {
@@ -101,7 +102,7 @@ def _steps(
     if evidence is not None:
         steps["evidence"] = lambda: recorded.analyse(subjects, compared(), count, evidence)
         steps["random weights"] = lambda: sanity.random_weights(subjects, count, evidence, seed=seed)
-        steps["repeated frames"] = lambda: repeats.analyse(subjects, count, evidence, num_videos=few, seed=seed)
+        steps["repeated frames"] = lambda: repeats.analyse(subjects, count, evidence, num_videos=few)
     return steps
 
 
@@ -142,7 +143,7 @@ def _clip_to_show(subjects: list[Subject]) -> int:
     return 0
 
 
-def _attributions(subject: Subject, out: Path, settings: dict[str, object]) -> dict[str, np.ndarray]:
+def _attributions(subject: Subject, out: Path, settings: dict[str, object]) -> Methods:
     """The values of all methods, computed once and kept in a file."""
     path = out / f"attributions_{subject.model.card.kind}.npz"
     mark = json.dumps(settings, sort_keys=True)

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from esv_jax.analyses import charts
+from esv_jax.analyses.methods import Methods
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import agreement, bootstrap, removal
+from esv_jax.evaluation import agreement, bootstrap
 
 _MEASURES = {
     "pearson": agreement.pearson,
@@ -19,14 +20,14 @@ _MEASURES = {
 }
 
 
-def analyse(subjects: list[Subject], methods: list[dict[str, np.ndarray]]) -> Report:
+def analyse(subjects: list[Subject], methods: list[Methods]) -> Report:
     """Agreement over the frames of a clip, for the true class, in the mean over clips; pairs in one order only.
 
     Clips for which a method gives all frames the same are left out of correlations with it: see the column videos.
     """
     rows = []
     for subject, values in zip(subjects, methods, strict=True):
-        of_class = {name: removal.of_class(v, subject.label) for name, v in values.items()}
+        of_class = {name: v[..., 0] for name, v in values.items()}
         for (one, a), (other, b) in itertools.combinations(of_class.items(), 2):
             for measure, function in _MEASURES.items():
                 per_video = function(a, b)

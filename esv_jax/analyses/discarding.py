@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from esv_jax.analyses import charts
-from esv_jax.analyses.methods import ESV, single_coalitions
+from esv_jax.analyses.methods import ESV, Methods, single_coalitions
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
@@ -13,21 +13,19 @@ from esv_jax.evaluation import bootstrap, removal
 from esv_jax.evaluation.worths import worths
 
 _FIRST = {"highest": True, "lowest": False}
-Methods = dict[str, np.ndarray]
 
 
 def analyse(subjects: list[Subject], methods: list[Methods], num_frames: int) -> Report:
     """Accuracy and score of the true class as frames go, by every method's values for the true class or the predicted.
 
-    `methods` holds for every subject the values [B, T, C] by method.
+    `methods` holds for every subject what `methods.attributions` gives.
     """
     curves: list[tuple[Any, ...]] = []
     areas: list[tuple[Any, ...]] = []
     dropped: list[tuple[Any, ...]] = []
     for subject, values in zip(subjects, methods, strict=True):
-        predicted = subject.values[num_frames].score.argmax(axis=1)
-        for ranked_by, which in {"true": subject.label, "predicted": predicted}.items():
-            of_class = {name: removal.of_class(v, which) for name, v in values.items()}
+        for i, ranked_by in enumerate(("true", "predicted")):
+            of_class = {name: v[..., i] for name, v in values.items()}
             scores = _scores_left(subject, num_frames, of_class)
             for (name, first), left in scores.items():
                 # left [B, T, C]: the scores once 0 .. T - 1 frames are gone.

@@ -37,8 +37,9 @@ def analyse(subjects: list[Subject], chosen: int) -> Report:
                 same = agreement.pearson(profiles[n], profiles[n - 1])
                 measures["correlation with one frame less"] = same[np.isfinite(same)]
             for name, per_video in measures.items():
+                per_video = np.asarray(per_video, np.float64)
                 if len(per_video):
-                    found = bootstrap.interval(np.asarray(per_video, np.float64))
+                    found = bootstrap.interval(per_video)
                     quartiles = np.percentile(per_video, [25, 50, 75]).tolist()
                     rows.append((subject.name, n, name, *with_interval(found), *quartiles))
     columns = ("model", "num_frames", "measure", "mean", "low", "high", "videos", "quartile_1", "median", "quartile_3")

@@ -6,24 +6,27 @@ from typing import Any
 import jax
 import numpy as np
 
+import esv_jax
 from esv_jax import baselines
 from esv_jax.analyses.subject import Subject
-from esv_jax.base import Game
+from esv_jax.base import Attribution, Game
 from esv_jax.baselines import Baseline
-from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
 from esv_jax.data import decode
 from esv_jax.data.preprocess import resize_and_crop
+from esv_jax.evaluation import removal
+from esv_jax.explain_batch import explain_batch
 from esv_jax.model_game import game_of
 
-ESV, GRAD_CAM = "ESV", "Grad-CAM"
-STEPS = 64  # of Integrated Gradients
+ESV, GRAD_CAM, RANDOM = "ESV", "Grad-CAM", "random"
+STEPS = 128  # of Integrated Gradients
+Methods = dict[str, np.ndarray]
 
 
-def single_coalitions(subject: Subject, variables: Any = None) -> tuple[Game, Any]:
-    """The model's game that takes single coalitions, and its variables (others than the model's, if given)."""
+def single_coalitions(subject: Subject) -> tuple[Game, Any]:
+    """The model's game that takes single coalitions, and its variables."""
     game = game_of(subject.model, prior=subject.prior, all_subsets=subject.model.card.kind == "multiscale_trn")
-    return game, subject.model.variables if variables is None else variables
+    return game, subject.model.variables
 
 
 def of_features(subject: Subject) -> dict[str, Baseline]:
@@ -34,33 +37,47 @@ def of_features(subject: Subject) -> dict[str, Baseline]:
         "gradient x input": baselines.gradient_times_input(),
         "Int. Gradients (zero)": baselines.integrated_gradients(steps=STEPS),
         "Int. Gradients (mean)": baselines.integrated_gradients(reference=subject.mean_feature, steps=STEPS),
-        "random": baselines.random(),
     }
 
 
-def attributions(subject: Subject, num_frames: int, *, seed: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Values float32 [B, T, C] by method, Element Shapley Values first.
+def attributions(subject: Subject, num_frames: int, *, seed: int) -> tuple[Methods, dict[str, float]]:
+    """Values float32 [B, T, 2] by method, for the true and the predicted class; Element Shapley Values first.
 
     Grad-CAM is among them where the model has its backbone and the video files are there.
 
     Returns:
       The values, and by method of Integrated Gradients the largest error of completeness, |sum - (v(x) - v(r))|.
     """
-    videos = subject.features[num_frames]
-    game, variables = single_coalitions(subject)
-    found = {ESV: subject.values[num_frames].esv}
+    classes = np.stack([subject.label, subject.values[num_frames].score.argmax(axis=1)], axis=1)
+    found = {ESV: np.stack([subject.esv_of(num_frames, which) for which in classes.T], axis=2)}
     incomplete = {}
     for name, baseline in of_features(subject).items():
-        key = jax.random.key(seed) if name == "random" else None
-        out = baselines.explain_batch(baseline, game, variables, videos, key=key)
+        out = _explained(subject, baseline, subject.features[num_frames], classes, seed)
         found[name] = np.asarray(out.values)
         if name.startswith("Int"):
             incomplete[name] = float(np.abs(out.values.sum(axis=1) - (out.full - out.empty)).max())
-    backbone = subject.model.backbone
-    if backbone is not None and can_show_frames(subject):
-        cam = _grad_cam(subject, backbone, num_frames, game, variables)
-        found = {**{name: v for name, v in found.items() if name != "random"}, GRAD_CAM: cam, "random": found["random"]}
+    if can_show_frames(subject):
+        found[GRAD_CAM] = _grad_cam(subject, num_frames, classes)
+    found[RANDOM] = np.asarray(
+        _explained(subject, baselines.random(), subject.features[num_frames], classes, seed).values
+    )
     return found, incomplete
+
+
+def of_videos(subject: Subject, videos: np.ndarray, label: np.ndarray) -> Methods:
+    """Values [B, T] for the classes label int [B] by every method that reads features, for any videos [B, T, D]."""
+    game = game_of(subject.model, prior=subject.prior)
+    esv = np.asarray(explain_batch(esv_jax.exact(), game, subject.model.variables, videos).values)
+    found = {ESV: removal.of_class(esv, label)}
+    for name, baseline in of_features(subject).items():
+        found[name] = np.asarray(_explained(subject, baseline, videos, label[:, None], 0).values)[..., 0]
+    return found
+
+
+def _explained(subject: Subject, baseline: Baseline, videos: np.ndarray, classes: np.ndarray, seed: int) -> Attribution:
+    game, variables = single_coalitions(subject)
+    key = jax.random.key(seed)
+    return baselines.explain_batch(baseline, game, variables, videos, key=key, classes=classes)
 
 
 def can_show_frames(subject: Subject) -> bool:
@@ -68,9 +85,11 @@ def can_show_frames(subject: Subject) -> bool:
     return subject.model.backbone is not None and all(Path(path).is_file() for path in subject.path)
 
 
-def _grad_cam(subject: Subject, backbone: Model, num_frames: int, game: Game, variables: Any) -> np.ndarray:
+def _grad_cam(subject: Subject, num_frames: int, classes: np.ndarray) -> np.ndarray:
+    backbone: Any = subject.model.backbone
+    game, variables = single_coalitions(subject)
     # Games are told apart by their functions, so this one is made once.
-    module: Any = backbone.module
+    module = backbone.module
     cam_game = baselines.activation_game(game, lambda v, a: module.apply(v, a, method="from_activation"))
     params = {"head": variables, "backbone": backbone.variables}
     activation = jax.jit(lambda images: module.apply(backbone.variables, images, method="last_activation"))
@@ -81,7 +100,7 @@ def _grad_cam(subject: Subject, backbone: Model, num_frames: int, game: Game, va
         # The last batch is filled up from the first, so that one program serves all.
         rows = np.arange(start, start + batch) % num_videos
         activations = np.stack([np.asarray(activation(frames_of(subject, num_frames, int(i)))) for i in rows])
-        out = baselines.explain_batch(baselines.grad_cam(), cam_game, params, activations)
+        out = baselines.explain_batch(baselines.grad_cam(), cam_game, params, activations, classes=classes[rows])
         values.append(np.asarray(out.values)[: num_videos - start])
     return np.concatenate(values)
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from esv_jax.analyses import charts
+from esv_jax.analyses.methods import Methods
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject, short, video_number
 from esv_jax.analyses.tables import Table, with_interval
 from esv_jax.checks import InputError
-from esv_jax.evaluation import bootstrap, evidence, removal
+from esv_jax.evaluation import bootstrap, evidence
 
 _SIGNED, _ABSOLUTE = "signed", "absolute"
 
@@ -61,7 +62,7 @@ def measures(values: np.ndarray, mask: np.ndarray) -> dict[tuple[str, str], np.n
 
 
 def analyse(
-    subjects: list[Subject], methods: list[dict[str, np.ndarray]], num_frames: int, recorded: dict[str, np.ndarray]
+    subjects: list[Subject], methods: list[Methods], num_frames: int, recorded: dict[str, np.ndarray]
 ) -> Report:
     """How well every method's values for the true class find the evidence, in clips that the model is right about."""
     overall: list[tuple[Any, ...]] = []
@@ -70,7 +71,7 @@ def analyse(
         mask = masks(subject, num_frames, recorded)
         defined = np.isfinite(evidence.chance_mass(mask)) & subject.right(num_frames)
         for name, of_all in values.items():
-            found = measures(removal.of_class(of_all, subject.label)[defined], mask[defined])
+            found = measures(of_all[defined][..., 0], mask[defined])
             for (kind, measure), per_video in found.items():
                 if len(per_video):
                     key = (subject.name, name, kind, measure)

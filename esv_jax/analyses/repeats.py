@@ -4,25 +4,19 @@ from typing import Any
 
 import numpy as np
 
-import esv_jax
-from esv_jax import baselines
 from esv_jax.analyses import charts, recorded
-from esv_jax.analyses.methods import ESV, of_features, single_coalitions
+from esv_jax.analyses.methods import ESV, of_videos, single_coalitions
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
 from esv_jax.evaluation import bootstrap, duplicates, removal
 from esv_jax.evaluation.worths import worths
-from esv_jax.explain_batch import explain_batch
-from esv_jax.model_game import game_of
 
 TIMES = (1, 2, 4)
 DEPENDENCE = "model: all copies removed"
 
 
-def analyse(
-    subjects: list[Subject], num_frames: int, of_evidence: dict[str, np.ndarray], *, num_videos: int, seed: int
-) -> Report:
+def analyse(subjects: list[Subject], num_frames: int, of_evidence: dict[str, np.ndarray], *, num_videos: int) -> Report:
     """In clips that the model is right about, the middle frame of the evidence is shown 1, 2 and 4 times.
 
     Means over clips of the values for the true class: the copies' sum, and that of one copy; beside them the model's
@@ -37,9 +31,8 @@ def analyse(
         frame = np.array([(inside := np.flatnonzero(mask[v]))[len(inside) // 2] for v in chosen])
         for times in TIMES:
             videos, copies = duplicates.repeat_frame(subject.features[num_frames][chosen], frame, times)
-            for name, values in _all_methods(subject, videos, seed).items():
-                of_class = removal.of_class(values, subject.label[chosen])
-                total = (of_class * copies).sum(axis=1)
+            for name, values in of_videos(subject, videos, subject.label[chosen]).items():
+                total = (values * copies).sum(axis=1)
                 rows.append((subject.name, name, times, "sum of copies", *with_interval(bootstrap.interval(total))))
                 each = bootstrap.interval(total / times)
                 rows.append((subject.name, name, times, "each copy", *with_interval(each)))
@@ -47,16 +40,6 @@ def analyse(
             rows.append((subject.name, DEPENDENCE, times, "sum of copies", *with_interval(owed)))
     table = Table(("model", "method", "times", "measure", "mean", "low", "high", "videos"), rows)
     return Report({"r_repeats": table}, {"r_repeats": _figure(table, subjects)} if rows else {})
-
-
-def _all_methods(subject: Subject, videos: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    game = game_of(subject.model, prior=subject.prior)
-    found = {ESV: np.asarray(explain_batch(esv_jax.exact(), game, subject.model.variables, videos).values)}
-    single, variables = single_coalitions(subject)
-    for name, baseline in of_features(subject).items():
-        if name != "random":
-            found[name] = np.asarray(baselines.explain_batch(baseline, single, variables, videos).values)
-    return found
 
 
 def _dependence(subject: Subject, videos: np.ndarray, copies: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -20,15 +20,15 @@ class Asked(NamedTuple):
 
     Attributes:
       video: float [T, ...].
-      empty: float [C], the worth of no frames.
+      empty: float [C], the worth of no frames, of the classes asked about, as all that follows.
       logits: (video [T, ...], members int32 [N, k]) -> logits [N, C] of coalitions of that video; differentiable.
-      link: logits [N, C] -> worths [N, C].
+      worths: the same, their scores [N, C].
     """
 
     video: jax.Array
     empty: jax.Array
     logits: Callable[[jax.Array, Array], jax.Array]
-    link: Callable[[jax.Array], jax.Array]
+    worths: Callable[[jax.Array, Array], jax.Array]
 
     def full_logits(self, video: jax.Array) -> jax.Array:
         """Logits [C] of a whole video like this one."""
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
 
     def full(self, video: jax.Array) -> jax.Array:
         """Scores [C] of a whole video like this one."""
-        return self.link(self.full_logits(video)[None])[0]
+        return self.worths(video, np.arange(video.shape[0], dtype=np.int32)[None])[0]
 
 
 class Baseline(NamedTuple):
@@ -52,7 +52,9 @@ class Baseline(NamedTuple):
     arrays: Any = ()
 
 
-def explain(baseline: Baseline, game: Game, params: Any, video: Array, *, key: Any = None) -> Attribution:
+def explain(
+    baseline: Baseline, game: Game, params: Any, video: Array, *, key: Any = None, classes: Array | None = None
+) -> Attribution:
     """Attributes the model's scores for a video to its frames, as `esv_jax.explain` does with an estimator.
 
     Compiled on first use for the shapes at hand; works under jax.jit and jax.vmap.
@@ -63,6 +65,7 @@ def explain(baseline: Baseline, game: Game, params: Any, video: Array, *, key: A
       params: what the game's functions take first, any pytree.
       video: float [T, D] (or [T, ...] where the game takes it), T >= 1.
       key: PRNG key, for `random` alone.
+      classes: int [K], explain these classes alone, and give K in the place of C; gradients cost so much for each.
 
     Returns:
       Attribution(values [T, C], std_error [T, C] of zeros, full [C], empty [C]); for Integrated Gradients `empty` is
@@ -82,48 +85,62 @@ def explain(baseline: Baseline, game: Game, params: Any, video: Array, *, key: A
         )
     no_array: Any = None
     functions = game._replace(empty=no_array)
-    return _explain(baseline.values, functions, baseline.arrays, game.empty, params, video, key)
+    return _explain(baseline.values, functions, baseline.arrays, game.empty, params, video, key, classes)
 
 
-def explain_batch(baseline: Baseline, game: Game, params: Any, videos: Array, *, key: Any = None) -> Attribution:
+def explain_batch(
+    baseline: Baseline, game: Game, params: Any, videos: Array, *, key: Any = None, classes: Array | None = None
+) -> Attribution:
     """`explain` of every video of videos [B, T, ...], a few at a time; the key is split among them.
+
+    `classes` are those of every video, int [B, K].
 
     Returns:
       Attribution(values [B, T, C], std_error [B, T, C], full [B, C], empty [B, C]).
     """
     no_array: Any = None
     functions = game._replace(empty=no_array)
-    return _explain_batch(baseline.values, functions, baseline.arrays, game.empty, params, videos, key)
+    return _explain_batch(baseline.values, functions, baseline.arrays, game.empty, params, videos, key, classes)
 
 
 @functools.partial(jax.jit, static_argnames=("values_of", "functions"))
 def _explain_batch(
-    values_of: Any, functions: Game, arrays: Any, empty: Array, params: Any, videos: Array, key: Any
+    values_of: Any, functions: Game, arrays: Any, empty: Array, params: Any, videos: Array, key: Any, classes: Any
 ) -> Attribution:
     baseline, game = Baseline(values_of, arrays), functions._replace(empty=empty)
     num_videos = videos.shape[0]
     keys = None if key is None else jax.random.split(key, num_videos)
 
-    def of_one(video_and_key: tuple[jax.Array, Any]) -> Attribution:
-        video, its_key = video_and_key
-        return explain(baseline, game, params, video, key=its_key)
+    def of_one(one: tuple[jax.Array, Any, Any]) -> Attribution:
+        video, its_key, its_classes = one
+        return explain(baseline, game, params, video, key=its_key, classes=its_classes)
 
-    return jax.lax.map(of_one, (jnp.asarray(videos), keys), batch_size=min(VIDEOS_AT_ONCE, num_videos))
+    every = (jnp.asarray(videos), keys, None if classes is None else jnp.asarray(classes))
+    return jax.lax.map(of_one, every, batch_size=min(VIDEOS_AT_ONCE, num_videos))
 
 
 @functools.partial(jax.jit, static_argnames=("values_of", "functions"))
 def _explain(
-    values_of: Any, functions: Game, arrays: Any, empty: Array, params: Any, video: Array, key: Any
+    values_of: Any, functions: Game, arrays: Any, empty: Array, params: Any, video: Array, key: Any, classes: Any
 ) -> Attribution:
-    def logits(clip: jax.Array, members: Array) -> jax.Array:
+    def chosen(scores: jax.Array) -> jax.Array:
+        return scores if classes is None else scores[..., classes]
+
+    def all_logits(clip: jax.Array, members: Array) -> jax.Array:
         # No children: a level that says so, as plans drawn without regard to them.
         level = Level(members, np.zeros((members.shape[0], 0), np.int32))
         return functions.logits(functions.prepare(params, clip), level, None)[0]
 
+    def logits(clip: jax.Array, members: Array) -> jax.Array:
+        return chosen(all_logits(clip, members))
+
+    def worths(clip: jax.Array, members: Array) -> jax.Array:
+        found = functions.link(all_logits(clip, members))
+        checks.check_shape("the game's worths", found, ("N", empty.shape[0]))
+        return chosen(found)
+
     clip = jnp.asarray(video)
-    asked = Asked(clip, jnp.asarray(empty), logits, functions.link)
-    full = asked.full(clip)
-    checks.check_shape("the game's worths", full, empty.shape)
-    asked = asked._replace(empty=jnp.asarray(empty, full.dtype))
+    full = worths(clip, np.arange(clip.shape[0], dtype=np.int32)[None])[0]
+    asked = Asked(clip, chosen(jnp.asarray(empty, full.dtype)), logits, worths)
     values, start = values_of(asked, arrays, key)
     return Attribution(values, jnp.zeros_like(values), full, start)

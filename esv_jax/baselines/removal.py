@@ -23,9 +23,9 @@ def _leave_one_out(asked: Asked, arrays: tuple[()], key: None) -> tuple[jax.Arra
         return full - asked.empty[None], asked.empty
     frames = np.arange(num_frames, dtype=np.int32)
     others = np.array([np.delete(frames, i) for i in frames], np.int32)
-    return full - asked.link(asked.logits(asked.video, others)), asked.empty
+    return full - asked.worths(asked.video, others), asked.empty
 
 
 def _frame_alone(asked: Asked, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
     frames = np.arange(asked.video.shape[0], dtype=np.int32)[:, None]
-    return asked.link(asked.logits(asked.video, frames)) - asked.empty[None], asked.empty
+    return asked.worths(asked.video, frames) - asked.empty[None], asked.empty

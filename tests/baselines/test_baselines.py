@@ -43,8 +43,8 @@ CLOSED_FORMS = {
     "gradient_times_input": (baselines.gradient_times_input(), CONTENT / T),
     "integrated_gradients": (baselines.integrated_gradients(steps=3), CONTENT / T),
     "integrated_gradients_of_mean": (
-        baselines.integrated_gradients(reference=MEAN_FEATURE, steps=3),
-        (CONTENT - MEAN_FEATURE @ W) / T,
+        baselines.integrated_gradients(reference=MEAN_FEATURE.astype(np.float32), steps=3),
+        (CONTENT - MEAN_FEATURE.astype(np.float32) @ W) / T,
     ),
 }
 
@@ -58,7 +58,7 @@ def test_closed_forms_on_a_linear_model(name):
         np.testing.assert_allclose(out.full, CONTENT.mean(axis=0), atol=1e-12)
         np.testing.assert_array_equal(out.std_error, np.zeros((T, C)))
         if "mean" in name:
-            np.testing.assert_allclose(out.empty, MEAN_FEATURE @ W, atol=1e-12)
+            np.testing.assert_allclose(out.empty, MEAN_FEATURE.astype(np.float32) @ W, atol=1e-12)
         elif name != "integrated_gradients":
             np.testing.assert_array_equal(out.empty, EMPTY)
 
@@ -153,6 +153,28 @@ def test_a_batch_is_a_loop():
             alone = baselines.explain(baseline, game, params, batch[b], key=keys[b])
             for field, one in zip(found, alone, strict=True):
                 np.testing.assert_allclose(field[b], one, atol=1e-6)
+
+
+ALL = {
+    **{name: baseline for name, (baseline, _) in CLOSED_FORMS.items()},
+    "grad_cam": baselines.grad_cam(),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_chosen_classes_are_a_part_of_all(name):
+    game, params, _ = game_of("tsn_game")
+    videos = np.random.default_rng(2).normal(size=(2, T, D)).astype(np.float32)
+    if name == "grad_cam":
+        game = baselines.activation_game(game, lambda _, a: a.mean(axis=(1, 2)))
+        params, videos = {"head": params, "backbone": ()}, videos[:, :, None, None]
+    which = np.array([[2, 0], [1, 1]])
+    some = baselines.explain_batch(ALL[name], game, params, videos, classes=which)
+    everything = baselines.explain_batch(ALL[name], game, params, videos)
+    for b in range(2):
+        np.testing.assert_allclose(some.values[b], everything.values[b][:, which[b]], atol=1e-6)
+        np.testing.assert_allclose(some.full[b], everything.full[b][which[b]], atol=1e-6)
+        np.testing.assert_allclose(some.empty[b], everything.empty[b][which[b]], atol=1e-6)
 
 
 def test_wrong_uses_are_refused():
