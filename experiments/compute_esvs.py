@@ -34,8 +34,9 @@ from esv_jax import checkpoints, cli
 from esv_jax.base import Attribution, Estimator, Plan
 from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
-from esv_jax.data import feature_store, play_fair_features, priors
+from esv_jax.data import priors
 from esv_jax.data.frame_sampling import segment_centres
+from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite, open_labelled
 from esv_jax.explain_batch import explain_batch
 from esv_jax.model_game import game_of
 from esv_jax.results import store_writer
@@ -81,95 +82,62 @@ class Method(NamedTuple):
     floats: int
 
 
-class Features(NamedTuple):
-    """Features of clips, whichever file they are in.
-
-    Attributes:
-      clips: with uid, num_frames and split.
-      labels: int64 [N], class numbers of the model.
-      of: clip number -> features [num_frames, D].
-    """
-
-    clips: tuple[feature_store.StoredClip, ...]
-    labels: np.ndarray
-    of: Callable[[int], np.ndarray]
-
-
 def main() -> None:
     model = checkpoints.load_model(MODEL.value)
     classes = model.card.classes
     given = priors.read_priors(PRIORS.value, len(classes)) if PRIORS.value else None
     prior = np.asarray(game_of(model, prior=given, name=MODEL.value).empty)
     features = _open_features(model)
-    chosen, not_finite = _chosen(features)
+    chosen = _of_split(features)
+    not_finite = count_not_finite(features, chosen)
     counts = sorted(set(NUM_FRAMES.value))
     numbered = {count: _index(features, chosen, not_finite, count) for count in counts}
+    methods = {count: _method(count, len(classes)) for count in counts}
+    explainers = {count: _explainer(model, prior, methods[count], count) for count in counts}
     configuration = _configuration(model, prior)
     with store_writer.writing(OUT.value, configuration) as folder, _progress() as progress:
         for count, (index, numbers) in numbered.items():
-            method = _method(count, len(classes))
             chunks = store_writer.open_group(
                 folder,
                 index,
                 prior=prior,
                 class_names=classes,
-                batch_size=_batch_size(method),
-                sampled=method.sampled,
+                batch_size=_batch_size(methods[count], len(numbers)),
+                sampled=methods[count].sampled,
                 provenance={"command": _command(), **configuration},
             )
-            explain = _explainer(model, prior, method, count)
-            _fill(chunks, functools.partial(_videos, features, numbers, index), explain, progress)
+            _fill(chunks, functools.partial(_videos, features, numbers, index), explainers[count], progress)
     _report(counts)
 
 
-def _open_features(model: Model) -> Features:
+def _open_features(model: Model) -> LabelledFeatures:
     """The features, shown to be such as the model reads."""
     card, path = model.card, FEATURES.value
-    source: Any
-    if Path(path).is_dir():
-        source = feature_store.open_store(path)
-        number = {name: i for i, name in enumerate(card.classes)}
-        unknown = [clip for clip in source.clips if clip.label not in number]
-        if unknown:
-            raise InputError(
-                f"the label {unknown[0].label!r} of {unknown[0].uid} in {path} is not one of the {len(number)} classes "
-                f"of {MODEL.value}"
-            )
-        labels = np.array([number[clip.label] for clip in source.clips], np.int64)
-    else:
-        source = play_fair_features.open_features(path, SPLIT.value)
-        labels = source.labels
-        outside = np.flatnonzero((labels < 0) | (labels >= len(card.classes)))
-        if len(outside):
-            raise InputError(
-                f"the label {labels[outside[0]]} of {source.clips[outside[0]].uid} in {path} is not one of the "
-                f"{len(card.classes)} classes of {MODEL.value}, 0..{len(card.classes) - 1}"
-            )
-    header = source.header
-    if header.feature_dim != card.feature_dim:
+    features = open_labelled(path, card.classes, SPLIT.value)
+    found = features.header
+    if found.feature_dim != card.feature_dim:
         raise InputError(
             f"{MODEL.value} reads features of dimension {card.feature_dim}, but those in {path} are of dimension "
-            f"{header.feature_dim}"
+            f"{found.feature_dim}"
         )
-    if header.backbone and card.backbone and header.backbone != card.backbone:
+    if found.backbone and card.backbone and found.backbone != card.backbone:
         raise InputError(
-            f"{MODEL.value} reads features of {card.backbone}, but those in {path} are of {header.backbone}"
+            f"{MODEL.value} reads features of {card.backbone}, but those in {path} are of {found.backbone}"
         )
-    return Features(source.clips, labels, source.features)
+    return features
 
 
-def _chosen(features: Features) -> tuple[list[int], dict[int, int]]:
-    """The clips of the split, and of those the ones with features that are NaN or infinite, and how many."""
+def _of_split(features: LabelledFeatures) -> list[int]:
+    """The numbers of the clips asked for."""
     chosen = [i for i, clip in enumerate(features.clips) if SPLIT.value in (None, clip.split)]
     if not chosen:
         of_split = f" of the split {SPLIT.value!r}" if SPLIT.value else ""
         raise InputError(f"{FEATURES.value} holds no clips{of_split}")
-    bad = {i: int((~np.isfinite(features.of(i))).sum()) for i in chosen}
-    return chosen, {i: count for i, count in bad.items() if count}
+    return chosen
 
 
 def _index(
-    features: Features, chosen: list[int], not_finite: dict[int, int], num_frames: int
+    features: LabelledFeatures, chosen: list[int], not_finite: dict[int, int], num_frames: int
 ) -> tuple[Index, list[int]]:
     """Which videos are explained with so many frames, and their numbers among the clips."""
     left_out, numbers = {}, []
@@ -178,7 +146,7 @@ def _index(
         if clip.num_frames < num_frames:
             left_out[clip.uid] = f"has {clip.num_frames} frames"
         elif i in not_finite:
-            left_out[clip.uid] = f"has {not_finite[i]} features that are NaN or infinite"
+            left_out[clip.uid] = f"holds {not_finite[i]} NaN or infinite features"
         else:
             numbers.append(i)
     if not numbers:
@@ -196,9 +164,10 @@ def _index(
     ), numbers
 
 
-def _videos(features: Features, numbers: list[int], index: Index, batch: range) -> np.ndarray:
+def _videos(features: LabelledFeatures, numbers: list[int], index: Index, batch: range) -> np.ndarray:
     """Frame features float32 [n, T, D] of the videos of a batch."""
-    return np.stack([np.asarray(features.of(numbers[v])[index.frame_index[v]], np.float32) for v in batch])
+    clips = features.read([numbers[v] for v in batch])
+    return np.stack([clip[index.frame_index[v]] for clip, v in zip(clips, batch, strict=True)]).astype(np.float32)
 
 
 def _method(num_frames: int, num_classes: int) -> Method:
@@ -221,12 +190,13 @@ def _method(num_frames: int, num_classes: int) -> Method:
     return Method(esv_jax.surrogate(max_evaluations=budget), True, True, 4 * budget * max(budget, num_classes))
 
 
-def _batch_size(method: Method) -> int:
-    """A power of two; the same for the same flags."""
+def _batch_size(method: Method, num_videos: int) -> int:
+    """By default the largest power of two that fits and is needed; the same for the same flags and features."""
     if BATCH_SIZE.value:
         return BATCH_SIZE.value
     fitting = max(1, BYTES_OF_A_BATCH // (4 * method.floats))
-    return min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1))
+    needed = 2 ** (num_videos - 1).bit_length()
+    return min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1), needed)
 
 
 def _explainer(model: Model, prior: np.ndarray, method: Method, num_frames: int) -> Callable[[np.ndarray], Attribution]:
@@ -235,7 +205,13 @@ def _explainer(model: Model, prior: np.ndarray, method: Method, num_frames: int)
     if method.sampled:
         plan = jax.device_put(method.estimator.plan(num_frames, key=jax.random.key(SEED.value)))
     variables = jax.device_put(model.variables)
-    return lambda videos: explain_batch(method.estimator, game, variables, videos, plan=plan)
+
+    def explain(videos: Any) -> Attribution:
+        return explain_batch(method.estimator, game, variables, videos, plan=plan)
+
+    # What cannot be done is told of before anything is written.
+    jax.eval_shape(explain, jax.ShapeDtypeStruct((1, num_frames, model.card.feature_dim), np.float32))
+    return explain
 
 
 def _fill(

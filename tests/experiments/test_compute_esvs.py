@@ -1,0 +1,290 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import esv_jax
+from esv_jax import checkpoints, models
+from esv_jax.data import feature_store, play_fair_features
+from esv_jax.data.frame_sampling import segment_centres
+from esv_jax.interop import heads
+from esv_jax.results import store_writer
+from tests.experiments.scripts import run_script
+from tests.results.stores import files_of
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "play_fair"
+DIM, CLASSES = 4, ("run", "jump", "sit")
+LENGTHS = [6, 3, 9, 5, 4, 7, 2, 8, 6, 5, 11]
+
+
+def add_clips(path, lengths=LENGTHS, dim=DIM, classes=CLASSES, backbone=None):
+    rng = np.random.default_rng(0)
+    header = feature_store.StoreHeader(dim, "float32", classes, backbone)
+    with feature_store.create_or_append(path, header) as writer:
+        for i, length in enumerate(lengths):
+            split = "test" if i % 2 else "train"
+            writer.append(f"v{i}", "", classes[i % 3], split, rng.normal(size=(length, dim)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Features of a few clips, priors, and a model of each kind."""
+    root = tmp_path_factory.mktemp("compute_esvs")
+    add_clips(root / "features")
+    (root / "priors.csv").write_text("class,prior\n2,0.2\n0,0.8\n")
+    kinds = {"tsn": models.TSN(num_classes=3), "multiscale_trn": models.MultiscaleTRN(2, 5, 3)}
+    for kind, module in kinds.items():
+        variables = jax.jit(module.init)(jax.random.key(1), np.zeros((2, DIM), np.float32))
+        options = {"num_classes": 3} if kind == "tsn" else {"num_scales": 2, "hidden_dim": 5, "num_classes": 3}
+        prior = np.full(3, 1 / 3, np.float32)
+        checkpoints.save_model(root / kind, checkpoints.ModelCard(kind, options, DIM, CLASSES, prior), variables)
+    return root
+
+
+@pytest.fixture
+def compute(root, tmp_path, capsys, monkeypatch):
+    def run(*flags, features=root / "features", model="multiscale_trn", out="s.zarr"):
+        given = [f"--features={features}", f"--model={root / model}", f"--out={tmp_path / out}", *flags]
+        return run_script("compute_esvs", *given, capsys=capsys, monkeypatch=monkeypatch)
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["tsn", "mtrn"])
+def test_the_authors_files_give_the_authors_values(tmp_path, compute, kind):
+    with np.load(GOLDEN / "expected_esvs.npz") as file:
+        expected = dict(file)
+    states = {}
+    for name in ["tsn", "trn_1_frames", "trn_2_frames", "trn_3_frames", "trn_4_frames"]:
+        with np.load(GOLDEN / f"{name}.npz") as file:
+            states[name] = dict(file)
+    tsn = states.pop("tsn")
+    imported = heads.tsn(tsn, "tsn") if kind == "tsn" else heads.multiscale_trn(list(states.values()), list(states))
+    classes = tuple(map(str, range(9)))
+    card = checkpoints.ModelCard(imported.kind, imported.options, imported.feature_dim, classes)
+    checkpoints.save_model(tmp_path / "model", card, imported.variables)
+    counts = sorted({int(name.split("_")[0][1:]) for name in expected})
+    ran = compute(
+        f"--priors={GOLDEN / 'class-priors.csv'}",
+        *(f"--num_frames={n}" for n in counts),
+        features=GOLDEN / "features.hdf",
+        model=tmp_path / "model",
+    )
+    assert ran.exit_code == 0, ran.stderr
+    seen = set()
+    for n in counts:
+        dataset = esv_jax.results.open(tmp_path / "s.zarr", n)
+        for v, uid in enumerate(dataset["uid"].values.tolist()):
+            arrays = {"idx": dataset["frame_index"], f"{kind}_esv": dataset["esv"], f"{kind}_score": dataset["score"]}
+            for name, array in arrays.items():
+                key = f"n{n}_{uid}_{name}"
+                seen.add(key)
+                np.testing.assert_allclose(array.values[v], expected[key], atol=1e-5, rtol=0)
+    assert seen == {key for key in expected if key.endswith("_idx") or f"_{kind}_" in key}
+
+
+def test_every_video_is_explained_as_if_it_were_alone(root, tmp_path, compute):
+    ran = compute("--num_frames=4", "--num_frames=6", "--batch_size=4", f"--priors={root / 'priors.csv'}")
+    assert ran.exit_code == 0, ran.stderr
+    assert "9/9 videos" in ran.stderr
+    assert "videos/s" in ran.stderr
+    assert "s.zarr: num_frames=4: 9 videos, 2 left out\n  v1 has 3 frames\n  v6 has 2 frames\n" in ran.stdout
+    assert "s.zarr: num_frames=6: 6 videos, 5 left out\n" in ran.stdout
+    model = checkpoints.load_model(root / "multiscale_trn")
+    prior = np.array([0.8, 0, 0.2], np.float32)
+    game = esv_jax.trn_game(model.module, empty=prior)
+    source = feature_store.open_store(root / "features")
+    for count in (4, 6):
+        dataset = esv_jax.results.open(tmp_path / "s.zarr", count)
+        kept = [i for i, length in enumerate(LENGTHS) if length >= count]
+        assert dataset["uid"].values.tolist() == [f"v{i}" for i in kept]
+        assert dataset["label"].values.tolist() == [i % 3 for i in kept]
+        assert dataset["num_frames_in_video"].values.tolist() == [LENGTHS[i] for i in kept]
+        np.testing.assert_array_equal(dataset["prior"].values, prior)
+        for v in (0, len(kept) - 1):
+            frames = segment_centres(LENGTHS[kept[v]], count)
+            assert dataset["frame_index"].values[v].tolist() == frames.tolist()
+            alone = esv_jax.explain(esv_jax.exact(), game, model.variables, source.features(kept[v])[frames])
+            np.testing.assert_allclose(dataset["esv"].values[v], alone.values, atol=1e-6)
+            np.testing.assert_allclose(dataset["score"].values[v], alone.full, atol=1e-6)
+        assert not dataset["std_error"].values.any()
+
+
+def test_the_store_says_how_it_was_made(root, tmp_path, compute):
+    compute("--num_frames=4", "--seed=5")
+    how = esv_jax.results.open(tmp_path / "s.zarr").attrs
+    assert how["command"] == (
+        f"python -m experiments.compute_esvs --features={root / 'features'} --model={root / 'multiscale_trn'} "
+        "--num_frames=4 --seed=5"
+    )
+    assert how["model_digest"] == checkpoints.digest(checkpoints.load_model(root / "multiscale_trn"))
+    told = {"estimator": "recommended", "seed": 5, "model_kind": "multiscale_trn", "num_frames": 4}
+    assert told.items() <= how.items()
+    assert how["versions"]["jax"] == jax.__version__
+    assert len(how["features_digest"]) == 64
+
+
+def test_a_killed_run_goes_on_to_the_same_store_bit_for_bit(root, tmp_path, compute):
+    flags = ["--num_frames=4", "--num_frames=5", "--batch_size=2"]
+    assert compute(*flags, out="whole.zarr").exit_code == 0
+    # Killed in the middle of the third batch of the first of two groups, the file half written.
+    killed = """if True:
+        import os, signal
+        from pathlib import Path
+        from absl import app
+        from esv_jax import cli
+        write = Path.write_bytes
+        def half(self, content):
+            if self.parts[-4:-1] == ("score", "c", "2"):
+                write(self, bytes(content)[:7])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return write(self, content)
+        Path.write_bytes = half
+        from experiments import compute_esvs
+        cli.run(compute_esvs.main)
+    """
+    given = [f"--features={root / 'features'}", f"--model={root / 'multiscale_trn'}", f"--out={tmp_path / 's.zarr'}"]
+    ran = subprocess.run(
+        [sys.executable, "-c", killed, *given, *flags], env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True
+    )
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    left = files_of(tmp_path / "s.zarr")
+    assert "num_frames=4/score/c/1/0" in left
+    assert "num_frames=4/score/c/2/0" not in left
+    with pytest.raises(esv_jax.InputError, match="not finished"):
+        esv_jax.results.open(tmp_path / "s.zarr")
+    ran = compute(*flags)
+    assert ran.exit_code == 0, ran.stderr
+    # The command is that of this process, which pytest started, in both.
+    assert files_of(tmp_path / "s.zarr") == files_of(tmp_path / "whole.zarr")
+
+
+@pytest.mark.parametrize("fault", ["index", 0, 1, 3])
+def test_a_run_that_fails_says_so_and_goes_on(tmp_path, compute, monkeypatch, fault):
+    assert compute("--num_frames=4", "--batch_size=4", out="whole.zarr").exit_code == 0
+    original, count = Path.replace, 0
+
+    def full(self, target):
+        nonlocal count
+        failing = count == fault if self.name == "0.partial" else (fault == "index" and "esv" in self.parts)
+        count += self.name == "0.partial"
+        if failing:
+            raise OSError(28, "No space left on device")
+        return original(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        ran = compute("--num_frames=4", "--batch_size=4")
+    assert ran.exit_code == 1
+    assert ran.stderr.splitlines()[-1] == (
+        f"error: the results store {tmp_path / 's.zarr'} cannot be written: No space left on device; what is in it "
+        "stays: run the same command again to go on"
+    )
+    assert compute("--num_frames=4", "--batch_size=4").exit_code == 0
+    assert files_of(tmp_path / "s.zarr") == files_of(tmp_path / "whole.zarr")
+
+
+def test_a_number_of_frames_is_added_to_a_store(tmp_path, compute):
+    assert compute("--num_frames=6").exit_code == 0
+    before = files_of(tmp_path / "s.zarr")
+    assert compute("--num_frames=4").exit_code == 0
+    assert before.items() <= files_of(tmp_path / "s.zarr").items()
+    common = esv_jax.results.open_common(tmp_path / "s.zarr")
+    assert common[4]["uid"].values.tolist() == common[6]["uid"].values.tolist()
+
+
+def test_another_configuration_is_refused(root, tmp_path, compute):
+    assert compute("--num_frames=4").exit_code == 0
+    before = files_of(tmp_path / "s.zarr")
+    add_clips(tmp_path / "features", LENGTHS[:-1])
+    for message, flags, given in [
+        ("made with model_kind multiscale_trn, not tsn", [], {"model": "tsn"}),
+        ("made with features_digest", [], {"features": tmp_path / "features"}),
+        ("made with prior_digest", [f"--priors={root / 'priors.csv'}"], {}),
+        ("made with estimator recommended, not orderings", ["--estimator=orderings"], {}),
+        ("made with seed 0, not 1", ["--seed=1"], {}),
+        ("made with split None, not test", ["--split=test"], {}),
+        ("begun with a batch size of 16, not of 2", ["--batch_size=2"], {}),
+    ]:
+        ran = compute("--num_frames=4", *flags, **given)
+        assert ran.exit_code == 1
+        assert message in ran.stderr
+    assert files_of(tmp_path / "s.zarr") == before
+
+
+def test_two_runs_at_once_are_refused(tmp_path, compute):
+    with store_writer._locked(tmp_path):
+        ran = compute("--num_frames=4", out=".")
+    assert ran.exit_code == 1
+    assert ran.stderr == f"error: another process is writing the results store {tmp_path}\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "estimator"), [("tsn", "stratified"), ("multiscale_trn", "orderings"), ("multiscale_trn", "regression")]
+)
+def test_sampled_values_do_not_depend_on_the_batches(tmp_path, compute, model, estimator):
+    flags = ["--num_frames=5", f"--estimator={estimator}", "--max_evaluations=20", "--per_size=3", "--split=train"]
+    values = {}
+    for name, more in {"a": ["--batch_size=1"], "b": [], "c": ["--seed=1"]}.items():
+        assert compute(*flags, *more, model=model, out=name).exit_code == 0
+        values[name] = esv_jax.results.open(tmp_path / name)
+    assert values["a"]["uid"].values.tolist() == ["v0", "v2", "v8", "v10"]
+    for name in ("esv", "std_error", "score"):
+        np.testing.assert_allclose(values["a"][name].values, values["b"][name].values, atol=1e-6)
+    assert values["a"]["std_error"].values.any()
+    assert abs(values["a"]["esv"].values - values["c"]["esv"].values).max() > 1e-4
+
+
+def test_features_that_are_not_finite_are_listed(tmp_path, compute):
+    rng = np.random.default_rng(0)
+    clips = {f"v{i}": rng.normal(size=(5, DIM)).astype(np.float32) for i in range(4)}
+    clips["v1"][3, 2] = np.nan
+    clips["v2"][:, 1] = np.inf
+    play_fair_features.write_features(
+        tmp_path / "f.hdf", [(uid, 2, features) for uid, features in clips.items()], feature_dim=DIM
+    )
+    ran = compute("--num_frames=4", features=tmp_path / "f.hdf")
+    assert ran.exit_code == 0, ran.stderr
+    assert "2 left out\n  v1 holds 1 NaN or infinite features\n  v2 holds 5 NaN or infinite features\n" in ran.stdout
+    dataset = esv_jax.results.open(tmp_path / "s.zarr")
+    assert dataset["uid"].values.tolist() == ["v0", "v3"]
+    assert list(dataset.attrs["left_out"]) == ["v1", "v2"]
+    assert np.isfinite(dataset["esv"].values).all()
+
+
+def test_mistakes_are_one_sentence(root, tmp_path, compute):
+    add_clips(tmp_path / "wide", dim=5)
+    add_clips(tmp_path / "long", [1500])
+    add_clips(tmp_path / "sat", classes=("run", "jump", "sat"))
+    play_fair_features.write_features(tmp_path / "f.hdf", [("u", 3, np.ones((5, DIM), np.float32))], feature_dim=DIM)
+    (tmp_path / "noise.hdf").write_bytes(bytes(999))
+    (tmp_path / "bad.csv").write_text("class,prior\n0,0.5\n1,0.4\n")
+    add_clips(tmp_path / "twice")
+    clips = tmp_path / "twice" / "clips.csv"
+    clips.write_text(clips.read_text().replace("v1,", "v0,"))
+    many = ["--num_frames=1500", "--max_evaluations=4500"]
+    for message, flags, given in [
+        ("reads features of dimension 4, but those in", [], {"features": tmp_path / "wide"}),
+        ("the label 'sat' of v2 in", [], {"features": tmp_path / "sat"}),
+        ("the label '3' of u in", [], {"features": tmp_path / "f.hdf"}),
+        ("it holds a uid twice", [], {"features": tmp_path / "twice"}),
+        ("noise.hdf cannot be read", [], {"features": tmp_path / "noise.hdf"}),
+        ("there is no feature file", [], {"features": tmp_path / "nowhere"}),
+        ("there is no model folder", [], {"model": "nowhere"}),
+        ("should sum to 1 within 0.001", [f"--priors={tmp_path / 'bad.csv'}"], {}),
+        ("no video in", ["--num_frames=12"], {}),
+        ("holds no clips of the split 'dev'", ["--split=dev"], {}),
+        ("takes at most 30 frames", ["--estimator=exact", "--num_frames=31"], {"features": tmp_path / "long"}),
+        ("max_evaluations should be at least", ["--estimator=orderings", "--max_evaluations=3"], {}),
+        ("takes at most 1048576 of them", ["--estimator=regression", *many], {"features": tmp_path / "long"}),
+    ]:
+        ran = compute(*flags, **given)
+        assert ran.exit_code == 1
+        assert message in ran.stderr
+        assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+        assert not (tmp_path / "s.zarr").exists()
