@@ -68,10 +68,14 @@ def plan(num_frames: int, strata: Strata, key: Any) -> Plan:
     Raises:
       InputError: no key, or a traced key.
     """
-    rng = plans.host_generator(key)
-    smaller = [_draw(num_frames, size, int(n), rng) for size, n in enumerate(strata.drawn, start=1)]
-    inside = np.concatenate([np.zeros((0, num_frames), bool), *smaller])
+    inside = draw(num_frames, strata, plans.host_generator(key))
     return plans.free(np.concatenate([inside, ~inside[::-1], np.ones((1, num_frames), bool)]))
+
+
+def draw(num_frames: int, strata: Strata, rng: np.random.Generator) -> np.ndarray:
+    """The smaller parts of the pairs, by size, bool [P, T]."""
+    smaller = [_draw(num_frames, size, int(n), rng) for size, n in enumerate(strata.drawn, start=1)]
+    return np.concatenate([np.zeros((0, num_frames), bool), *smaller])
 
 
 def check_budget(num_frames: int, max_evaluations: int, least: int) -> None:

@@ -1,7 +1,6 @@
 """Values of a regression model of the logits, corrected by the worths that were evaluated."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,15 +12,15 @@ from esv_jax.base import Estimator, Plan
 from esv_jax.coalitions import paired
 from esv_jax.estimators import cheap, evaluated, least_squares, logit_fit
 
-# How many coalitions the fitted model is asked about: all of them up to 16 frames. Fewer from 64 frames on, for memory.
+# How many coalitions the fitted model is asked about in a round: all of them up to 16 frames.
 CHEAP_EVALUATIONS = 2**16
-CHEAP_FRAMES = 2**22
 LEAST_CHEAP = 4
-# The linear model costs less.
-MORE_OF_LINEAR = 4
-# The same for what leaving out a group of pairs changes.
-CHEAP_EVALUATIONS_OF_GROUPS = 2**13
+# Rounds go on until their sampling error is small beside that of the evaluated coalitions; the linear model costs less.
+MAX_ROUNDS, MAX_ROUNDS_OF_LINEAR = 3, 8
+NEGLIGIBLE = 0.1
 GROUPS = 10
+# Coalitions on which models that leave out a group of pairs are compared.
+CHEAP_EVALUATIONS_OF_GROUPS = 2**11
 ROWS_AT_ONCE = 2048
 
 
@@ -34,8 +33,8 @@ def surrogate(*, max_evaluations: int) -> Estimator:
     1. Fit the game's logits, all classes at once, by ridge regression on functions of the coalition (`logit_fit`):
        linear in the frames, or of its similarity to others in frames and their order. Basis and ridge are those with
        the least leave-one-out error of worths.
-    2. Push the fit through the link and take its values from very many coalitions (all of them up to 16 frames, 65 000
-       or more beyond), which cost no evaluation of the model.
+    2. Push the fit through the link and take its values from very many coalitions (all of them up to 16 frames, rounds
+       of 65 000 beyond), which cost no evaluation of the model.
     3. Add the values of the worths' residuals, by `regression` on the evaluated pairs.
 
     Efficient. Exact where the budget holds all coalitions; a game whose logits are a mean over frames (TSN) is fitted
@@ -68,22 +67,21 @@ def surrogate(*, max_evaluations: int) -> Estimator:
     return Estimator(plan, evaluated.none, evaluated.add, finish)
 
 
-class Candidate(NamedTuple):
-    """A fitted model of the logits.
+class Fitted(NamedTuple):
+    """The two models of the logits.
 
     Attributes:
-      functions_of: inside [N, T] -> the functions [N, P] that it is linear in.
-      functions: float [N, P], those of the evaluated coalitions.
-      whitening: float [P, P], or None, as for `logit_fit.fit`.
-      fit: its coefficients.
-      cheap_evaluations: how many coalitions it is asked about.
+      linear: in the frames.
+      smooth: in similarities of coalitions to `centres` [P, T] by `kernel`, with `whitening` as for `logit_fit.fit`.
+      is_linear: bool [], whether the linear one is the better.
     """
 
-    functions_of: Callable[[jax.Array], jax.Array]
-    functions: jax.Array
-    whitening: jax.Array | None
-    fit: logit_fit.Fit
-    cheap_evaluations: int
+    linear: logit_fit.Fit
+    smooth: logit_fit.Fit
+    kernel: logit_fit.Kernel
+    centres: jax.Array
+    whitening: jax.Array
+    is_linear: jax.Array
 
 
 def _estimate(
@@ -93,81 +91,95 @@ def _estimate(
     weight, unseen = least_squares.pair_weights(num_frames, strata)
     # Leave-one-out errors count where coalitions were left out, as much as those weigh in the values.
     counts = jnp.asarray(np.concatenate([weight * unseen, (weight * unseen)[::-1], [0]]), state.worths.dtype)
+    fitted = _fit(state, link, counts)
+    key = cheap.key_of(state.inside)
+    logits = _logits(fitted, state.inside)
+    full = link(logits[-1:])[0]
+
+    spread = _spread_of_groups(state, strata, link, fitted)
+    asked = least_squares.strata(num_frames, max(CHEAP_EVALUATIONS, LEAST_CHEAP * num_rows))
+    modelled, noise = _values_of_model(fitted, link, full - empty, asked, key, NEGLIGIBLE * spread.sum())
+    design = least_squares.design(state.inside[: len(weight)], jnp.asarray(weight, state.worths.dtype))
+    rest = _values_of_residual(state, design, link(logits), state.worths[-1] - empty - modelled.sum(axis=0))
+    return modelled + rest, jnp.sqrt(noise + spread)
+
+
+def _fit(state: evaluated.Evaluated, link: logit_fit.Link, counts: jax.Array) -> Fitted:
+    num_rows = len(state.inside)
     rows = np.unique(np.linspace(0, num_rows - 1, min(num_rows, logit_fit.MAX_CENTRES)).astype(int))
     centres = state.inside[rows]
 
-    asked = max(min(CHEAP_EVALUATIONS, CHEAP_FRAMES // num_frames), LEAST_CHEAP * num_rows)
-
-    def candidate(kernel: logit_fit.Kernel) -> tuple[logit_fit.Kernel, jax.Array, jax.Array, logit_fit.Fit]:
+    def candidate(kernel: logit_fit.Kernel) -> tuple[logit_fit.Kernel, jax.Array, logit_fit.Fit]:
         functions = logit_fit.kernel_functions(kernel, centres, state.inside)
         whitening = logit_fit.whitening(kernel, centres)
-        return kernel, functions, whitening, logit_fit.fit(functions, whitening, state.logits, link, counts)
+        return kernel, whitening, logit_fit.fit(functions, whitening, state.logits, link, counts)
 
     tried = jax.lax.map(candidate, logit_fit.kernels(state.worths.dtype))
-    kernel, functions, whitening, fitted = jax.tree.map(lambda a: a[jnp.argmin(tried[3].error)], tried)
-    smooth = Candidate(
-        lambda inside: logit_fit.kernel_functions(kernel, centres, inside),
-        functions,
-        whitening,
-        fitted,
-        asked,
-    )
-    functions = logit_fit.linear_functions(state.inside)
-    fitted = logit_fit.fit(functions, None, state.logits, link, counts)
-    linear = Candidate(logit_fit.linear_functions, functions, None, fitted, MORE_OF_LINEAR * asked)
+    kernel, whitening, smooth = jax.tree.map(lambda a: a[jnp.argmin(tried[2].error)], tried)
+    linear = logit_fit.fit(logit_fit.linear_functions(state.inside), None, state.logits, link, counts)
+    return Fitted(linear, smooth, kernel, centres, whitening, linear.error < smooth.error)
+
+
+def _logits(fitted: Fitted, inside: jax.Array) -> jax.Array:
+    """Logits [N, C] of the better model for coalitions [N, T]."""
     return jax.lax.cond(
-        linear.fit.error < smooth.fit.error,
-        functools.partial(_by_candidate, state, strata, empty, link, linear),
-        functools.partial(_by_candidate, state, strata, empty, link, smooth),
+        fitted.is_linear,
+        lambda rows: logit_fit.predict(fitted.linear, logit_fit.linear_functions(rows)),
+        lambda rows: logit_fit.predict(fitted.smooth, logit_fit.kernel_functions(fitted.kernel, fitted.centres, rows)),
+        inside,
     )
 
 
-def _by_candidate(
-    state: evaluated.Evaluated, strata: paired.Strata, empty: jax.Array, link: logit_fit.Link, chosen: Candidate
+def _values_of_model(
+    fitted: Fitted, link: logit_fit.Link, total: jax.Array, asked: paired.Strata, key: jax.Array, negligible: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    num_frames = state.inside.shape[1]
-    key = cheap.key_of(state.inside)
-    many = least_squares.strata(num_frames, chosen.cheap_evaluations)
-    asked = cheap.pairs(num_frames, many, key, state.worths.dtype)
-    full = link(logit_fit.predict(chosen.fit, chosen.functions[-1:]))[0]
-    modelled, noise = least_squares.solve(asked, _odd_parts(chosen, link, asked), full - empty, many)
-    weight, _ = least_squares.pair_weights(num_frames, strata)
-    total = state.worths[-1] - empty - modelled.sum(axis=0)
-    rest = _values_of_residual(state, link, chosen, chosen.fit, jnp.asarray(weight, total.dtype), total)
-    spread = _spread_of_groups(state, strata, link, chosen, key)
-    return modelled + rest, jnp.sqrt(noise**2 + spread)
-
-
-def _odd_parts(chosen: Candidate, link: logit_fit.Link, inside: jax.Array) -> jax.Array:
-    """(v(S) - v(the rest)) / 2 [P, C] of the fitted model."""
+    """Values [T, C] of the model, and their squared standard errors: rounds until the sum of these is `negligible`."""
+    num_frames = fitted.centres.shape[1]
 
     def odd(rows: jax.Array) -> jax.Array:
-        small, large = (link(logit_fit.predict(chosen.fit, chosen.functions_of(part))) for part in (rows, 1 - rows))
+        small, large = jnp.split(link(_logits(fitted, jnp.concatenate([rows, 1 - rows]))), 2)
         return (small - large) / 2
 
-    fill = -len(inside) % ROWS_AT_ONCE
-    chunks = jnp.pad(inside, ((0, fill), (0, 0)), mode="edge").reshape(-1, ROWS_AT_ONCE, inside.shape[1])
-    parts = jax.lax.map(odd, chunks)
-    return parts.reshape(-1, parts.shape[2])[: len(inside)]
+    def one_round(turn: jax.Array) -> tuple[jax.Array, jax.Array]:
+        inside = cheap.pairs(num_frames, asked, jax.random.fold_in(key, turn), total.dtype)
+        fill = -len(inside) % ROWS_AT_ONCE
+        chunks = jnp.pad(inside, ((0, fill), (0, 0)), mode="edge").reshape(-1, ROWS_AT_ONCE, num_frames)
+        parts = jax.lax.map(odd, chunks).reshape(-1, len(total))[: len(inside)]
+        values, noise = least_squares.solve(inside, parts, total, asked)
+        return values, noise**2
+
+    if (asked.drawn == asked.population).all():
+        return one_round(jnp.uint32(0))
+    most = jnp.where(fitted.is_linear, jnp.uint32(MAX_ROUNDS_OF_LINEAR), jnp.uint32(MAX_ROUNDS))
+
+    def goes_on(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        turn, _, noise = state
+        so_far = noise.sum() / jnp.maximum(turn, 1).astype(noise.dtype) ** 2
+        return (turn == 0) | ((turn < most) & (so_far > negligible))
+
+    def step(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        turn, values, noise = state
+        more = one_round(turn)
+        return turn + 1, values + more[0], noise + more[1]
+
+    nothing = jnp.zeros((num_frames, len(total)), total.dtype)
+    rounds, values, noise = jax.lax.while_loop(goes_on, step, (jnp.uint32(0), nothing, nothing))
+    count = rounds.astype(total.dtype)
+    return values / count, noise / count**2
 
 
 def _values_of_residual(
-    state: evaluated.Evaluated,
-    link: logit_fit.Link,
-    chosen: Candidate,
-    fitted: logit_fit.Fit,
-    weight: jax.Array,
-    total: jax.Array,
+    state: evaluated.Evaluated, design: least_squares.Design, modelled: jax.Array, total: jax.Array
 ) -> jax.Array:
-    """Values [T, C], of sum total [C], of what `fitted` misses of the evaluated pairs with weights [P]."""
-    residual = state.worths - link(logit_fit.predict(fitted, chosen.functions))
-    num_pairs = len(weight)
+    """Values [T, C], of sum total [C], of what a model with worths `modelled` [N, C] misses of the evaluated pairs."""
+    residual = state.worths - modelled
+    num_pairs = len(design.size)
     odd = (residual[:num_pairs] - residual[num_pairs : 2 * num_pairs][::-1]) / 2
-    return least_squares.values(least_squares.design(state.inside[:num_pairs], weight), odd, total)[0]
+    return least_squares.values(design, odd, total)[0]
 
 
 def _spread_of_groups(
-    state: evaluated.Evaluated, strata: paired.Strata, link: logit_fit.Link, chosen: Candidate, key: jax.Array
+    state: evaluated.Evaluated, strata: paired.Strata, link: logit_fit.Link, fitted: Fitted
 ) -> jax.Array:
     """Delete-a-group jackknife: squared standard error [T, C] from the drawn pairs, those of exhausted sizes kept."""
     num_frames = state.inside.shape[1]
@@ -178,32 +190,57 @@ def _spread_of_groups(
     num_groups = min(GROUPS, len(drawn))
     # Pairs are sorted by size: every group has its share of each.
     grouped = drawn[: len(drawn) // num_groups * num_groups].reshape(-1, num_groups).T
-    rows = np.concatenate([grouped, 2 * num_pairs - 1 - grouped], axis=1)
+    rows = jnp.asarray(np.concatenate([grouped, 2 * num_pairs - 1 - grouped], axis=1))
     kept = np.tile(weight, (num_groups, 1))
     np.put_along_axis(kept, grouped, 0.0, axis=1)
     # What is kept of the drawn sizes stands for the whole.
     kept[:, drawn] *= weight[drawn].sum() / kept[:, drawn].sum(axis=1, keepdims=True)
 
-    some = least_squares.strata(num_frames, CHEAP_EVALUATIONS_OF_GROUPS)
-    asked = cheap.pairs(num_frames, some, jax.random.fold_in(key, 1), dtype)
-    asked_weight, _ = least_squares.pair_weights(num_frames, some)
-    design = least_squares.design(asked, jnp.asarray(asked_weight, dtype))
-    functions = jnp.concatenate([chosen.functions_of(asked), chosen.functions_of(1 - asked)])
-    coefficients = logit_fit.without_groups(
-        chosen.fit, chosen.functions, chosen.whitening, state.logits, jnp.asarray(rows)
+    # The models differ smoothly: a fixed sample shows how their values do.
+    sample = _fixed_sample(num_frames)
+    # Behind the barrier the compiler cannot try to work out in advance what depends on these alone.
+    asked = jax.lax.optimization_barrier(jax.tree.map(lambda a: jnp.asarray(a, dtype), sample))
+    asked_inside = asked.centred + asked.size / num_frames
+    everything = jnp.concatenate([asked_inside, 1 - asked_inside, state.inside])
+
+    def without(fit: logit_fit.Fit, functions: jax.Array, whitening: jax.Array | None) -> jax.Array:
+        of_rows = functions[2 * len(asked_inside) :]
+        return logit_fit.without_groups(fit, of_rows, whitening, state.logits, rows, functions)
+
+    logits = jax.lax.cond(
+        fitted.is_linear,
+        lambda: without(fitted.linear, logit_fit.linear_functions(everything), None),
+        lambda: without(
+            fitted.smooth,
+            logit_fit.kernel_functions(fitted.kernel, fitted.centres, everything),
+            fitted.whitening,
+        ),
     )
 
     def one(group: tuple[jax.Array, jax.Array]) -> jax.Array:
-        fitted = chosen.fit._replace(coefficients=group[0])
-        small, large = jnp.split(link(logit_fit.predict(fitted, functions)), 2)
-        full = link(logit_fit.predict(fitted, chosen.functions[-1:]))[0]
+        worths = link(group[0])
+        small, large, modelled = jnp.split(worths, [len(asked_inside), 2 * len(asked_inside)])
         # The worth of no frames cancels in differences between groups.
-        modelled = least_squares.values(design, (small - large) / 2, full)[0]
-        return modelled + _values_of_residual(state, link, chosen, fitted, group[1], state.worths[-1] - full)
+        values = least_squares.values(asked, (small - large) / 2, modelled[-1])[0]
+        design = least_squares.design(state.inside[:num_pairs], group[1])
+        return values + _values_of_residual(state, design, modelled, state.worths[-1] - modelled[-1])
 
-    without = jax.lax.map(one, (coefficients, jnp.asarray(kept, dtype)))
+    found = jax.lax.map(one, (logits, jnp.asarray(kept, dtype)))
     left = float((weight * unseen)[drawn].sum() / weight[drawn].sum())
-    return left * _widening(num_groups - 1) ** 2 * (num_groups - 1) * without.var(axis=0)
+    return left * _widening(num_groups - 1) ** 2 * (num_groups - 1) * found.var(axis=0)
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed_sample(num_frames: int) -> least_squares.Design:
+    """What `least_squares.design` gives for some coalitions, worked out on the host in float64."""
+    strata = least_squares.strata(num_frames, CHEAP_EVALUATIONS_OF_GROUPS)
+    inside = paired.draw(num_frames, strata, np.random.default_rng(0)).astype(np.float64)
+    weight, _ = least_squares.pair_weights(num_frames, strata)
+    size = inside.sum(axis=1, keepdims=True)
+    centred = inside - size / num_frames
+    gram = centred.T @ (weight[:, None] * centred)
+    influence = np.linalg.solve(gram + np.trace(gram) / num_frames**2, (weight[:, None] * centred).T)
+    return least_squares.Design(size, centred, influence)
 
 
 def _widening(freedom: int) -> float:
