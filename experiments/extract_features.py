@@ -6,7 +6,9 @@
 
 The csv has a header line and the columns path,label[,split]; paths are relative to --clips. Clips without a split are
 of the split "train". Run again after an interruption, or with more clips in the csv, it goes on where it stopped.
-Something-Something v2: --labels=...-train.json --ssv2_classes=...-labels.json --split=train; once a split.
+Something-Something v2: --labels=...-train.json --classes=...-labels.json --split=train; once a split. EPIC-KITCHENS:
+--labels=EPIC_100_train.csv --head=verb --classes=EPIC_100_verb_classes.csv; `convert_features` then labels the same
+features for the other head.
 
 Several processes decode while the device works. Clips that cannot be used are listed at the end, and are an error if
 they are more than --allow_failures.
@@ -26,10 +28,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from esv_jax import checkpoints, checks, cli
 from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
-from esv_jax.data import feature_store
-from esv_jax.data.annotations import LabelledClip, read_labels_csv, read_ssv2_classes, read_ssv2_entries
+from esv_jax.data import epic, feature_store
+from esv_jax.data.annotations import LabelledClip
 from esv_jax.data.decoding import Video, available_cpus, batches_of
 from esv_jax.data.feature_store import FeatureWriter
+from esv_jax.data.label_files import read_labelled_clips
 from esv_jax.data.preprocess import Preprocess
 
 Apply = Callable[[np.ndarray], jax.Array]
@@ -37,10 +40,13 @@ Apply = Callable[[np.ndarray], jax.Array]
 DEMO_MODEL = Path(__file__).resolve().parent.parent / "demo_model" / "multiscale_trn"
 
 CLIPS = flags.DEFINE_string("clips", None, "Folder that the clips' paths are relative to.", required=True)
-LABELS = flags.DEFINE_string("labels", None, "csv with the columns path,label[,split].", required=True)
+LABELS = flags.DEFINE_string(
+    "labels", None, "csv path,label[,split], or a file of Something-Something or EPIC-KITCHENS.", required=True
+)
+CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
+HEAD = flags.DEFINE_enum("head", None, epic.HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
 HOLD_OUT = flags.DEFINE_string("hold_out", None, "COLUMN=VALUE,VALUE...: these clips are of the split 'test'.")
-SSV2_CLASSES = flags.DEFINE_string("ssv2_classes", None, "Something-Something's labels json; --labels is a json too.")
-SPLIT = flags.DEFINE_string("split", "train", "Split of the clips of a Something-Something json.")
+SPLIT = flags.DEFINE_string("split", "train", "Split of the clips of files that do not say.")
 BACKBONE = flags.DEFINE_string("backbone", None, "Folder of a backbone, or of a model on one; the demo's by default.")
 MOBILENET_WEIGHTS = flags.DEFINE_string(
     "mobilenet_weights", None, "Use MobileNetV1 with Keras' weights, *.h5 or an npz of them."
@@ -114,17 +120,14 @@ def _labelled_clips() -> tuple[list[LabelledClip], tuple[str, ...]]:
     """The clips, and the names of all classes in the order of the scores."""
     if not Path(CLIPS.value).is_dir():
         raise InputError(f"there is no folder {CLIPS.value}")
-    if SSV2_CLASSES.value:
-        classes = read_ssv2_classes(SSV2_CLASSES.value)
-        return read_ssv2_entries(LABELS.value, classes, CLIPS.value, split=SPLIT.value), classes
     hold_out = None
     if HOLD_OUT.value:
         column, equals, values = HOLD_OUT.value.partition("=")
         if not (column and equals and values):
             raise InputError(f"--hold_out should be COLUMN=VALUE,VALUE..., found {HOLD_OUT.value!r}")
         hold_out = column, values.split(",")
-    clips = read_labels_csv(LABELS.value, CLIPS.value, hold_out=hold_out)
-    return clips, tuple(sorted({clip.label for clip in clips}))
+    options: dict[str, Any] = {"classes": CLASSES.value, "head": HEAD.value, "split": SPLIT.value}
+    return read_labelled_clips(LABELS.value, CLIPS.value, hold_out=hold_out, **options)
 
 
 def _is_done(clip: LabelledClip, done: dict[str, feature_store.StoredClip]) -> bool:
@@ -141,7 +144,7 @@ def _extracted(
     clips: Sequence[LabelledClip], apply: Apply, preprocess: Preprocess
 ) -> Iterator[tuple[LabelledClip, np.ndarray | str]]:
     """Every clip with its features [num_frames, D], or with a sentence that says why there are none."""
-    videos = [Video(clip.path) for clip in clips]
+    videos = [Video(clip.path, clip.start, clip.stop) for clip in clips]
     reading = batches_of(videos, preprocess, batch_size=BATCH_SIZE.value, num_processes=NUM_PROCESSES.value)
     with reading as of_videos:
         for clip, batches in zip(clips, of_videos, strict=True):

@@ -21,12 +21,15 @@ class LabelledClip(NamedTuple):
       path: where the video is.
       label: the name of its class.
       split: "train", "validation", "test" or what the file says.
+      start, stop: the frames start .. stop - 1 of the video; all from `start` on if `stop` is None.
     """
 
     uid: str
     path: Path
     label: str
     split: str
+    start: int = 0
+    stop: int | None = None
 
 
 def read_labels_csv(
@@ -82,7 +85,10 @@ def read_labels_csv(
 
 
 def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
-    """Class names in the order of the scores: Something-Something's labels json, or a csv with the columns name,id.
+    """Class names in the order of the scores.
+
+    Of Something-Something's labels json, {name: "number"}, or of a csv with the columns name,id or, as EPIC-KITCHENS'
+    have, id,key.
 
     Raises:
       InputError: no such file, not such a json or csv, or numbers that are not 0..C-1.
@@ -96,9 +102,13 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
             columns = reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"the class names {path} cannot be read: {_reason(error)}") from error
-    if not {"name", "id"} <= set(columns):
-        raise InputError(f"{path} should have the columns name,id, found {','.join(columns)}")
-    return _by_number([(row["name"], row["id"]) for row in rows], path)
+    name = "name" if "name" in columns else "key"
+    if not {name, "id"} <= set(columns):
+        raise InputError(f"{path} should have the columns name,id or id,key, found {','.join(columns)}")
+    names = _by_number([(row[name], row["id"]) for row in rows], path)
+    if len(set(names)) != len(names):
+        raise InputError(f"{path} names a class twice")
+    return names
 
 
 def read_ssv2_classes(path: str | os.PathLike) -> tuple[str, ...]:

@@ -17,14 +17,14 @@ def labels_file(tmp_path, text):
 def test_paths_are_relative_to_the_csv_or_to_the_folder_given(tmp_path):
     path = labels_file(tmp_path, 'path,label,split\na.avi,run,validation\n"b, c.avi", jump ,\n')
     first, second = read_labels_csv(path)
-    assert first == ("a.avi", tmp_path / "a.avi", "run", "validation")
-    assert second == ("b, c.avi", tmp_path / "b, c.avi", "jump", "train")
+    assert first[:4] == ("a.avi", tmp_path / "a.avi", "run", "validation")
+    assert second[:4] == ("b, c.avi", tmp_path / "b, c.avi", "jump", "train")
     assert read_labels_csv(path, tmp_path / "clips")[0].path == tmp_path / "clips" / "a.avi"
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
     (clip,) = read_labels_csv(labels_file(tmp_path, "\ufeffpath,label\r\na.avi,run\r\n"))
-    assert clip == ("a.avi", tmp_path / "a.avi", "run", "train")
+    assert clip[:4] == ("a.avi", tmp_path / "a.avi", "run", "train")
 
 
 def test_held_out_values_go_to_the_test_split(tmp_path):
@@ -88,8 +88,8 @@ def test_templates_lose_their_brackets(tmp_path):
     entry = {"id": "7", "label": "closing a box", "template": "Closing [something]", "placeholders": ["a box"]}
     other = {"id": "12", "template": "Putting [something] next to [something]"}
     clips = read_ssv2_entries(json_file(tmp_path, [entry, other]), classes, tmp_path / "clips", split="validation")
-    assert clips[0] == ("7", tmp_path / "clips" / "7.webm", "Closing something", "validation")
-    assert clips[1] == ("12", tmp_path / "clips" / "12.webm", "Putting something next to something", "validation")
+    assert clips[0][:4] == ("7", tmp_path / "clips" / "7.webm", "Closing something", "validation")
+    assert clips[1][:4] == ("12", tmp_path / "clips" / "12.webm", "Putting something next to something", "validation")
 
 
 @pytest.mark.parametrize("content", [[], ["a"], {}, {"a": "x"}, {"a": "0", "b": "0"}, {"a": "1"}, {"a": None}])

@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import h5py
@@ -172,4 +171,3 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path):
     with pytest.raises(InputError, match=r"the feature file .* cannot be written"):
         write_features(target, clips(), feature_dim=4)
     assert not target.exists()
-    shutil.rmtree(tmp_path)

@@ -184,7 +184,7 @@ def test_something_something_annotations(root, tmp_path, extract):
     classes, entries = tmp_path / "classes.json", tmp_path / "train.json"
     classes.write_text(json.dumps({"Closing something": "1", "Bending something": "0"}))
     entries.write_text(json.dumps([{"id": "b", "template": "Closing [something]"}]))
-    ran = extract(f"--ssv2_classes={classes}", "--split=validation", labels=entries)
+    ran = extract(f"--classes={classes}", "--split=validation", labels=entries)
     assert ran.exit_code == 0, ran.stderr
     store = open_store(tmp_path / "store")
     assert store.header.classes == ("Bending something", "Closing something")

@@ -1,0 +1,56 @@
+"""Writes the class priors of a training set, the worth of no frames: a csv class,prior of all classes.
+
+    python -m experiments.class_priors --labels=something-something-v2-train.json \\
+        --classes=something-something-v2-labels.json --out=class-priors.csv
+    python -m experiments.class_priors --labels=EPIC_100_train.csv --head=noun --classes=EPIC_100_noun_classes.csv \\
+        --out=noun-priors.csv
+    python -m experiments.class_priors --counts=counts.csv --num_classes=174 --out=class-priors.csv
+
+Classes that never occur are written with 0, and their number is printed.
+"""
+
+import numpy as np
+from absl import flags
+
+from esv_jax import cli
+from esv_jax.checks import InputError
+from esv_jax.data import epic
+from esv_jax.data.label_files import read_labelled_clips
+from esv_jax.data.priors import describe, priors_from_labels, read_priors, write_priors
+
+LABELS = flags.DEFINE_string("labels", None, "Annotations of the training set, as for extract_features.")
+CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
+HEAD = flags.DEFINE_enum("head", None, epic.HEADS, "EPIC-KITCHENS: of which of its two labels.")
+COUNTS = flags.DEFINE_string("counts", None, "Instead of --labels: csv class,count (class numbers), in any order.")
+NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "With --counts: how many classes there are.", lower_bound=1)
+OUT = flags.DEFINE_string("out", None, "The csv to write.", required=True)
+
+
+def main() -> None:
+    if LABELS.value and not COUNTS.value:
+        priors = _of_labels(LABELS.value)
+    elif COUNTS.value and not LABELS.value:
+        priors = _of_counts(COUNTS.value)
+    else:
+        raise InputError("give either --labels or --counts")
+    write_priors(OUT.value, priors)
+    print(f"{OUT.value}: {describe(priors)}")
+
+
+def _of_labels(path: str) -> np.ndarray:
+    clips, classes = read_labelled_clips(path, ".", classes=CLASSES.value, head=HEAD.value)
+    number = {name: i for i, name in enumerate(classes)}
+    training = [number[clip.label] for clip in clips if clip.split == "train"]
+    if not training:
+        raise InputError(f"{path} has no clips of the split 'train'")
+    return priors_from_labels(np.array(training), len(classes))
+
+
+def _of_counts(path: str) -> np.ndarray:
+    if NUM_CLASSES.value is None:
+        raise InputError("--counts needs --num_classes: a class that never occurs need not be in the file")
+    return read_priors(path, NUM_CLASSES.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

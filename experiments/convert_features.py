@@ -1,0 +1,117 @@
+"""Copies features from one kind of file to another: a feature store (a folder), or Play Fair's HDF5 (*.hdf).
+
+    python -m experiments.convert_features --features=features.hdf --classes=something-something-v2-labels.json \\
+        --out=out/features
+    python -m experiments.convert_features --features=out/features --split=validation --out=features.hdf
+    python -m experiments.convert_features --features=out/verbs --labels=EPIC_100_train.csv --head=noun \\
+        --classes=EPIC_100_noun_classes.csv --out=out/nouns
+
+With --labels the clips, known by their uids, get other labels: EPIC-KITCHENS' features serve both of its heads.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from rich.console import Console
+from rich.progress import track
+
+from esv_jax import checkpoints, cli
+from esv_jax.checks import InputError
+from esv_jax.data import epic, feature_store, play_fair_features
+from esv_jax.data.annotations import read_class_names
+from esv_jax.data.feature_store import FeatureStore, StoredClip
+from esv_jax.data.label_files import read_labelled_clips
+from esv_jax.data.play_fair_features import PlayFairFeatures
+
+HDF = (".hdf", ".hdf5", ".h5")
+
+FEATURES = flags.DEFINE_string("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
+SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
+CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
+LABELS = flags.DEFINE_string("labels", None, "Other labels of the same clips: annotations as for extract_features.")
+HEAD = flags.DEFINE_enum("head", None, epic.HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
+OUT = flags.DEFINE_string("out", None, f"Folder of a feature store, or file ({', '.join(HDF)}).", required=True)
+
+
+def main() -> None:
+    source = _open()
+    clips, classes = _labelled(source)
+    chosen = [i for i, clip in enumerate(clips) if SPLIT.value in (None, clip.split)]
+    if not chosen:
+        raise InputError(f"{FEATURES.value} holds no clips of the split {SPLIT.value!r}")
+    if Path(OUT.value).suffix in HDF:
+        _write_hdf(source, clips, classes, chosen)
+    else:
+        _write_store(source, clips, classes, chosen)
+    print(f"{OUT.value}: {len(chosen)} clips, {len(classes)} classes, features [{source.header.feature_dim}]")
+
+
+def _open() -> FeatureStore | PlayFairFeatures:
+    if Path(FEATURES.value).is_dir():
+        return feature_store.open_store(FEATURES.value)
+    return play_fair_features.open_features(FEATURES.value, SPLIT.value)
+
+
+def _labelled(source: FeatureStore | PlayFairFeatures) -> tuple[tuple[StoredClip, ...], tuple[str, ...]]:
+    """The clips with the names of their classes, and the names of all classes."""
+    if LABELS.value:
+        labelled, classes = read_labelled_clips(LABELS.value, ".", classes=CLASSES.value, head=HEAD.value)
+        label_of = {clip.uid: clip.label for clip in labelled}
+        unknown = next((clip.uid for clip in source.clips if clip.uid not in label_of), None)
+        if unknown is not None:
+            raise InputError(f"{LABELS.value} has no label for the clip {unknown} of {FEATURES.value}")
+        return tuple(clip._replace(label=label_of[clip.uid]) for clip in source.clips), classes
+    if HEAD.value:
+        raise InputError("--head is of annotations: give --labels too")
+    if isinstance(source, FeatureStore):
+        if CLASSES.value:
+            raise InputError(f"{FEATURES.value} has class names: --classes goes with --labels or an HDF5 file")
+        return source.clips, source.header.classes
+    if CLASSES.value is None:
+        raise InputError(f"{FEATURES.value} numbers its classes: give their names with --classes")
+    classes = read_class_names(CLASSES.value)
+    outside = np.flatnonzero((source.labels < 0) | (source.labels >= len(classes)))
+    if len(outside):
+        clip = source.clips[outside[0]]
+        raise InputError(
+            f"the class {clip.label} of {clip.uid} in {FEATURES.value} is outside the {len(classes)} classes"
+        )
+    return tuple(clip._replace(label=classes[int(clip.label)]) for clip in source.clips), classes
+
+
+def _write_hdf(
+    source: FeatureStore | PlayFairFeatures, clips: tuple[StoredClip, ...], classes: tuple[str, ...], chosen: list[int]
+) -> None:
+    splits = sorted({clips[i].split for i in chosen})
+    if len(splits) > 1:
+        raise InputError(
+            f"{FEATURES.value} holds the splits {splits}, of which the file takes one: choose with --split"
+        )
+    number = {name: i for i, name in enumerate(classes)}
+
+    def rows() -> Iterator[tuple[str, int, np.ndarray]]:
+        for i in track(chosen, "converting", console=Console(stderr=True)):
+            yield clips[i].uid, number[clips[i].label], source.features(i)
+
+    dim = source.header.feature_dim
+    play_fair_features.write_features(OUT.value, rows(), feature_dim=dim, split=splits[0])
+
+
+def _write_store(
+    source: FeatureStore | PlayFairFeatures, clips: tuple[StoredClip, ...], classes: tuple[str, ...], chosen: list[int]
+) -> None:
+    with feature_store.create_or_append(OUT.value, source.header._replace(classes=classes)) as writer:
+        folders = [Path(folder) / "backbone" for folder in (FEATURES.value, OUT.value)]
+        if folders[0].is_dir() and not (folders[1] / checkpoints.CARD_FILE).exists():
+            backbone = checkpoints.load_model(folders[0])
+            checkpoints.save_model(folders[1], backbone.card, backbone.variables)
+        for i in track(chosen, "converting", console=Console(stderr=True)):
+            clip = clips[i]
+            if clip.uid not in writer.done:
+                writer.append(clip.uid, clip.path, clip.label, clip.split, source.features(i))
+
+
+if __name__ == "__main__":
+    cli.run(main)
