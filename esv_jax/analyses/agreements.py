@@ -35,7 +35,7 @@ def analyse(subjects: list[Subject], methods: list[Methods]) -> Report:
                 if len(per_video):
                     rows.append((subject.name, measure, one, other, *with_interval(bootstrap.interval(per_video))))
     table = Table(("model", "measure", "method", "other", "mean", "low", "high", "videos"), rows)
-    return Report({"f_agreement": table}, {"f_agreement": _figure(table, subjects, list(methods[0]))})
+    return Report({"f_agreement": table}, {"f_agreement": lambda: _figure(table, subjects, list(methods[0]))})
 
 
 def _figure(table: Table, subjects: list[Subject], names: list[str]) -> Any:

@@ -37,8 +37,7 @@ def analyse(subjects: list[Subject], num_frames: int, *, num_videos: int, seed: 
         "g_closeness": Table(("model", "num_frames", "m", "iterations", "mean", "low", "high", "videos"), close),
         "g_time": Table(("model", "m", "num_frames", "milliseconds"), timed),
     }
-    figures = {"g_closeness": _figure(tables["g_closeness"], tables["g_time"], subjects)}
-    return Report(tables, figures)
+    return Report(tables, {"g_closeness": lambda: _figure(tables["g_closeness"], tables["g_time"], subjects)})
 
 
 def _closeness(subject: Subject, num_frames: int, num_videos: int, seed: int) -> list[tuple[Any, ...]]:

@@ -1,5 +1,6 @@
 """How all figures of the analyses look: made for a column of text, 6.3 inches wide."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,22 @@ _STYLE = {
 }
 
 
-def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Any, Any]:
-    """A figure of the common width, and its axes in an array [rows, columns].
+def save(path: Path, draw: Callable[[], Any]) -> None:
+    """Draws a figure in the common style, and writes it as a PNG of 160 dots an inch.
 
     Raises:
       MissingExtraError: matplotlib is not installed.
     """
     matplotlib = require("matplotlib", extra="plots")
+    with matplotlib.rc_context(_STYLE):
+        draw().savefig(path, dpi=160, format="png", metadata={"Software": None})
+
+
+def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Any, Any]:
+    """A figure of the common width, and its axes in an array [rows, columns]."""
     figure_module = require("matplotlib.figure", extra="plots")
-    with matplotlib.rc_context(_STYLE):
-        figure = figure_module.Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
-        return figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
-def save(path: Path, figure: Any) -> None:
-    """Writes a PNG of 160 dots an inch, without the day it was made."""
-    matplotlib = require("matplotlib", extra="plots")
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(path, dpi=160, format="png", metadata={"Software": None})
+    figure = figure_module.Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def style(i: int) -> dict[str, Any]:

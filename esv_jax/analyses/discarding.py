@@ -48,9 +48,9 @@ def analyse(subjects: list[Subject], methods: list[Methods], num_frames: int) ->
             dropped,
         ),
     }
-    figures = {
-        "e_accuracy": _figure(tables["e_curves"], subjects, list(methods[0]), "accuracy"),
-        "e_score": _figure(tables["e_curves"], subjects, list(methods[0]), "score of the true class"),
+    figures: dict[str, Any] = {
+        "e_accuracy": lambda: _figure(tables["e_curves"], subjects, list(methods[0]), "accuracy"),
+        "e_score": lambda: _figure(tables["e_curves"], subjects, list(methods[0]), "score of the true class"),
     }
     return Report(tables, figures)
 

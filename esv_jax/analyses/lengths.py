@@ -47,7 +47,7 @@ def analyse(subjects: list[Subject], chosen: int) -> Report:
     clip = _of_clip(subjects, chosen)
     return Report(
         {"c_lengths": table, "c_clip": clip},
-        {"c_lengths": _distributions(table, subjects), "c_clip": _picture(clip, subjects, chosen)},
+        {"c_lengths": lambda: _distributions(table, subjects), "c_clip": lambda: _picture(subjects, chosen)},
     )
 
 
@@ -74,7 +74,7 @@ def _distributions(table: Table, subjects: list[Subject]) -> Any:
     figure, axes = charts.subplots(1, 3, 2.5)
     panels = (
         ("score of the true class", "score of the true class"),
-        ("largest ESV", "largest (solid) and smallest ESV"),
+        ("largest ESV", "largest, smallest (dotted) ESV"),
         ("prediction changed by the last frame added", "share of clips whose\nprediction changes"),
     )
     for panel, (measure, label) in zip(axes[0], panels, strict=True):
@@ -95,7 +95,7 @@ def _distributions(table: Table, subjects: list[Subject]) -> Any:
     return figure
 
 
-def _picture(table: Table, subjects: list[Subject], chosen: int) -> Any:
+def _picture(subjects: list[Subject], chosen: int) -> Any:
     figure, axes = charts.subplots(1, len(subjects), 3.1, sharey=True)
     length = subjects[0].num_frames_in_video[chosen]
     for panel, subject in zip(axes[0], subjects, strict=True):

@@ -19,7 +19,7 @@ from esv_jax.explain_batch import explain_batch
 from esv_jax.model_game import game_of
 
 ESV, GRAD_CAM, RANDOM = "ESV", "Grad-CAM", "random"
-STEPS = 128  # of Integrated Gradients
+STEPS = 256  # of Integrated Gradients
 Methods = dict[str, np.ndarray]
 
 
@@ -35,7 +35,9 @@ def of_features(subject: Subject) -> dict[str, Baseline]:
         "class-score delta": baselines.leave_one_out(),
         "frame alone": baselines.frame_alone(),
         "gradient x input": baselines.gradient_times_input(),
-        "Int. Gradients (zero)": baselines.integrated_gradients(steps=STEPS),
+        "Int. Gradients (zero)": baselines.integrated_gradients(
+            reference=np.zeros_like(subject.mean_feature), steps=STEPS
+        ),
         "Int. Gradients (mean)": baselines.integrated_gradients(reference=subject.mean_feature, steps=STEPS),
     }
 

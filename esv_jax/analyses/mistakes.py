@@ -17,9 +17,7 @@ def analyse(subjects: list[Subject], num_frames: int) -> Report:
     for subject in subjects:
         score = subject.values[num_frames].score
         predicted = score.argmax(axis=1)
-        ranked = np.argsort(-score, axis=1, kind="stable")
-        second = summary.runner_up(score)
-        other = np.where(second == subject.label, ranked[:, min(2, score.shape[1] - 1)], second)
+        other = summary.best_besides(score, subject.label)
         wrong = np.flatnonzero(predicted != subject.label)
         roles = {"true": subject.label, "predicted": predicted, "runner-up": other}
         esv = {role: subject.esv_of(num_frames, which) for role, which in roles.items()}

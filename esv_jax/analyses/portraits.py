@@ -9,6 +9,7 @@ from esv_jax.analyses.methods import frames_of
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject, short
 from esv_jax.analyses.tables import Table
+from esv_jax.checks import require
 from esv_jax.evaluation import summary
 
 SUPPORTING, DISTRACTING = "#0072B2", "#E69F00"
@@ -26,21 +27,25 @@ def most_and_least(subject: Subject, num_frames: int) -> Report:
         for frame, value in zip(subject.values[num_frames].frame_index[v], values[v], strict=True)
     ]
     table = Table(("clip", "class", "frame", "esv"), rows)
-    figure, axes = charts.subplots(len(videos), num_frames, 1.12 * len(videos))
-    for row, v in zip(axes, videos, strict=True):
-        _strip(row, subject, num_frames, int(v), values[v])
-    return Report({"a_frames": table}, {"a_frames": figure})
+
+    def draw() -> Any:
+        figure, axes = charts.subplots(len(videos), 1, 1.2 * len(videos))
+        for strip, v in zip(axes[:, 0], videos, strict=True):
+            _most_and_least(strip, subject, num_frames, int(v), values[v])
+        return figure
+
+    return Report({"a_frames": table}, {"a_frames": draw})
 
 
 def misled(subject: Subject, num_frames: int) -> Report:
     """Of misclassified clips: the frames, and their values for the true class, the predicted one and the runner-up."""
     score = subject.values[num_frames].score
-    predicted, second = score.argmax(axis=1), summary.runner_up(score)
+    predicted, other = score.argmax(axis=1), summary.best_besides(score, subject.label)
     wrong = np.flatnonzero(predicted != subject.label)
     # The surest of the mistakes first.
     wrong = wrong[np.argsort(-score[wrong, predicted[wrong]], kind="stable")]
     videos = _of_different_classes(subject, wrong)[:3]
-    roles = {"true": subject.label, "predicted": predicted, "runner-up": second}
+    roles = {"true": subject.label, "predicted": predicted, "runner-up": other}
     rows = [
         (subject.uid[v], role, subject.classes[which[v]], int(frame), float(value))
         for v in videos
@@ -52,23 +57,26 @@ def misled(subject: Subject, num_frames: int) -> Report:
     table = Table(("clip", "role", "class", "frame", "esv"), rows)
     if not len(videos):
         return Report({"d_clips": table})
-    figure, axes = charts.subplots(2 * len(videos), 1, 2.3 * len(videos), height_ratios=[1, 1.3] * len(videos))
-    for n, v in enumerate(videos):
-        pictures, bars = axes[2 * n, 0], axes[2 * n + 1, 0]
-        images = frames_of(subject, num_frames, int(v))
-        pictures.imshow(np.concatenate(list(images), axis=1), extent=(-0.5, num_frames - 0.5, 0, 1), aspect="auto")
-        pictures.set_axis_off()
-        for i, (role, which) in enumerate(roles.items()):
-            same = role == "runner-up" and second[v] == subject.label[v]
-            name = f"{role}{' = true' if same else ''}: {short(subject.classes[which[v]])}, {score[v, which[v]]:.2f}"
-            x = np.arange(num_frames) + 0.27 * (i - 1)
-            hatch = ("", "", "////")[i]
-            bars.bar(x, subject.esv_of(num_frames, which)[v], 0.25, color=charts.COLOURS[i], hatch=hatch, label=name)
-        bars.axhline(0, color=charts.INK, linewidth=0.6)
-        bars.set(xlim=(-0.5, num_frames - 0.5), ylabel="ESV")
-        bars.set_xticks(range(num_frames), [str(f) for f in subject.values[num_frames].frame_index[v]])
-        bars.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
-    return Report({"d_clips": table}, {"d_clips": figure})
+
+    def draw() -> Any:
+        figure, axes = charts.subplots(2 * len(videos), 1, 2.15 * len(videos), height_ratios=[1, 1.2] * len(videos))
+        for n, v in enumerate(videos):
+            pictures, bars = axes[2 * n, 0], axes[2 * n + 1, 0]
+            _strip(pictures, frames_of(subject, num_frames, int(v)))
+            named = [f"{role}: {short(subject.classes[c[v]])} ({score[v, c[v]]:.2f})" for role, c in roles.items()]
+            pictures.set_title(f"{named[0]}; {named[1]}\n{named[2]}", loc="left")
+            for i, (role, which) in enumerate(roles.items()):
+                x = np.arange(num_frames) + 0.27 * (i - 1)
+                values = subject.esv_of(num_frames, which)[v]
+                bars.bar(x, values, 0.25, color=charts.COLOURS[i], hatch=("", "", "////")[i], label=role)
+            bars.axhline(0, color=charts.INK, linewidth=0.6)
+            bars.set(xlim=(-0.5, num_frames - 0.5), ylabel="ESV")
+            bars.set_xticks(range(num_frames), [str(f) for f in subject.values[num_frames].frame_index[v]])
+        axes[-1, 0].set_xlabel("frame of the clip")
+        figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(roles))
+        return figure
+
+    return Report({"d_clips": table}, {"d_clips": draw})
 
 
 def _of_different_classes(subject: Subject, videos: np.ndarray) -> np.ndarray:
@@ -79,18 +87,22 @@ def _of_different_classes(subject: Subject, videos: np.ndarray) -> np.ndarray:
     return chosen[::step][:_PICTURES]
 
 
-def _strip(axes: Any, subject: Subject, num_frames: int, video: int, values: np.ndarray) -> None:
-    images = frames_of(subject, num_frames, video)
-    for i, (place, image) in enumerate(zip(axes, images, strict=True)):
-        place.imshow(image)
-        place.set(xticks=[], yticks=[])
-        most, least = i == values.argmax(), i == values.argmin()
-        colour = SUPPORTING if most else DISTRACTING if least else charts.FAINT
-        for spine in place.spines.values():
-            spine.set(visible=most or least, color=colour, linewidth=2.2)
-        mark = " ▲" if most else " ▼" if least else ""
-        place.set_xlabel(f"{values[i]:+.3f}{mark}".replace("-", "\N{MINUS SIGN}"), color=charts.INK)
-    score = subject.values[num_frames].score[video, subject.label[video]]
-    axes[0].set_title(
-        f"{short(subject.classes[subject.label[video]])}: ESVs of {subject.name}, score {score:.2f}", loc="left"
-    )
+def _strip(axes: Any, images: np.ndarray) -> None:
+    for i, image in enumerate(images):
+        axes.imshow(image, extent=(i - 0.46, i + 0.46, 0, 1), aspect="auto")
+    axes.set(xlim=(-0.5, len(images) - 0.5), ylim=(-0.03, 1.03), yticks=[], xticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _most_and_least(axes: Any, subject: Subject, num_frames: int, video: int, values: np.ndarray) -> None:
+    _strip(axes, frames_of(subject, num_frames, video))
+    patches = require("matplotlib.patches", extra="plots")
+    marks = {int(values.argmax()): (" ▲", SUPPORTING), int(values.argmin()): (" ▼", DISTRACTING)}
+    for i, (_, colour) in marks.items():
+        axes.add_patch(patches.Rectangle((i - 0.46, 0), 0.92, 1, fill=False, edgecolor=colour, linewidth=2.5))
+    words = [f"{v:+.3f}".replace("-", "\N{MINUS SIGN}") + marks.get(i, ("", ""))[0] for i, v in enumerate(values)]
+    axes.set_xticks(range(len(values)), words)
+    axes.tick_params(axis="x", length=0)
+    label = subject.label[video]
+    score = subject.values[num_frames].score[video, label]
+    axes.set_title(f"{short(subject.classes[label])}: score {score:.2f}, ESVs of {subject.name}", loc="left")

@@ -27,7 +27,11 @@ def analyse(subjects: list[Subject], num_frames: int) -> Report:
         [row for subject in subjects for row in _leanings(subject, num_frames)],
     )
     tables = {"b_position": by_position, "b_by_class": by_class}
-    return Report(tables, {"b_position": _lines(by_position, subjects), "b_by_class": _places(by_class, subjects)})
+    figures: dict[str, Any] = {
+        "b_position": lambda: _lines(by_position, subjects),
+        "b_by_class": lambda: _places(by_class, subjects),
+    }
+    return Report(tables, figures)
 
 
 def _leanings(subject: Subject, num_frames: int) -> list[tuple[Any, ...]]:
@@ -63,7 +67,7 @@ def _lines(table: Table, subjects: list[Subject]) -> Any:
         panel.axhline(0, color=charts.INK, linewidth=0.5)
         panel.set(xlim=(0, 1), xlabel="position in the clip (0 start, 1 end)", title=subject.name)
     axes[0, 0].set_ylabel("mean ESV for the true class")
-    axes[0, -1].legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(counts))
     return figure
 
 

@@ -87,9 +87,9 @@ def analyse(
         "r_by_class": Table((*key, "class", "mean", "low", "high", "videos"), by_class),
     }
     names = list(methods[0])
-    figures = {
-        "r_evidence": _figure(tables["r_evidence"], subjects, names),
-        "r_by_class": _grid(tables["r_by_class"], subjects, names),
+    figures: dict[str, Any] = {
+        "r_evidence": lambda: _figure(tables["r_evidence"], subjects, names),
+        "r_by_class": lambda: _grid(tables["r_by_class"], subjects, names),
     }
     return Report(tables, figures)
 

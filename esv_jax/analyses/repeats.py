@@ -39,7 +39,7 @@ def analyse(subjects: list[Subject], num_frames: int, of_evidence: dict[str, np.
             owed = bootstrap.interval(_dependence(subject, videos, copies, subject.label[chosen]))
             rows.append((subject.name, DEPENDENCE, times, "sum of copies", *with_interval(owed)))
     table = Table(("model", "method", "times", "measure", "mean", "low", "high", "videos"), rows)
-    return Report({"r_repeats": table}, {"r_repeats": _figure(table, subjects)} if rows else {})
+    return Report({"r_repeats": table}, {"r_repeats": lambda: _figure(table, subjects)} if rows else {})
 
 
 def _dependence(subject: Subject, videos: np.ndarray, copies: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ def analyse(subjects: list[Subject]) -> Report:
                 right = (_scale_logits(subject, count, scale).argmax(axis=1) == subject.label).astype(np.float64)
                 rows.append((_name(scale), count, *with_interval(bootstrap.interval(right))))
     table = Table(("model", "num_frames", "mean", "low", "high", "videos"), rows)
-    return Report({"h_scales": table}, {"h_scales": _figure(table, subjects)})
+    return Report({"h_scales": table}, {"h_scales": lambda: _figure(table, subjects)})
 
 
 def _name(scale: int) -> str:

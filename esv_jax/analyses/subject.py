@@ -149,7 +149,7 @@ def short(class_name: str) -> str:
         (" something", ""),
     ):
         class_name = class_name.replace(words, instead)
-    return class_name
+    return class_name[:1].lower() + class_name[1:]
 
 
 def video_number(path: str) -> str:

@@ -25,7 +25,7 @@ def analyse(subjects: list[Subject], num_frames: int) -> Report:
             if chosen.any():
                 rows.append((subject.name, name, *with_interval(bootstrap.interval(share[chosen]))))
     table = Table(_COLUMNS, rows)
-    return Report({"a_supporting": table}, {"a_supporting": _figure(table, subjects)})
+    return Report({"a_supporting": table}, {"a_supporting": lambda: _figure(table, subjects)})
 
 
 def _figure(table: Table, subjects: list[Subject]) -> Any:
@@ -37,7 +37,7 @@ def _figure(table: Table, subjects: list[Subject]) -> Any:
         y = np.array([place[name] for name in mine.column("group")]) + 0.15 * (0.5 - i)
         charts.dots(axes[0, 0], y, mine.numbers("mean"), mine.numbers("low"), mine.numbers("high"), i, subject.name)
     axes[0, 0].set_yticks(list(place.values()), [short(name) for name in place])
-    axes[0, 0].set(xlim=(0, 1), xlabel="share of frames with positive ESV for the true class (95 % interval)")
+    axes[0, 0].set(xlim=(0, 1.02), xlabel="share of frames with positive ESV for the true class (95 % interval)")
     axes[0, 0].grid(axis="x", linewidth=0.3)
     figure.legend(loc="outside upper center", ncols=len(subjects))
     return figure

@@ -116,7 +116,11 @@ def _explain_batch(
         return explain(baseline, game, params, video, key=its_key, classes=its_classes)
 
     every = (jnp.asarray(videos), keys, None if classes is None else jnp.asarray(classes))
-    return jax.lax.map(of_one, every, batch_size=min(VIDEOS_AT_ONCE, num_videos))
+    # The last batch is filled up, or a program of its own would be compiled for it.
+    batch = min(VIDEOS_AT_ONCE, num_videos)
+    rows = np.minimum(np.arange(-(-num_videos // batch) * batch), num_videos - 1)
+    out = jax.lax.map(of_one, jax.tree.map(lambda x: x[rows], every), batch_size=batch)
+    return jax.tree.map(lambda x: x[:num_videos], out)
 
 
 @functools.partial(jax.jit, static_argnames=("values_of", "functions"))

@@ -32,6 +32,11 @@ def centre_of_mass(values: np.ndarray) -> np.ndarray:
     return np.where(total > 0, (positive * place).sum(axis=-1) / np.where(total > 0, total, 1), 0.5)
 
 
-def runner_up(scores: np.ndarray) -> np.ndarray:
-    """The class with the second highest score, int [...], of scores [..., C] with C >= 2."""
-    return np.argsort(-scores, axis=-1, kind="stable")[..., 1]
+def best_besides(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The class int [B] with the highest score among those that are neither the first of scores [B, C] nor label [B].
+
+    Where there is no third class, the second.
+    """
+    ranked = np.argsort(-scores, axis=1, kind="stable")
+    second_is_label = (ranked[:, 1] == label) & (scores.shape[1] > 2)
+    return np.where(second_is_label, ranked[:, min(2, scores.shape[1] - 1)], ranked[:, 1])

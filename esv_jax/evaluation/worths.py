@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Array, Game, Level
@@ -50,5 +51,9 @@ def _worths(functions: Game, empty: Array, params: Any, videos: Array, inside: A
         found = functions.link(functions.logits(functions.prepare(params, video), level, None)[0])
         return jnp.where(nobody, jnp.asarray(empty, found.dtype)[None], found)
 
-    batch = min(VIDEOS_AT_ONCE, videos.shape[0])
-    return jax.lax.map(of_one, (jnp.asarray(videos), jnp.asarray(inside)), batch_size=batch)
+    # The last batch is filled up, or a program of its own would be compiled for it.
+    num_videos = videos.shape[0]
+    batch = min(VIDEOS_AT_ONCE, num_videos)
+    row = np.minimum(np.arange(-(-num_videos // batch) * batch), num_videos - 1)
+    every = jnp.asarray(videos)[row], jnp.asarray(inside)[row]
+    return jax.lax.map(of_one, every, batch_size=batch)[:num_videos]

@@ -122,4 +122,6 @@ def test_summaries():
     np.testing.assert_array_equal(counts, [0, 0, 2])
     np.testing.assert_array_equal(means[2], [0, -1, -0.5, 1])
     assert np.isnan(means[:2]).all()
-    np.testing.assert_array_equal(summary.runner_up(np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.5]])), [2, 2])
+    scores = np.array([[0.1, 0.7, 0.2], [0.1, 0.7, 0.2], [0.1, 0.7, 0.2]])
+    np.testing.assert_array_equal(summary.best_besides(scores, np.array([0, 1, 2])), [2, 2, 0])
+    np.testing.assert_array_equal(summary.best_besides(scores[:, :2], np.array([0, 1, 1])), [0, 0, 0])

@@ -1,0 +1,195 @@
+"""All of RESULTS.md by one command: makes the clips, trains, explains, analyses, and writes the page.
+
+    python -m experiments.reproduce --out=out/reproduce
+    python -m experiments.reproduce --data=clips --clips=DIR --labels=DIR/labels.csv --hold_out=person=ido,ira,lena \\
+        --mobilenet_weights=FILE.npz --out=out/weizmann --page=docs/results/weizmann.md
+    python -m experiments.reproduce --data=tracks --tracks=FILE.csv --class_names=stop,clockwise,counter,move \\
+        --out=out/tracks --page=docs/results/tracks.md
+
+Without --data it is the procedural set: RESULTS.md is made of docs/results.template.md, with pictures in docs/results.
+Of other data only the numbers are written, to --page, and RESULTS.md includes what pages there are. Every step is a
+script of its own, printed as it is run. Run again after an interruption, it goes on where it stopped, and does nothing
+twice.
+"""
+
+import json
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from esv_jax import checkpoints, cli
+from esv_jax.analyses import page, tables
+from esv_jax.checks import InputError
+
+HOME = Path(__file__).resolve().parent.parent
+TEMPLATE = HOME / "docs" / "results.template.md"
+KINDS = ("tsn", "multiscale_trn")
+
+DATA = flags.DEFINE_enum("data", "procedural", ["procedural", "clips", "tracks"], "What to work on.")
+CLIPS_PER_CLASS = flags.DEFINE_integer(
+    "clips_per_class", 100, "Procedural: clips of each class, 8 in 10 to train on.", 10
+)
+TEST_CLIPS = flags.DEFINE_integer("test_clips_per_class", 20, "Procedural: held-out clips of each class.", 1)
+CLIPS = flags.DEFINE_string("clips", None, "clips: as for extract_features.")
+LABELS = flags.DEFINE_string("labels", None, "clips: as for extract_features.")
+HOLD_OUT = flags.DEFINE_string("hold_out", None, "clips: as for extract_features.")
+MOBILENET_WEIGHTS = flags.DEFINE_string("mobilenet_weights", None, "clips: as for extract_features.")
+TRACKS = flags.DEFINE_string("tracks", None, "tracks: as for track_features.")
+CLASS_NAMES = flags.DEFINE_string("class_names", None, "tracks: as for track_features.")
+EPOCHS = flags.DEFINE_integer("epochs", 30, "Of training.", lower_bound=1)
+MOST_FRAMES = flags.DEFINE_integer("most_frames", 16, "Values are computed for every number of frames up to this.", 12)
+SEED = flags.DEFINE_integer("seed", 1, "Of the procedural set; the demo's backbone has seen that of seed 0.", 0)
+OUT = flags.DEFINE_string("out", "out/reproduce", "Folder for clips, features, models, values and analyses.")
+PAGE = flags.DEFINE_string(
+    "page", str(HOME / "RESULTS.md"), "The page to write; pictures go to docs/results beside it."
+)
+
+
+def main() -> None:
+    out = cli.output_folder(OUT.value)
+    if DATA.value != "procedural" and not flags.FLAGS["page"].present:
+        raise InputError(f"--data={DATA.value} needs --page, or RESULTS.md would be of other data")
+    for name, arguments in _steps(out).items():
+        _run(out, name, arguments)
+    words = page.of_folder(out / "analysis")
+    words |= {"commands": _commands(out), "models": _models(out), "cost": _cost(out)}
+    target = Path(PAGE.value)
+    if DATA.value == "procedural":
+        pictures = cli.output_folder(str(target.parent / "docs" / "results"))
+        for picture in sorted((out / "analysis").glob("*.png")):
+            shutil.copy(picture, pictures)
+        words["other_data"] = "\n\n".join(p.read_text(encoding="utf-8").strip() for p in sorted(pictures.glob("*.md")))
+        text = page.filled_in(TEMPLATE.read_text(encoding="utf-8"), words)
+    else:
+        text = _numbers(words)
+    cli.output_folder(str(target.parent))
+    target.write_text(text, encoding="utf-8")
+    print(f"wrote {target}")
+
+
+def _steps(out: Path) -> dict[str, list[str]]:
+    """What is to be run, by name: a script and its flags."""
+    features = out / "features"
+    steps = {}
+    if DATA.value == "procedural":
+        videos = out / "videos"
+        made = ["make_videos", f"--out={videos}", f"--seed={SEED.value}"]
+        steps["videos"] = [*made, f"--clips_per_class={CLIPS_PER_CLASS.value}"]
+        steps["test videos"] = [*made, "--split=test", f"--clips_per_class={TEST_CLIPS.value}"]
+        steps["features"] = [
+            "extract_features", f"--clips={videos}", f"--labels={videos / 'labels.csv'}", f"--out={features}"
+        ]  # fmt: skip
+    elif DATA.value == "clips":
+        given = {"clips": CLIPS, "labels": LABELS, "hold_out": HOLD_OUT}
+        optional = {"mobilenet_weights": MOBILENET_WEIGHTS} if MOBILENET_WEIGHTS.value else {}
+        steps["features"] = ["extract_features", *_given(given | optional), f"--out={features}"]
+    else:
+        steps["features"] = [
+            "track_features",
+            *_given({"tracks": TRACKS, "class_names": CLASS_NAMES}),
+            f"--out={features}",
+        ]
+    for kind in KINDS:
+        steps[f"train {kind}"] = [
+            "train", f"--features={features}", f"--model={kind}", f"--epochs={EPOCHS.value}", f"--out={out / kind}"
+        ]  # fmt: skip
+    counts = [f"--num_frames={n}" for n in range(1, MOST_FRAMES.value + 1)]
+    for kind in KINDS:
+        steps[f"explain {kind}"] = [
+            "compute_esvs", f"--features={features}", "--split=test", f"--model={out / kind}", *counts,
+            "--estimator=exact", f"--out={out / kind}.zarr",
+        ]  # fmt: skip
+    compared = [flag for kind in KINDS for flag in (f"--store={out / kind}.zarr", f"--model={out / kind}")]
+    evidence = [f"--evidence={out / 'videos' / 'evidence.json'}"] if DATA.value == "procedural" else []
+    steps["analyse"] = ["analyse", *compared, f"--features={features}", *evidence, f"--out={out / 'analysis'}"]
+    return steps
+
+
+def _given(wanted: dict[str, Any]) -> list[str]:
+    missing = [name for name, flag in wanted.items() if not flag.value]
+    if missing:
+        raise InputError(f"--data={DATA.value} needs --{missing[0]}")
+    return [f"--{name}={flag.value}" for name, flag in wanted.items()]
+
+
+def _run(out: Path, name: str, arguments: list[str]) -> None:
+    """Runs a step, unless it was run to its end with these flags before."""
+    marks = _marks(out)
+    if name in marks and marks[name]["arguments"] == arguments:
+        print(f"[{name}] done before")
+        return
+    if any(mark["arguments"] != _steps(out).get(step) for step, mark in marks.items()):
+        raise InputError(f"{out} holds a run with other flags: choose another --out, or delete it")
+    script, *rest = arguments
+    print(f"[{name}] python -m experiments.{script} {shlex.join(rest)}", flush=True)
+    before, started = _child_seconds(), time.monotonic()
+    ended = subprocess.run([sys.executable, "-m", f"experiments.{script}", *rest], check=False)
+    if ended.returncode != 0:
+        raise InputError(f"the step {name!r} failed, see above; run the same command again to go on from there")
+    seconds = {"seconds": round(time.monotonic() - started), "processor_seconds": round(_child_seconds() - before)}
+    checkpoints.write_json(out / "steps.json", {**marks, name: {"arguments": arguments, **seconds}})
+
+
+def _marks(out: Path) -> dict[str, Any]:
+    path = out / "steps.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read as json: {error}") from error
+
+
+def _child_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _commands(out: Path) -> str:
+    """The commands that were run, with the folder they wrote to as OUT."""
+    lines = [f"python -m experiments.{shlex.join(mark['arguments'])}" for mark in _marks(out).values()]
+    return "\n".join(line.replace(str(out), "OUT") for line in lines)
+
+
+def _models(out: Path) -> str:
+    lines = []
+    for kind in KINDS:
+        figures = checkpoints.read_card(out / kind).provenance["figures"]
+        for split, accuracy in figures["accuracy"].items():
+            lines.append((kind, split, figures["clips"][split], accuracy))
+    return tables.markdown(tables.Table(("model", "clips", "how many", "accuracy, 8 frames"), lines))
+
+
+def _cost(out: Path) -> str:
+    marks = _marks(out)
+    rows: list[tuple[Any, ...]] = [(name, mark["processor_seconds"]) for name, mark in marks.items()]
+    rows.append(("all", sum(row[1] for row in rows)))
+    return tables.markdown(tables.Table(("step", "processor time, s"), rows))
+
+
+def _numbers(words: dict[str, str]) -> str:
+    """The page of other data: numbers only."""
+    titles = {
+        "models": "Models",
+        "scales": "h. Accuracy for every number of frames",
+        "supporting": "a. Share of frames with positive ESV for the true class",
+        "lengths": "c. With the number of frames",
+        "mistakes": "d. Misclassified clips",
+        "areas": "e. Area under the accuracy as frames go, ranked for the true class",
+        "dropped": "e. Dropping all frames of negative value",
+        "agreement": "f. Agreement of ESVs with other methods",
+        "closeness": "g. Correlation of approximate with exact ESVs, 12 frames",
+        "shuffled": "Shuffled frames",
+    }
+    return "\n\n".join(f"**{title}**\n\n{words[name]}" for name, title in titles.items()) + "\n"
+
+
+if __name__ == "__main__":
+    cli.run(main)
