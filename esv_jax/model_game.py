@@ -23,7 +23,7 @@ def game_of(model: Model, *, prior: Array | None = None, all_subsets: bool = Fal
         raise InputError(f"{name} is a backbone ({card.kind}), which knows no classes: give a model trained on it")
     prior = card.prior if prior is None else prior
     if prior is None:
-        raise InputError(f"{name} was imported without class priors: give them, or import it with --priors")
+        raise InputError(f"{name} was imported without class priors, the worth of no frames: give them with --priors")
     check_shape("prior", prior, (len(card.classes),))
     if card.kind == "tsn":
         return games.tsn_game(model.module, empty=prior)

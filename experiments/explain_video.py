@@ -23,6 +23,7 @@ from esv_jax.checks import InputError
 from esv_jax.data import decode
 from esv_jax.data.clip import Clip
 from esv_jax.data.preprocess import Preprocess, resize_and_crop
+from esv_jax.data.priors import read_priors
 from esv_jax.model_game import game_of
 from esv_jax.results import figure, files, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
@@ -32,6 +33,7 @@ THUMBNAIL_SIZE = 256  # pixels; the largest frames of the report are about 300 w
 
 VIDEO = flags.DEFINE_string("video", None, "Video file, or folder of images.", required=True)
 MODEL = flags.DEFINE_string("model", str(DEMO_MODEL), "Model folder, with its backbone inside.")
+PRIORS = flags.DEFINE_string("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "Explain this class besides the predicted one; repeatable.")
 ESTIMATOR = flags.DEFINE_enum("estimator", "exact", ["exact", "stratified"], "All 2^T coalitions, or a sample.")
@@ -43,7 +45,8 @@ OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 def main() -> None:
     out = cli.output_folder(OUT.value)
     model = checkpoints.load_model(MODEL.value)
-    game = game_of(model, name=MODEL.value)
+    prior = read_priors(PRIORS.value, len(model.card.classes)) if PRIORS.value else None
+    game = game_of(model, prior=prior, name=MODEL.value)
     backbone, preprocess = _backbone(model)
     classes = [class_index(model.card.classes, name) for name in CLASS_NAME.value]
     estimator, method = _estimator()

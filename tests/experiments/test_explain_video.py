@@ -43,6 +43,7 @@ def folder(tmp_path_factory):
         card = checkpoints.ModelCard(kind, options[kind], DIM, CLASSES, PRIOR, named)
         checkpoints.save_model(root / kind, card, variables, backbone=backbone)
     checkpoints.save_model(root / "without_backbone", card, variables)
+    checkpoints.save_model(root / "without_prior", card._replace(prior=None), variables, backbone=backbone)
     (root / "video").mkdir()
     rng = np.random.default_rng(0)
     for i in range(NUM_IMAGES):
@@ -99,6 +100,16 @@ def test_exact_values_are_those_of_the_models_own_scores(folder, tmp_path, expla
             value -= np.mean([w for s, w in worth.items() if len(s) == size - 1 and i not in s], axis=0) / 4
         np.testing.assert_allclose(got["values"][i], value, atol=2e-5)
     assert np.ptp(got["values"], axis=0).min() > 0.005  # the frames differ, or this test would see little
+
+
+def test_a_model_imported_without_priors_takes_those_of_a_file(tmp_path, explain_video):
+    ran = explain_video("--num_frames=4", model="without_prior")
+    assert ran.exit_code == 1
+    assert "was imported without class priors, the worth of no frames: give them with --priors" in ran.stderr
+    (tmp_path / "priors.csv").write_text("class,prior\n2,0.25\n0,0.75\n")
+    ran = explain_video("--num_frames=4", f"--priors={tmp_path / 'priors.csv'}", model="without_prior")
+    assert ran.exit_code == 0, ran.stderr
+    np.testing.assert_array_equal(_load(tmp_path)["empty"], np.float32([0.75, 0, 0.25]))
 
 
 def test_the_predicted_class_comes_first_then_those_asked_for_each_once(tmp_path, explain_video):
