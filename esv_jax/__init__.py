@@ -15,6 +15,7 @@ from esv_jax.estimators import regression as regression
 from esv_jax.estimators import stratified as stratified
 from esv_jax.estimators import stratified_paired as stratified_paired
 from esv_jax.estimators import surrogate as surrogate
+from esv_jax.estimators.subset_sums import subset_sums as subset_sums
 from esv_jax.explain import explain as explain
 from esv_jax.games import clip_game as clip_game
 from esv_jax.games import frame_mean_game as frame_mean_game

@@ -63,6 +63,8 @@ class Game(NamedTuple):
         None: all sizes need a program of their own.
       sum_over_all: a shortcut for exact estimators, where the game has one: (prepared, with_frame, without_frame) ->
         (values [T, C], full [C], trusted bool []), as `whole_lattice.sum_over_all`; if not trusted, all are visited.
+      subset_scores: of games that are means over subsets of at most own_program frames (`games.score_average`):
+        (prepared, level) -> what is averaged, [N, C]. Else None.
     """
 
     empty: Array
@@ -71,6 +73,7 @@ class Game(NamedTuple):
     link: Callable[[jax.Array], jax.Array]
     own_program: int | None
     sum_over_all: Callable[..., tuple[jax.Array, jax.Array, Any]] | None = None
+    subset_scores: Callable[[Any, Level], jax.Array] | None = None
 
 
 class Estimator(NamedTuple):
@@ -83,6 +86,8 @@ class Estimator(NamedTuple):
       finish: (state, empty [C], full [C], link) -> (values [T, C], std_error [T, C]).
       weights: for exact estimators: num_frames -> (with_frame [T + 1], without_frame [T + 1]), the weights of v(S) by
         |S| in the value of the frames in S and of those not in S; `explain` then needs no plan. Else None.
+      of_subsets: for estimators that ask for a game's `subset_scores` in place of worths: (num_frames, levels,
+        scores [N_s, C] of sizes 1.., empty [C], own_program) -> Attribution. Else None.
     """
 
     plan: Callable[..., Plan]
@@ -90,6 +95,7 @@ class Estimator(NamedTuple):
     update: Callable[[Any, Array, jax.Array, jax.Array], Any]
     finish: Callable[[Any, jax.Array, jax.Array, Callable[[jax.Array], jax.Array]], tuple[jax.Array, jax.Array]]
     weights: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
+    of_subsets: Callable[..., "Attribution"] | None = None
 
 
 class Attribution(NamedTuple):

@@ -43,6 +43,11 @@ def explain(
     elif key is not None:
         raise checks.InputError("key and plan were both given: the plan already holds what the key decides, pass one")
     check_plan(plan, shape[0])
+    if estimator.of_subsets is not None:
+        if game.subset_scores is None or game.own_program is None:
+            raise checks.InputError('this estimator is for games of multiscale_game(..., average="scores")')
+        levels = tuple(level for level in plan.levels[: game.own_program] if len(level.members))
+        return _walk_subsets(estimator.of_subsets, _functions(game), game.empty, params, video, levels)
     return _walk(estimator, _functions(game), game.empty, params, video, plan)
 
 
@@ -100,6 +105,17 @@ def _walk(estimator: Estimator, functions: Game, empty: Array, params: Any, vide
     empty = jnp.asarray(empty, full.dtype)
     values, std_error = estimator.finish(state, empty, full, functions.link)
     return Attribution(values, std_error, full, empty)
+
+
+@functools.partial(jax.jit, static_argnames=("of_subsets", "functions"))
+def _walk_subsets(
+    of_subsets: Any, functions: Game, empty: Array, params: Any, video: Array, levels: tuple[Level, ...]
+) -> Attribution:
+    """The subsets of a plan, each for itself."""
+    prepared = functions.prepare(params, jnp.asarray(video))
+    scores: list[jax.Array] = [functions.subset_scores(prepared, level) for level in levels]  # type: ignore[misc]
+    _check_worths(scores[0], empty)
+    return of_subsets(jnp.shape(video)[0], levels, scores, empty, functions.own_program)
 
 
 def _check_worths(worths: jax.Array, empty: Array) -> None:

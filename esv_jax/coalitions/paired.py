@@ -43,23 +43,28 @@ def allocate(num_frames: int, num_pairs: int, share: np.ndarray) -> Strata:
     random, so that all plans of a budget have the same shapes.
     """
     pairs = population(num_frames)
-    if num_pairs >= pairs.sum():
-        return Strata(pairs.astype(np.int64), pairs)
-    wanted = np.zeros_like(pairs)
-    open_sizes = np.ones(len(pairs), bool)
+    return Strata(divide(num_pairs, share, pairs), pairs)
+
+
+def divide(count: int, share: np.ndarray, population: np.ndarray) -> np.ndarray:
+    """`count` draws over strata in proportion to `share` > 0, at most `population` in each; int64, shapes alike."""
+    if count >= population.sum():
+        return population.astype(np.int64)
+    wanted = np.zeros_like(population)
+    open_strata = np.ones(len(population), bool)
     while True:
-        left = num_pairs - wanted[~open_sizes].sum()
-        wanted[open_sizes] = left * share[open_sizes] / share[open_sizes].sum()
-        full = open_sizes & (wanted >= pairs)
+        left = count - wanted[~open_strata].sum()
+        wanted[open_strata] = left * share[open_strata] / share[open_strata].sum()
+        full = open_strata & (wanted >= population)
         if not full.any():
             break
-        wanted[full] = pairs[full]
-        open_sizes &= ~full
+        wanted[full] = population[full]
+        open_strata &= ~full
     drawn = np.floor(wanted + 1e-9)
-    # Largest remainders first; exhausted sizes have none.
+    # Largest remainders first; exhausted strata have none.
     by_remainder = np.argsort(drawn - wanted, kind="stable")
-    drawn[by_remainder[: round(num_pairs - drawn.sum())]] += 1
-    return Strata(drawn.astype(np.int64), pairs)
+    drawn[by_remainder[: round(count - drawn.sum())]] += 1
+    return drawn.astype(np.int64)
 
 
 def plan(num_frames: int, strata: Strata, key: Any) -> Plan:

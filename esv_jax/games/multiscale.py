@@ -63,7 +63,7 @@ def multiscale_game(
         scale_scores = _softmax_of(scale_logits)
         logits = _joint_logits(scale_scores, len(fns))
         sums = score_average.shortcut(_pair, scale_scores, len(fns))
-        return Game(checks.scores("empty", empty), _pair, logits, _identity, len(fns), sums)
+        return Game(checks.scores("empty", empty), _pair, logits, _identity, len(fns), sums, scale_scores)
     if average != "logits":
         raise checks.InputError(f'average should be "logits", or "scores" without all_subsets, found {average!r}')
     return _game(_pair, scale_logits, len(fns), empty, all_subsets)

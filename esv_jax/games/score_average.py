@@ -10,7 +10,10 @@ An index that weighs v(S) by w(k) for the frames in S, k = |S|, and by u(k) for 
     alpha(T, s) = sum_k h_s(k) w(k) C(T-s, k-s)                                        for the members of R,
     beta(T, s)  = sum_k h_s(k) ( w(k) C(T-s-1, k-s-1) + u(k) C(T-s-1, k-s) )           for all other frames,
 
-so its exact values take the sum_{s <= M} C(T, s) evaluations of the heads and nothing else.
+so its exact values take the sum_{s <= M} C(T, s) evaluations of the heads and nothing else. For the Shapley value,
+with a = C(T, s) alpha and b = C(T, s) beta, the binomials cancel, whatever T is:
+
+    a(T, s) = sum over k = s..T of 1 / (k min(k, M)),    s a + (T - s) b = 1 / min(T, M)    (efficiency).
 """
 
 import functools
@@ -47,6 +50,16 @@ def subset_weights(
                 held = math.comb(others - 1, k - s - 1) if k > s else 0
                 beta[s] += h * (with_frame[k] * held + without_frame[k] * math.comb(others - 1, k - s))
     return alpha, beta
+
+
+def shapley_weights_of_means(num_frames: int, num_scales: int) -> tuple[np.ndarray, np.ndarray]:
+    """(a, b) for s = 1..min(M, T), float64: weights of the mean of p_s over all subsets, in place of alpha and beta."""
+    size = np.arange(1, num_frames + 1)
+    terms = 1 / (size * np.minimum(size, num_scales))
+    last = min(num_scales, num_frames)
+    a = np.cumsum(terms[::-1])[::-1][:last]
+    others = num_frames - size[:last]
+    return a, np.where(others > 0, (1 / last - size[:last] * a) / np.maximum(others, 1), 0)
 
 
 @functools.lru_cache(maxsize=64)
