@@ -65,6 +65,7 @@ class Game(NamedTuple):
         (values [T, C], full [C], trusted bool []), as `whole_lattice.sum_over_all`; if not trusted, all are visited.
       subset_scores: of games that are means over subsets of at most own_program frames (`games.score_average`):
         (prepared, level) -> what is averaged, [N, C]. Else None.
+      prepare_for_all: takes the place of `prepare` where every coalition will be asked for, or None.
     """
 
     empty: Array
@@ -74,6 +75,7 @@ class Game(NamedTuple):
     own_program: int | None
     sum_over_all: Callable[..., tuple[jax.Array, jax.Array, Any]] | None = None
     subset_scores: Callable[[Any, Level], jax.Array] | None = None
+    prepare_for_all: Callable[[Any, jax.Array], Any] | None = None
 
 
 class Estimator(NamedTuple):

@@ -70,7 +70,7 @@ def _functions(game: Game) -> Game:
 def _walk_everything(weights_of: Any, functions: Game, empty: Array, params: Any, video: Array) -> Attribution:
     """All coalitions, streamed without a plan."""
     num_frames = jnp.shape(video)[0]
-    prepared = functions.prepare(params, jnp.asarray(video))
+    prepared = (functions.prepare_for_all or functions.prepare)(params, jnp.asarray(video))
     by_size = weights_of(num_frames)
     values, full = whole_lattice.sum_over_all(functions, prepared, num_frames, *by_size)
     _check_worths(full[None], empty)

@@ -18,6 +18,9 @@ from esv_jax.coalitions import lattice, unrank, weights
 
 # Coalitions worked on at a time: enough to keep matrix products busy, few enough for their scores to stay in cache.
 TILE_ROWS = 2048
+# Up to so many frames, all coalitions are constants of the program (their ranks fit in int16). Beyond, they are made on
+# the device.
+LISTED_FRAMES = 16
 # Games that take any sizes together ask for the indicator alone.
 NOT_HELD: Any = None
 
@@ -47,35 +50,45 @@ def sum_over_all(
 
 def sum_over_sizes(
     game: Game, prepared: Any, num_frames: int, last: int, with_frame: np.ndarray, without_frame: np.ndarray
-) -> tuple[jax.Array, jax.Array, Any]:
-    """`sum_over_all` of the coalitions of 1..last frames, for games with a program for each of these sizes.
+) -> tuple[jax.Array, jax.Array]:
+    """`sum_over_all` of the coalitions of 1..last frames, and the worth [C] of the first coalition of size `last`."""
+    by_size = (with_frame, without_frame)
+    rows = [math.comb(num_frames, size) for size in range(1, last + 1)]
+    few = next((n for n, count in enumerate(rows) if count > TILE_ROWS and n > 0), last)
+    own = last if game.own_program is None else max(few, min(game.own_program, last))
+    values, logits, below = _unrolled(game, prepared, num_frames, few, by_size)
+    if few == last:
+        return values, game.link(logits)[0]
+    visit = functools.partial(_visit_size, game, prepared, num_frames, by_size)
+    # Two tables in turn: a loop can write to one in place because it only reads the other.
+    num_rows = max(_num_tiles(n) * _tile_of(n) for n in rows[few - 1 :])
+    empty = jax.tree.map(lambda a: jnp.zeros((num_rows, *a.shape[1:]), a.dtype), below)
+    state = values, logits, _put(empty, below, 0), empty
+    # Sizes beyond `own` share a program, or two, one for each direction; an odd one is counted among the others.
+    own += (last - own) % 2
+    for size in range(few + 1, own + 1):
+        state = visit(size, size, state)
+    if own < last:
 
-    Returns:
-      (values [T, C], logits of the first coalitions of size `last`, carry of all of them).
-    """
-    values: Any = 0
-    logits: Any = None
-    carry = None
-    for size in range(1, last + 1):
-        part, logits, carry = _one_size(game, prepared, num_frames, size, carry, (with_frame, without_frame))
-        values = values + part
-    return values, logits, carry
+        def two_sizes(step: jax.Array, state: Any) -> Any:
+            size = own + 1 + 2 * step
+            return visit(size + 1, num_frames, visit(size, num_frames, state))
+
+        state = jax.lax.fori_loop(0, (last - own) // 2, two_sizes, state)
+    values, logits, _, _ = state
+    return values, game.link(logits)[0]
 
 
 def _visit_all(game: Game, prepared: Any, num_frames: int, by_size: Any) -> tuple[jax.Array, jax.Array]:
     if game.own_program == 0:
         return _any_order(game, prepared, num_frames, by_size)
-    last_own = num_frames if game.own_program is None else min(game.own_program, num_frames)
-    values, logits, below = sum_over_sizes(game, prepared, num_frames, last_own, *by_size)
-    if last_own < num_frames:
-        part, logits = _larger_sizes(game, prepared, num_frames, last_own, below, by_size)
-        values = values + part
-    return values, game.link(logits[:1])[0]
+    return sum_over_sizes(game, prepared, num_frames, num_frames, *by_size)
 
 
 def _weigh(coefficient: jax.Array, worths: jax.Array) -> jax.Array:
+    """Coefficients [T, N] times worths [N, C]."""
     # Values are small differences of sums: reduced precision on accelerators would show.
-    return jnp.matmul(coefficient.T, worths, precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(coefficient, worths, precision=jax.lax.Precision.HIGHEST)
 
 
 def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> tuple[jax.Array, jax.Array]:
@@ -88,7 +101,7 @@ def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> tupl
         number_or_full = jnp.where(number == 0, 2**num_frames - 1, number)
         inside, worths = _worths_of_numbers(game, prepared, num_frames, number_or_full)
         coefficient = weights.coefficients(inside, by_size, worths.dtype)
-        return _weigh(jnp.where(number[:, None] == 0, 0, coefficient), worths)
+        return _weigh(jnp.where(number[:, None] == 0, 0, coefficient).T, worths)
 
     values = jax.lax.fori_loop(1, 2**num_frames // tile, lambda n, values: values + one_tile(n), one_tile(0))
     _, full = _worths_of_numbers(game, prepared, num_frames, jnp.full(1, 2**num_frames - 1, jnp.int32))
@@ -101,76 +114,91 @@ def _worths_of_numbers(game: Game, prepared: Any, num_frames: int, number: jax.A
     return inside, game.link(game.logits(prepared, Level(NOT_HELD, NOT_HELD, inside), None)[0])
 
 
-def _one_size(game: Game, prepared: Any, num_frames: int, size: int, below: Any, by_size: Any) -> tuple[Any, Any, Any]:
-    """(values [T, C], logits of a first tile, carry of all rows) of the coalitions of one size."""
-    num_rows = math.comb(num_frames, size)
-    if num_rows <= TILE_ROWS:
+def _unrolled(game: Game, prepared: Any, num_frames: int, last: int, by_size: Any) -> tuple[jax.Array, jax.Array, Any]:
+    """(values [T, C], logits [1, C] of the first coalition of size `last`, carry of that size), all known beforehand.
+
+    Worths of all sizes are made and weighed at once: many small steps would cost more than what they do.
+    """
+    found, inside, carry = [], [], None
+    for size in range(1, last + 1):
         members = lattice.combinations(num_frames, size)
-        logits, carry = game.logits(prepared, Level(members, lattice.child_ranks(members)), below)
-        inside = (members[:, :, None] == np.arange(num_frames)).any(axis=1).astype(np.int32)
-        worths = game.link(logits)
-        return _weigh(weights.coefficients(inside, by_size, worths.dtype), worths), logits, carry
-    num_tiles = -(-num_rows // TILE_ROWS)
-    tile = -(-num_rows // num_tiles)
+        logits, carry = game.logits(prepared, Level(members, lattice.child_ranks(members)), carry)
+        found.append(logits)
+        inside.append(lattice.inside(members, num_frames))
+    worths = game.link(jnp.concatenate(found))
+    coefficient = weights.coefficients(np.concatenate(inside).astype(np.int32), by_size, worths.dtype)
+    return _weigh(coefficient.T, worths), found[-1][:1], carry
 
-    def one_tile(position: Any) -> tuple[jax.Array, jax.Array, Any]:
-        row = position * tile + jnp.arange(tile, dtype=jnp.int32)
-        members, children = unrank.members_and_children(jnp.minimum(row, num_rows - 1), num_frames, size, size)
-        logits, carry = game.logits(prepared, Level(members, children), below)
-        worths = game.link(logits)
-        inside = lattice.membership(members, num_frames, worths.dtype)
-        coefficient = jnp.where((row < num_rows)[:, None], weights.coefficients(inside, by_size, worths.dtype), 0)
-        return _weigh(coefficient, worths), logits, carry
 
-    shapes = jax.eval_shape(one_tile, 0)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[:2])
-    table = jax.tree.map(lambda s: jnp.zeros((num_tiles * tile, *s.shape[1:]), s.dtype), shapes[2])
+def _visit_size(
+    game: Game, prepared: Any, num_frames: int, by_size: Any, size: int | jax.Array, width: int, state: Any
+) -> Any:
+    """Adds the coalitions of one size, in tiles, to (values [T, C], logits [1, C], carry of the size below, table).
 
-    def add(position: jax.Array, so_far: Any) -> Any:
+    Returns the same, with the two tables changed round. `width` is the columns of the rows; a traced size has T.
+    """
+    values, logits, below, table = state
+    most = math.comb(num_frames, width if isinstance(size, int) else num_frames // 2)
+    tile = _tile_of(most)
+    num_rows = jnp.asarray(_num_rows(num_frames))[size]
+    first_of_size = np.cumsum(_num_rows(num_frames), dtype=np.int32) - _num_rows(num_frames) - 1
+    known = _listed(num_frames, width) if num_frames <= LISTED_FRAMES else None
+    with_frame, without_frame = (jnp.asarray(w, values.dtype)[size] for w in by_size)
+
+    def one_tile(position: jax.Array, so_far: Any) -> Any:
         values, _, table = so_far
-        part, logits, carry = one_tile(position)
-        return values + part, logits, _put(table, carry, position * tile)
+        start = position * tile
+        row = start + jnp.arange(tile, dtype=jnp.int32)
+        if known is None:
+            level = unrank.level(jnp.minimum(row, num_rows - 1), num_frames, size, width)
+        else:
+            first = start if width < num_frames else jnp.asarray(first_of_size)[size] + start
+            level = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, tile).astype(jnp.int32), known)
+        logits, carry = game.logits(prepared, level, below)
+        table = _put(table, carry, start)
+        if carry is logits:
+            # Read back, so that nothing is computed twice to save a trip to memory.
+            logits = jax.lax.dynamic_slice_in_dim(table, start, tile, axis=0)
+        coefficient = jnp.where(jnp.asarray(level.inside).T > 0, with_frame, without_frame)
+        coefficient = jnp.where((row < num_rows)[None, :], coefficient, 0)
+        return values + _weigh(coefficient, game.link(logits)), logits[:1], table
 
-    return jax.lax.fori_loop(0, num_tiles, add, (*zeros, table))
+    num_tiles = _num_tiles(most) if isinstance(size, int) else (num_rows + (tile - 1)) // tile
+    values, logits, table = jax.lax.fori_loop(0, num_tiles, one_tile, (values, logits, table))
+    return values, logits, table, below
 
 
-def _larger_sizes(
-    game: Game, prepared: Any, num_frames: int, below_size: int, below: Any, by_size: Any
-) -> tuple[jax.Array, jax.Array]:
-    """(values [T, C], logits of the full coalition [1, C]) of all sizes beyond `below_size`, in one loop over tiles."""
-    sizes = range(below_size + 1, num_frames + 1)
-    rows = {size: math.comb(num_frames, size) for size in sizes}
-    tile = min(TILE_ROWS, max(rows.values()))
-    size_of_tile = np.concatenate([np.full(-(-n // tile), size, np.int32) for size, n in rows.items()])
-    start_of_tile = np.concatenate([np.arange(0, n, tile, dtype=np.int32) for n in rows.values()])
-    # Even sizes are kept in the first half of the table, odd ones in the second.
-    half = max(math.comb(num_frames, below_size), max(-(-n // tile) for n in rows.values()) * tile)
-    table = jax.tree.map(lambda a: jnp.zeros((2 * half, *a.shape[1:]), a.dtype), below)
-    table = _put(table, below, below_size % 2 * half)
-    rows_of_size = np.array([math.comb(num_frames, size) for size in range(num_frames + 1)], np.int32)
+@functools.lru_cache(maxsize=4)
+def _listed(num_frames: int, width: int) -> Level:
+    """Coalitions of `width` frames, or, if that is all frames, of every size, with TILE_ROWS rows to spare. int16."""
+    sizes = [width] if width < num_frames else range(1, num_frames + 1)
+    levels = []
+    for size in sizes:
+        members = lattice.combinations(num_frames, size)
+        pad = ((0, 0), (0, width - size))
+        levels.append(
+            Level(
+                np.pad(members, pad, constant_values=-1),
+                np.pad(lattice.child_ranks(members), pad, constant_values=-1),
+                lattice.inside(members, num_frames),
+            )
+        )
+    spare = ((0, TILE_ROWS), (0, 0))
+    return Level(*(np.pad(np.concatenate(a), spare).astype(np.int16) for a in zip(*levels, strict=True)))
 
-    def one_tile(position: Any, table: Any) -> tuple[jax.Array, Any, jax.Array]:
-        size = jnp.asarray(size_of_tile)[position]
-        row = jnp.asarray(start_of_tile)[position] + jnp.arange(tile, dtype=jnp.int32)
-        last = jnp.asarray(rows_of_size)[size] - 1
-        members, children = unrank.members_and_children(jnp.minimum(row, last), num_frames, size, num_frames)
-        children = jnp.where(children >= 0, children + (1 - size % 2) * half, -1)
-        logits, carry = game.logits(prepared, Level(members, children), table)
-        worths = game.link(logits)
-        inside = lattice.membership(members, num_frames, worths.dtype)
-        coefficient = jnp.where((row <= last)[:, None], weights.coefficients(inside, by_size, worths.dtype), 0)
-        start = size % 2 * half + jnp.asarray(start_of_tile)[position]
-        return _weigh(coefficient, worths), _put(table, carry, start), logits[:1]
 
-    def add(position: jax.Array, so_far: Any) -> Any:
-        values, table, _ = so_far
-        part, table, logits = one_tile(position, table)
-        return values + part, table, logits
+def _num_rows(num_frames: int) -> np.ndarray:
+    """int32 [T + 1]: coalitions of every size 0..T."""
+    return np.array([math.comb(num_frames, size) for size in range(num_frames + 1)], np.int32)
 
-    shapes = jax.eval_shape(one_tile, 0, table)
-    zeros = [jnp.zeros(shapes[i].shape, shapes[i].dtype) for i in (0, 2)]
-    values, _, logits = jax.lax.fori_loop(0, len(size_of_tile), add, (zeros[0], table, zeros[1]))
-    return values, logits
+
+def _num_tiles(num_rows: int) -> int:
+    return -(-num_rows // TILE_ROWS)
+
+
+def _tile_of(num_rows: int) -> int:
+    """Rows of a tile: as few tiles as can be, equally large."""
+    return -(-num_rows // _num_tiles(num_rows))
 
 
 def _put(table: Any, rows: Any, start: Any) -> Any:

@@ -15,26 +15,29 @@ from tests.contracts.cases import GAMES, D
 def test_members_and_children_from_ranks(num_frames, size, width):
     members = lattice.combinations(num_frames, size)
     ranks = jnp.arange(len(members), dtype=jnp.int32)
-    made, children = jax.jit(unrank.members_and_children, static_argnums=(1, 3))(ranks, num_frames, size, width)
+    made = jax.jit(unrank.level, static_argnums=(1, 3))(ranks, num_frames, size, width)
     filled = ((0, 0), (0, width - size))
-    np.testing.assert_array_equal(made, np.pad(members, filled, constant_values=-1))
-    np.testing.assert_array_equal(children, np.pad(lattice.child_ranks(members), filled, constant_values=-1))
+    np.testing.assert_array_equal(made.members, np.pad(members, filled, constant_values=-1))
+    np.testing.assert_array_equal(made.children, np.pad(lattice.child_ranks(members), filled, constant_values=-1))
+    np.testing.assert_array_equal(made.inside, lattice.inside(members, num_frames))
 
 
 def test_the_last_rank_of_thirty_frames():
     rank = jnp.array([155117519], jnp.int32)
-    made, children = unrank.members_and_children(rank, 30, 15, 15)
-    assert made[0].tolist() == list(range(15, 30))
-    assert children[0].tolist() == lattice.child_ranks(np.arange(15, 30)[None])[0].tolist()
+    made = unrank.level(rank, 30, 15, 15)
+    assert made.members[0].tolist() == list(range(15, 30))
+    assert made.children[0].tolist() == lattice.child_ranks(np.arange(15, 30)[None])[0].tolist()
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_tiles_give_the_values_of_the_plan(name, monkeypatch):
+@pytest.mark.parametrize("listed_frames", [16, 0])
+def test_tiles_give_the_values_of_the_plan(name, listed_frames, monkeypatch):
     game, params = GAMES[name].make(np.float32)
     video = np.random.default_rng(1).normal(size=(9, D)).astype(np.float32)
     planned = esv_jax.explain(esv_jax.exact(), game, params, video, plan=esv_jax.exact().plan(num_frames=9))
     monkeypatch.setattr(whole_lattice, "TILE_ROWS", 16)
-    prepared = game.prepare(params, jnp.asarray(video))
+    monkeypatch.setattr(whole_lattice, "LISTED_FRAMES", listed_frames)
+    prepared = (game.prepare_for_all or game.prepare)(params, jnp.asarray(video))
     values, full = whole_lattice.sum_over_all(game, prepared, 9, *weights.shapley(9))
     np.testing.assert_allclose(values - game.empty[None] / 9, planned.values, atol=2e-6)
     np.testing.assert_allclose(full, planned.full, atol=1e-6)

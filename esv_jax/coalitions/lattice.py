@@ -63,6 +63,13 @@ def membership(members: Array, num_frames: int, dtype: jax.typing.DTypeLike) -> 
     return (jnp.asarray(members)[:, :, None] == frames[None, None, :]).any(axis=1).astype(dtype)
 
 
+def inside(members: np.ndarray, num_frames: int) -> np.ndarray:
+    """Indicator bool [N, T] of `members` int [N, k], on the host."""
+    found = np.zeros((len(members), num_frames), bool)
+    np.put_along_axis(found, members, True, axis=1)
+    return found
+
+
 def indicator(level: Level, num_frames: int, dtype: jax.typing.DTypeLike) -> jax.Array:
     """Indicator [N, T] of a level's coalitions, the one that it brings or made of its members."""
     if level.inside is None:

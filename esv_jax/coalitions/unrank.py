@@ -1,19 +1,20 @@
 """Coalitions made on the device from their ranks, so that no table of all of them need exist."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from esv_jax.base import Level
 from esv_jax.coalitions import lattice
 
 # Ranks are int32: C(32, 16) fits, C(34, 17) does not.
 MAX_FRAMES = 32
 
 
-def members_and_children(
-    rank: jax.Array, num_frames: int, size: int | jax.Array, width: int
-) -> tuple[jax.Array, jax.Array]:
-    """Members and ranks of the children of the coalitions of one size, by their rank in colexicographic order.
+def level(rank: jax.Array, num_frames: int, size: int | jax.Array, width: int) -> Level:
+    """The coalitions of one size with given ranks in colexicographic order, and the ranks of their children.
 
     Args:
       rank: int32 [N], below C(num_frames, size).
@@ -22,35 +23,31 @@ def members_and_children(
       width: number of columns, at least k.
 
     Returns:
-      (members, children), int32 [N, width]: as `lattice.combinations` and `lattice.child_ranks`, filled up with -1.
+      Level(members, children, inside): int32 [N, width] as `lattice.combinations` and `lattice.child_ranks`, filled up
+      with -1, and their indicator, int32 [N, T].
     """
-    table = lattice.binomials(num_frames, width)
-    # Column p (the p-th smallest member) is found by bisection of C(., p), the largest member first.
-    flat = jnp.asarray(np.minimum(table, 2**31 - 1).astype(np.int32).reshape(-1))
     stride = width + 1
-    steps = max(1, num_frames.bit_length())
+    counts = lattice.binomials(num_frames, width)
+    flat = jnp.asarray(np.minimum(counts, 2**31 - 1).astype(np.int32).reshape(-1))
+    frames = jnp.arange(num_frames - 1, -1, -1, dtype=jnp.int32)
 
-    def place(column: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        rest, moved = state
-        found = jnp.zeros_like(rest)
-        for step in reversed(range(steps)):
-            further = found + 2**step
-            inside = further < num_frames
-            value = flat[jnp.minimum(further, num_frames) * stride + column]
-            found = jnp.where(inside & (value <= rest), further, found)
-        rest = rest - flat[found * stride + column]
+    # From the last frame to the first: it is the largest of the members that are `left` if C(frame, left) coalitions
+    # or more come before. Larger members are counted in `moved` as they rank when a smaller one is gone.
+    def visit(state: Any, frame: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+        rest, left, moved = state
+        before = flat.at[frame * stride + left].get(mode="promise_in_bounds")
+        held = (before <= rest) & (left > 0)
+        rest = jnp.where(held, rest - before, rest)
         child = rest + moved
-        return found, child, moved + flat[found * stride + column - 1]
+        down = flat.at[frame * stride + jnp.maximum(left - 1, 0)].get(mode="promise_in_bounds")
+        place = jnp.where(held, left - 1, -1)
+        return (rest, left - held.astype(jnp.int32), jnp.where(held, moved + down, moved)), (place, child)
 
-    def scan(state: tuple[jax.Array, jax.Array], column: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        rest, moved = state
-        found, child, moved_after = place(column, state)
-        used = column <= size
-        left = jnp.where(used, child - moved, rest)
-        state = left, jnp.where(used, moved_after, moved)
-        return state, jnp.where(used, jnp.stack([found, child]), -1)
-
-    columns = jnp.arange(width, 0, -1, dtype=jnp.int32)
-    _, found = jax.lax.scan(scan, (rank, jnp.zeros_like(rank)), columns)
-    found = found[::-1]
-    return found[:, 0].T, found[:, 1].T
+    start = rank, jnp.full_like(rank, size), jnp.zeros_like(rank)
+    _, (place, child) = jax.lax.scan(visit, start, frames)
+    columns = jnp.arange(width, dtype=jnp.int32)
+    here = place.T[:, None, :] == columns[None, :, None]
+    used = columns[None] < size
+    members = jnp.where(used, jnp.where(here, frames[None, None], 0).sum(axis=2, dtype=jnp.int32), -1)
+    children = jnp.where(used, jnp.where(here, child.T[:, None, :], 0).sum(axis=2, dtype=jnp.int32), -1)
+    return Level(members, children, (place[::-1].T >= 0).astype(jnp.int32))

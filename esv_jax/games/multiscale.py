@@ -19,15 +19,18 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Array, Game, Level
 from esv_jax.coalitions import lattice
-from esv_jax.games import score_average
+from esv_jax.games import position_sums, score_average
 from esv_jax.games.clips import in_chunks
 
 # Sums over so few children are compiled as one pass; longer ones as a loop, which compiles faster and runs slower.
 UNROLLED_CHILDREN = 8
+# Known children are summed by a product with a matrix where level k-1 has at most this times k rows.
+DENSE_CHILDREN = 16
 # With all subsets at hand: the most of them, and the coalitions whose indicator [rows, subsets] is held at a time.
 MAX_SUBSETS = 2**20
 ROWS_AT_ONCE = 256
@@ -66,7 +69,7 @@ def multiscale_game(
         return Game(checks.scores("empty", empty), _pair, logits, _identity, len(fns), sums, scale_scores)
     if average != "logits":
         raise checks.InputError(f'average should be "logits", or "scores" without all_subsets, found {average!r}')
-    return _game(_pair, scale_logits, len(fns), empty, all_subsets)
+    return _game(_pair, scale_logits, len(fns), empty, all_subsets, None)
 
 
 def trn_game(model: Any, *, empty: Array, all_subsets: bool = False) -> Game:
@@ -77,16 +80,19 @@ def trn_game(model: Any, *, empty: Array, all_subsets: bool = False) -> Game:
     For `explain(estimator, game, variables, frames)` with the model's Flax variables and frames float [T, D].
     `empty` and `all_subsets` as for `multiscale_game`.
     """
-    prepare, scale_logits = _trn_functions(model)
-    return _game(prepare, scale_logits, model.num_scales, empty, all_subsets)
+    prepare, prepare_for_all, scale_logits = _trn_functions(model)
+    return _game(prepare, scale_logits, model.num_scales, empty, all_subsets, prepare_for_all)
 
 
-def _game(prepare: Any, scale_logits: ScaleLogits, num_scales: int, empty: Array, all_subsets: bool) -> Game:
+def _game(
+    prepare: Any, scale_logits: ScaleLogits, num_scales: int, empty: Array, all_subsets: bool, prepare_for_all: Any
+) -> Game:
     empty = checks.scores("empty", empty)
     if all_subsets:
-        prepare, logits = _joint_of_all_subsets(prepare, scale_logits, num_scales)
+        prepare, logits = _joint_of_all_subsets(prepare_for_all or prepare, scale_logits, num_scales)
         return Game(empty, prepare, logits, jax.nn.softmax, own_program=0)
-    return Game(empty, prepare, _joint_logits(scale_logits, num_scales), jax.nn.softmax, own_program=num_scales)
+    logits = _joint_logits(scale_logits, num_scales)
+    return Game(empty, prepare, logits, jax.nn.softmax, num_scales, prepare_for_all=prepare_for_all)
 
 
 def _pair(params: Any, video: jax.Array) -> Any:
@@ -117,16 +123,24 @@ def _trn_functions(model: Any):
         checks.check_shape("frames", frames, ("T", "D"))
         checks.check_floating("frames", frames)
         scales = range(1, min(model.num_scales, frames.shape[0]) + 1)
-        return variables, tuple(model.apply(variables, frames, scale, method="project") for scale in scales)
+        shares = tuple(model.apply(variables, frames, scale, method="project_in_order") for scale in scales)
+        return variables, shares, None
+
+    def prepare_for_all(variables: Any, frames: jax.Array) -> Any:
+        variables, shares, _ = prepare(variables, frames)
+        return variables, shares, tuple(position_sums.tables(of_scale) for of_scale in shares)
 
     def scale_logits(prepared: Any, level: Level) -> jax.Array:
-        variables, projections = prepared
+        variables, shares, tables = prepared
         scale = level.members.shape[1]
-        shares = projections[scale - 1]
-        first_layer = sum(shares[level.members[:, p], p] for p in range(scale))
+        of_scale = shares[scale - 1]
+        if tables is None:
+            first_layer = sum(of_scale[p, level.members[:, p] - p] for p in range(scale))
+        else:
+            first_layer = position_sums.look_up(tables[scale - 1], level.members, of_scale.shape[1])
         return model.apply(variables, first_layer, scale, method="after_first")
 
-    return prepare, scale_logits
+    return prepare, prepare_for_all, scale_logits
 
 
 @functools.lru_cache(maxsize=64)
@@ -146,6 +160,8 @@ def _joint_logits(scale_logits: ScaleLogits, num_scales: int):
             joint = (scale_logits(prepared, level) + (size - 1) * _mean_of_children(level, below)) / size
         else:
             joint = _mean_of_children(level, below)
+        # Read twice, computed once; and done with the table of the level below before that is written to.
+        joint = jax.lax.optimization_barrier(joint)
         return joint, joint
 
     return logits
@@ -188,6 +204,9 @@ def _joint_of_all_subsets(prepare: Any, scale_logits: ScaleLogits, num_scales: i
 
 def _mean_of_children(level: Level, below: jax.Array) -> jax.Array:
     """Mean of `below` [N_{k-1}, C] over the children that the plan holds, [N_k, C]; NaN where it holds none."""
+    few = len(below) <= DENSE_CHILDREN * level.children.shape[1]
+    if few and isinstance(level.children, np.ndarray) and (level.children >= 0).all():
+        return jnp.matmul(_mean_matrix(level.children, below), below, precision=jax.lax.Precision.HIGHEST)
     children = jnp.asarray(level.children)
     held = (children >= 0).astype(below.dtype)
     width = children.shape[1]
@@ -214,3 +233,10 @@ def _mean_of_children(level: Level, below: jax.Array) -> jax.Array:
 
         total = jax.lax.fori_loop(0, -(-most // UNROLLED_CHILDREN), add_some, total)
     return total / held.sum(axis=1, keepdims=True)
+
+
+def _mean_matrix(children: np.ndarray, below: jax.Array) -> np.ndarray:
+    """[N_k, N_{k-1}]: the mean over `children` int [N_k, k], none of them missing."""
+    matrix = np.zeros((len(children), len(below)), below.dtype)
+    np.put_along_axis(matrix, children, 1 / children.shape[1], axis=1)
+    return matrix

@@ -76,7 +76,7 @@ def shortcut(prepare: Any, score_of: Callable[[Any, Level], jax.Array], num_scal
         num_frames = len(with_frame) - 1
         alpha, beta = subset_weights(num_frames, num_scales, with_frame, without_frame)
         last = min(num_scales, num_frames)
-        values, _, _ = whole_lattice.sum_over_sizes(heads, prepared, num_frames, last, alpha, beta)
+        values, _ = whole_lattice.sum_over_sizes(heads, prepared, num_frames, last, alpha, beta)
         # The Shapley value shares out v(all) - v(empty), and v(empty) is not part of these sums.
         return values, values.sum(axis=0), jnp.bool_(True)
 

@@ -87,6 +87,10 @@ class MultiscaleTRN(nn.Module):
         """`TRN.project` of the head for `scale` frames: [T, D] -> [T, scale, H]."""
         return self._head(scale).project(frames)
 
+    def project_in_order(self, frames: Array, scale: int) -> jax.Array:
+        """`TRN.project_in_order` of the head for `scale` frames: [T, D] -> [scale, T - scale + 1, H]."""
+        return self._head(scale).project_in_order(frames)
+
     def after_first(self, pre: Array, scale: int, train: bool = False) -> jax.Array:
         """`TRN.after_first` of the head for `scale` frames: [N, H] -> logits [N, C]."""
         return self._head(scale).after_first(pre, train)

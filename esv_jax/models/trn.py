@@ -57,12 +57,27 @@ class TRN(nn.Module):
         checks.check_shape("frames", frames, ("T", "D"))
         return self._first_layer(frames, "td,kdh->tkh")
 
+    def project_in_order(self, frames: Array) -> jax.Array:
+        """`project` where it is needed: member p of k frames in order is one of T - k + 1, frames p..p+T-k.
+
+        Returns:
+          [k, T - k + 1, H], at (p, j) what frame p + j adds at position p. T >= k.
+        """
+        checks.check_shape("frames", frames, ("T", "D"))
+        x, kernels = self._inputs(frames)
+        choices = x.shape[0] - self.num_frames + 1
+        windows = jnp.stack([x[p : p + choices] for p in range(self.num_frames)])
+        return jnp.matmul(windows, kernels, precision=jax.lax.Precision.HIGHEST)
+
     def _first_layer(self, frames: Array, product: str) -> jax.Array:
+        x, kernels = self._inputs(frames)
+        return jnp.einsum(product, x, kernels, precision=jax.lax.Precision.HIGHEST)
+
+    def _inputs(self, frames: Array) -> tuple[jax.Array, jax.Array]:
         checks.check_floating("frames", frames)
         kernels = self.first(jnp.shape(frames)[-1], variable_dtype(frames))
         x = jnp.asarray(frames, kernels.dtype)
-        x = nn.relu(x) if self.input_relu else x
-        return jnp.einsum(product, x, kernels, precision=jax.lax.Precision.HIGHEST)
+        return (nn.relu(x) if self.input_relu else x), kernels
 
     @nn.compact
     def after_first(self, pre: Array, train: bool = False) -> jax.Array:

@@ -57,6 +57,16 @@ def test_a_clip_is_the_sum_of_its_frames_projections(x64, options):
     )
 
 
+def test_projections_in_order_are_those_that_coalitions_need(x64):
+    model, variables = made()
+    frames = CLIPS.reshape(-1, 5)
+    shares = model.apply(variables, frames, method="project")
+    in_order = model.apply(variables, frames, method="project_in_order")
+    assert in_order.shape == (3, 10, 7)
+    for p in range(3):
+        np.testing.assert_allclose(in_order[p], shares[p : p + 10, p], rtol=1e-12)
+
+
 def test_order_counts():
     model, variables = made(np.float32)
     clips = CLIPS.astype(np.float32)
