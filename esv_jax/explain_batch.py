@@ -5,10 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Array, Attribution, Estimator, Game, Plan
 from esv_jax.explain import explain
+
+# Of coalitions' scores: what stays in a processor's cache; what keeps an accelerator busy.
+BYTES_AT_ONCE = 2**23
+BYTES_AT_ONCE_ELSEWHERE = 2**28
+LARGEST_BATCH = 256
 
 
 def explain_batch(
@@ -36,6 +42,34 @@ def explain_batch(
     checks.check_shape("videos", videos, ("B", "T", "D"))
     no_array: Any = None
     return _explain_all(estimator, game._replace(empty=no_array), game.empty, params, videos, plan)
+
+
+def explain_in_parts(
+    estimator: Estimator, game: Game, params: Any, videos: np.ndarray, *, at_once: int, plan: Plan | None = None
+) -> list[Attribution]:
+    """`explain_batch` of any number of videos, `at_once` at a time: their parts in order, all started, none waited for.
+
+    The last part is filled up with zeros rather than compiled for, so its last rows may be of no video.
+
+    Args:
+      estimator, game, params, plan: as for `explain_batch`.
+      videos: float [n, T, D] on the host, n >= 1.
+      at_once: B.
+
+    Raises:
+      InputError: as `explain`.
+    """
+    missing = -len(videos) % at_once
+    videos = np.concatenate([videos, np.zeros((missing, *videos.shape[1:]), videos.dtype)])
+    parts = [videos[start : start + at_once] for start in range(0, len(videos), at_once)]
+    return [explain_batch(estimator, game, params, part, plan=plan) for part in parts]
+
+
+def fitting_batch(num_floats: int) -> int:
+    """How many videos to have on the device at once, a power of two, where each takes about `num_floats` floats."""
+    limit = BYTES_AT_ONCE if jax.default_backend() == "cpu" else BYTES_AT_ONCE_ELSEWHERE
+    fitting = max(1, limit // (4 * num_floats))
+    return min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1))
 
 
 @functools.partial(jax.jit, static_argnames=("estimator", "functions"))

@@ -14,7 +14,6 @@ Estimators that sample draw one plan for a number of frames, by --seed: it serve
 that their sampling errors are not independent.
 """
 
-import functools
 import hashlib
 import shlex
 import sys
@@ -35,13 +34,12 @@ from esv_jax.base import Attribution, Estimator, Plan
 from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
 from esv_jax.data import priors
-from esv_jax.data.frame_sampling import segment_centres
 from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite, open_labelled
-from esv_jax.explain_batch import explain_batch
+from esv_jax.explain_batch import LARGEST_BATCH, explain_batch, explain_in_parts, fitting_batch
 from esv_jax.model_game import game_of
 from esv_jax.results import store_writer
 from esv_jax.results.store import Chunks
-from esv_jax.results.store_writer import Index
+from esv_jax.results.video_index import VideoIndex, video_index
 
 FEATURES = flags.DEFINE_string("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
 SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
@@ -61,9 +59,26 @@ SEED = flags.DEFINE_integer("seed", 0, "Decides which coalitions are drawn.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Videos worked on and written at once.", lower_bound=1)
 OUT = flags.DEFINE_string("out", None, "The results store, a folder that usually ends in .zarr.", required=True)
 
-# Of coalitions' scores in a batch, by default.
-BYTES_OF_A_BATCH = 2**27
-LARGEST_BATCH = 256
+# Videos written at once, by default: few where they take long, so that a killed run loses little.
+PARTS_OF_A_BATCH = 8
+
+
+class Work(NamedTuple):
+    """What is to be done for one number of frames T.
+
+    Attributes:
+      videos: who they are.
+      numbers: those of their clips.
+      batch_size: videos written at once.
+      sampled: whether there are standard errors.
+      explain: starts to explain videos [n, T, D], and gives the parts of them that the device takes at once.
+    """
+
+    videos: VideoIndex
+    numbers: list[int]
+    batch_size: int
+    sampled: bool
+    explain: Callable[[np.ndarray], list[Attribution]]
 
 
 class Method(NamedTuple):
@@ -90,24 +105,22 @@ def main() -> None:
     features = _open_features(model)
     chosen = _of_split(features)
     not_finite = count_not_finite(features, chosen)
-    counts = sorted(set(NUM_FRAMES.value))
-    numbered = {count: _index(features, chosen, not_finite, count) for count in counts}
-    methods = {count: _method(count, len(classes)) for count in counts}
-    explainers = {count: _explainer(model, prior, methods[count], count) for count in counts}
+    # What cannot be done for one of the numbers of frames is told of before anything is written.
+    works = [_work(features, chosen, not_finite, model, prior, count) for count in sorted(set(NUM_FRAMES.value))]
     configuration = _configuration(model, prior)
     with store_writer.writing(OUT.value, configuration) as folder, _progress() as progress:
-        for count, (index, numbers) in numbered.items():
+        for work in works:
             chunks = store_writer.open_group(
                 folder,
-                index,
+                work.videos,
                 prior=prior,
                 class_names=classes,
-                batch_size=_batch_size(methods[count], len(numbers)),
-                sampled=methods[count].sampled,
+                batch_size=work.batch_size,
+                sampled=work.sampled,
                 provenance={"command": _command(), **configuration},
             )
-            _fill(chunks, functools.partial(_videos, features, numbers, index), explainers[count], progress)
-    _report(counts)
+            _fill(chunks, work, features, progress)
+    _report(works)
 
 
 def _open_features(model: Model) -> LabelledFeatures:
@@ -136,38 +149,39 @@ def _of_split(features: LabelledFeatures) -> list[int]:
     return chosen
 
 
-def _index(
-    features: LabelledFeatures, chosen: list[int], not_finite: dict[int, int], num_frames: int
-) -> tuple[Index, list[int]]:
-    """Which videos are explained with so many frames, and their numbers among the clips."""
-    left_out, numbers = {}, []
-    for i in chosen:
-        clip = features.clips[i]
-        if clip.num_frames < num_frames:
-            left_out[clip.uid] = f"has {clip.num_frames} frames"
-        elif i in not_finite:
-            left_out[clip.uid] = f"holds {not_finite[i]} NaN or infinite features"
-        else:
-            numbers.append(i)
-    if not numbers:
-        raise InputError(f"no video in {FEATURES.value} has {num_frames} frames and finite features")
-    clips = [features.clips[i] for i in numbers]
-    lengths = np.array([clip.num_frames for clip in clips], np.int64)
-    # Videos of one length are shown by the same frames.
-    frames = {length: segment_centres(length, num_frames) for length in set(lengths.tolist())}
-    return Index(
-        uid=tuple(clip.uid for clip in clips),
-        label=features.labels[numbers],
-        num_frames_in_video=lengths,
-        frame_index=np.stack([frames[length] for length in lengths.tolist()]),
-        left_out=left_out,
-    ), numbers
-
-
-def _videos(features: LabelledFeatures, numbers: list[int], index: Index, batch: range) -> np.ndarray:
+def _videos(features: LabelledFeatures, work: Work, batch: range) -> np.ndarray:
     """Frame features float32 [n, T, D] of the videos of a batch."""
-    clips = features.read([numbers[v] for v in batch])
-    return np.stack([clip[index.frame_index[v]] for clip, v in zip(clips, batch, strict=True)]).astype(np.float32)
+    clips = features.read([work.numbers[v] for v in batch])
+    return np.stack([clip[work.videos.frame_index[v]] for clip, v in zip(clips, batch, strict=True)]).astype(np.float32)
+
+
+def _work(
+    features: LabelledFeatures,
+    chosen: list[int],
+    not_finite: dict[int, int],
+    model: Model,
+    prior: np.ndarray,
+    num_frames: int,
+) -> Work:
+    videos, numbers = video_index(features, chosen, not_finite, num_frames)
+    method = _method(num_frames, len(prior))
+    at_once = fitting_batch(method.floats)
+    needed = 2 ** (len(numbers) - 1).bit_length()
+    batch_size = BATCH_SIZE.value or min(LARGEST_BATCH, PARTS_OF_A_BATCH * at_once, needed)
+    at_once = min(at_once, batch_size)
+    game = game_of(model, prior=prior, all_subsets=method.needs_all_subsets)
+    variables = jax.device_put(model.variables)
+    plan: Plan | None = None
+    if method.sampled:
+        plan = jax.device_put(method.estimator.plan(num_frames, key=jax.random.key(SEED.value)))
+
+    def explain(frames: np.ndarray) -> list[Attribution]:
+        return explain_in_parts(method.estimator, game, variables, frames, at_once=at_once, plan=plan)
+
+    # Raises what is wrong.
+    example = jax.ShapeDtypeStruct((at_once, num_frames, model.card.feature_dim), np.float32)
+    jax.eval_shape(lambda frames: explain_batch(method.estimator, game, variables, frames, plan=plan), example)
+    return Work(videos, numbers, batch_size, method.sampled, explain)
 
 
 def _method(num_frames: int, num_classes: int) -> Method:
@@ -190,36 +204,7 @@ def _method(num_frames: int, num_classes: int) -> Method:
     return Method(esv_jax.surrogate(max_evaluations=budget), True, True, 4 * budget * max(budget, num_classes))
 
 
-def _batch_size(method: Method, num_videos: int) -> int:
-    """By default the largest power of two that fits and is needed; the same for the same flags and features."""
-    if BATCH_SIZE.value:
-        return BATCH_SIZE.value
-    fitting = max(1, BYTES_OF_A_BATCH // (4 * method.floats))
-    needed = 2 ** (num_videos - 1).bit_length()
-    return min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1), needed)
-
-
-def _explainer(model: Model, prior: np.ndarray, method: Method, num_frames: int) -> Callable[[np.ndarray], Attribution]:
-    game = game_of(model, prior=prior, all_subsets=method.needs_all_subsets)
-    plan: Plan | None = None
-    if method.sampled:
-        plan = jax.device_put(method.estimator.plan(num_frames, key=jax.random.key(SEED.value)))
-    variables = jax.device_put(model.variables)
-
-    def explain(videos: Any) -> Attribution:
-        return explain_batch(method.estimator, game, variables, videos, plan=plan)
-
-    # What cannot be done is told of before anything is written.
-    jax.eval_shape(explain, jax.ShapeDtypeStruct((1, num_frames, model.card.feature_dim), np.float32))
-    return explain
-
-
-def _fill(
-    chunks: Chunks,
-    videos: Callable[[range], np.ndarray],
-    explain: Callable[[np.ndarray], Attribution],
-    progress: Progress,
-) -> None:
+def _fill(chunks: Chunks, work: Work, features: LabelledFeatures, progress: Progress) -> None:
     """Computes and writes the batches that are not there; one is written while the device works on the next."""
     todo = chunks.unfinished()
     batches = {k: range(k * chunks.batch_size, min((k + 1) * chunks.batch_size, chunks.num_videos)) for k in todo}
@@ -227,15 +212,16 @@ def _fill(
     done = chunks.num_videos - missing
     task = progress.add_task(chunks.group.name, total=chunks.num_videos, completed=done, rate="")
     start, done_at_start = time.monotonic(), done
-    for k, out in _one_ahead(lambda k: explain(_filled_up(videos(batches[k]), chunks.batch_size)), todo):
-        arrays = {"esv": out.values, "std_error": out.std_error, "score": out.full}
-        store_writer.write_chunk(chunks, k, {n: np.asarray(arrays[n])[: len(batches[k])] for n in chunks.shapes})
+    fields = {"esv": "values", "std_error": "std_error", "score": "full"}
+    for k, parts in _one_ahead(lambda k: work.explain(_videos(features, work, batches[k])), todo):
+        arrays = {n: np.concatenate([getattr(part, fields[n]) for part in parts]) for n in chunks.shapes}
+        store_writer.write_chunk(chunks, k, {n: array[: len(batches[k])] for n, array in arrays.items()})
         done += len(batches[k])
         rate = (done - done_at_start) / (time.monotonic() - start)
         progress.update(task, completed=done, rate=f"{rate:.4g} videos/s")
 
 
-def _one_ahead(start: Callable[[int], Attribution], todo: list[int]) -> Iterator[tuple[int, Attribution]]:
+def _one_ahead(start: Callable[[int], Any], todo: list[int]) -> Iterator[tuple[int, Any]]:
     """(k, start(k)) of every k; the next one is started before this one is given."""
     running = None
     for k in todo:
@@ -245,11 +231,6 @@ def _one_ahead(start: Callable[[int], Attribution], todo: list[int]) -> Iterator
         running = started
     if running:
         yield running
-
-
-def _filled_up(videos: np.ndarray, batch_size: int) -> np.ndarray:
-    """All batches have one shape, or the last one would be compiled for."""
-    return np.concatenate([videos, np.zeros((batch_size - len(videos), *videos.shape[1:]), videos.dtype)])
 
 
 def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
@@ -295,13 +276,30 @@ def _command() -> str:
     return shlex.join(["python", "-m", "experiments.compute_esvs", *arguments])
 
 
-def _report(counts: list[int]) -> None:
-    for count in counts:
-        dataset = esv_jax.results.open(OUT.value, count)
-        left_out = dataset.attrs["left_out"]
-        print(f"{OUT.value}: num_frames={count}: {dataset.sizes['video']} videos, {len(left_out)} left out")
+def _report(works: list[Work]) -> None:
+    overflown = []
+    for work in works:
+        num_videos, num_frames = work.videos.frame_index.shape
+        left_out = work.videos.left_out
+        print(f"{OUT.value}: num_frames={num_frames}: {num_videos} videos, {len(left_out)} left out")
         for uid, reason in left_out.items():
             print(f"  {uid} {reason}")
+        overflown += [f"{uid} ({num_frames} frames)" for uid in _not_finite(num_frames)]
+    if overflown:
+        raise InputError(
+            f"{len(overflown)} videos in {OUT.value} have values that are not finite, their features or the weights "
+            f"being too large: {', '.join(overflown)}"
+        )
+
+
+def _not_finite(num_frames: int) -> list[str]:
+    """The uids of videos whose values are NaN or infinite."""
+    dataset = esv_jax.results.open(OUT.value, num_frames)
+    finite = [
+        np.isfinite(dataset["esv"][start : start + LARGEST_BATCH].values).all(axis=(1, 2))
+        for start in range(0, dataset.sizes["video"], LARGEST_BATCH)
+    ]
+    return dataset["uid"].values[~np.concatenate(finite)].tolist()
 
 
 def _progress() -> Progress:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax.explain_batch import explain_batch
+from esv_jax.explain_batch import explain_batch, explain_in_parts, fitting_batch
 
 B, T, D, C = 3, 4, 2, 3
 EMPTY = np.array([0.5, 0.25, 0.25], np.float32)
@@ -42,3 +42,19 @@ def test_other_videos_weights_and_priors_do_not_compile_again():
 def test_videos_are_a_batch():
     with pytest.raises(esv_jax.InputError, match=r"videos should have shape \[B, T, D\], found \[4, 2\]"):
         explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS[0])
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 8])
+def test_parts_are_all_videos_in_order(at_once):
+    whole = explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS)
+    parts = explain_in_parts(esv_jax.exact(), GAME, WEIGHTS, VIDEOS, at_once=at_once)
+    assert {part.values.shape[0] for part in parts} == {at_once}
+    np.testing.assert_allclose(np.concatenate([part.values for part in parts])[:B], whole.values, atol=1e-6)
+
+
+def test_fewer_videos_fit_where_each_takes_more():
+    sizes = [fitting_batch(10**n) for n in range(3, 12)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 256
+    assert sizes[-1] == 1
+    assert all(size & (size - 1) == 0 for size in sizes)

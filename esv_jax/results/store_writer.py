@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,29 +25,12 @@ from esv_jax.results.store import (
     group_name,
     read_configuration,
 )
+from esv_jax.results.video_index import VideoIndex
 
 try:
     import fcntl
 except ImportError:  # Windows: no locks there
     fcntl = None  # type: ignore[assignment]
-
-
-class Index(NamedTuple):
-    """The videos of one number of frames T, in the order of the features.
-
-    Attributes:
-      uid: of the V videos.
-      label: int64 [V], -1 where unknown.
-      num_frames_in_video: int64 [V].
-      frame_index: int64 [V, T], which frames of the video.
-      left_out: uid -> why there are no values of this video.
-    """
-
-    uid: tuple[str, ...]
-    label: np.ndarray
-    num_frames_in_video: np.ndarray
-    frame_index: np.ndarray
-    left_out: dict[str, str]
 
 
 @contextlib.contextmanager
@@ -77,7 +60,7 @@ def writing(path: str | os.PathLike, configuration: Mapping[str, Any]) -> Iterat
 
 def open_group(
     folder: Path,
-    index: Index,
+    index: VideoIndex,
     *,
     prior: np.ndarray,
     class_names: Sequence[str],
@@ -155,7 +138,7 @@ def _start(folder: Path, configuration: Mapping[str, Any]) -> None:
 
 def _make_group(
     path: Path,
-    index: Index,
+    index: VideoIndex,
     prior: np.ndarray,
     class_names: Sequence[str],
     chunks: Chunks,

@@ -257,6 +257,16 @@ def test_features_that_are_not_finite_are_listed(tmp_path, compute):
     assert np.isfinite(dataset["esv"].values).all()
 
 
+def test_values_that_overflow_are_told_of(tmp_path, compute):
+    clips = [("tame", 0, np.ones((4, DIM), np.float32)), ("wild", 0, np.full((4, DIM), 3e38, np.float32))]
+    play_fair_features.write_features(tmp_path / "f.hdf", clips, feature_dim=DIM)
+    ran = compute("--num_frames=4", model="tsn", features=tmp_path / "f.hdf")
+    assert ran.exit_code == 1
+    assert "1 videos in" in ran.stderr
+    assert ran.stderr.endswith("being too large: wild (4 frames)\n")
+    assert np.isfinite(esv_jax.results.open(tmp_path / "s.zarr")["esv"].values[0]).all()
+
+
 def test_mistakes_are_one_sentence(root, tmp_path, compute):
     add_clips(tmp_path / "wide", dim=5)
     add_clips(tmp_path / "long", [1500])
@@ -277,7 +287,7 @@ def test_mistakes_are_one_sentence(root, tmp_path, compute):
         ("there is no feature file", [], {"features": tmp_path / "nowhere"}),
         ("there is no model folder", [], {"model": "nowhere"}),
         ("should sum to 1 within 0.001", [f"--priors={tmp_path / 'bad.csv'}"], {}),
-        ("no video in", ["--num_frames=12"], {}),
+        ("none of the 11 videos has 12 frames and finite", ["--num_frames=12"], {}),
         ("holds no clips of the split 'dev'", ["--split=dev"], {}),
         ("takes at most 30 frames", ["--estimator=exact", "--num_frames=31"], {"features": tmp_path / "long"}),
         ("max_evaluations should be at least", ["--estimator=orderings", "--max_evaluations=3"], {}),

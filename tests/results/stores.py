@@ -4,16 +4,17 @@ import numpy as np
 
 from esv_jax.data.frame_sampling import segment_centres
 from esv_jax.results import store_writer
+from esv_jax.results.video_index import VideoIndex
 
 CONFIGURATION = {"model_digest": "abc", "estimator": "exact", "seed": 0, "versions": {"jax": "0.6"}}
 CLASSES = ("run", "jump", "sit")
 PRIOR = np.array([0.5, 0.25, 0.25], np.float32)
 
 
-def index_of(lengths: dict[str, int], num_frames: int) -> store_writer.Index:
+def index_of(lengths: dict[str, int], num_frames: int) -> VideoIndex:
     """Videos of these lengths, by uid; the short ones are left out."""
     kept = {uid: n for uid, n in lengths.items() if n >= num_frames}
-    return store_writer.Index(
+    return VideoIndex(
         uid=tuple(kept),
         label=np.arange(len(kept), dtype=np.int64) % len(CLASSES),
         num_frames_in_video=np.array(list(kept.values()), np.int64),
