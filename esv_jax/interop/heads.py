@@ -111,7 +111,7 @@ def multiscale_trn(states: Sequence[StateDict], where: Sequence[str]) -> Importe
 def _clip_shape(width: int, num_frames: int | None, feature_dim: int | None, where: str) -> tuple[int, int]:
     """(k, D) with k * D = width."""
     if num_frames is None and feature_dim is None:
-        raise InputError(f"{where} takes {width} numbers: say of how many frames, or of which feature dimension")
+        raise InputError(f"{where} takes {width} numbers: give num_frames or feature_dim, their product")
     if feature_dim is not None and width % feature_dim == 0 and num_frames not in (None, width // feature_dim):
         raise InputError(
             f"{where} is for {width // feature_dim} frames of {feature_dim} features, but should be for {num_frames}"

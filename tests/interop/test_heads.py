@@ -108,7 +108,7 @@ def without(state, *names):
 @pytest.mark.parametrize(
     ("state", "known", "message"),
     [
-        (scale(2), {}, "x.pth takes 32 numbers: say of how many frames, or of which feature dimension"),
+        (scale(2), {}, "x.pth takes 32 numbers: give num_frames or feature_dim, their product"),
         (scale(2), {"num_frames": 3}, "takes 32 numbers, which are not 3 frames of equally many features"),
         (scale(2), {"feature_dim": 20}, "takes 32 numbers, which are not 1 frames of 20 features"),
         (scale(2), {"feature_dim": 16, "num_frames": 3}, "is for 2 frames of 16 features, but should be for 3"),

@@ -28,6 +28,11 @@ def test_a_state_dict_wherever_it_is(tmp_path, content):
     assert found["bn.num_batches_tracked"] == 3
 
 
+def test_files_of_before_pytorch_1_6(tmp_path):
+    torch.save(STATE, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    np.testing.assert_array_equal(read_state_dict(tmp_path / "old.pth")["conv.weight"], STATE["conv.weight"].numpy())
+
+
 def test_less_precise_floats_become_float32(tmp_path):
     torch.save({"a": torch.ones(2, dtype=torch.bfloat16), "b": torch.ones(2, dtype=torch.float16)}, tmp_path / "x.pth")
     assert [value.dtype for value in read_state_dict(tmp_path / "x.pth").values()] == [np.float32] * 2

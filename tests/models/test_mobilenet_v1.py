@@ -88,6 +88,17 @@ def test_width_and_classes_are_read_off_the_arrays(arrays):
     assert mobilenet_v1.feature_dim(0.125) == 128
 
 
+def test_a_file_without_the_classifier_gives_the_same_features(arrays, outputs):
+    headless = {name: value for name, value in arrays.items() if not name.startswith("conv_preds")}
+    module = mobilenet_v1.module_for_keras(headless)
+    assert module == MobileNetV1(0.125, 0)
+    variables = mobilenet_v1.variables_from_keras(headless, "the file")
+    images = np.random.default_rng(1).integers(0, 256, (2, 64, 96, 3), np.uint8)
+    features, logits = jax.jit(lambda images: module.apply(variables, images, method="outputs"))(images)
+    assert logits.shape == (2, 0)
+    np.testing.assert_allclose(features, outputs(images)[0], atol=1e-5)
+
+
 def test_tensors_must_match_both_ways_and_all_are_named(arrays):
     wrong = dict(arrays)
     del wrong["conv_dw_3_bn/beta"]

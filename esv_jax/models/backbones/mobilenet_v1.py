@@ -27,7 +27,7 @@ class MobileNetV1(nn.Module):
 
     Attributes:
       alpha: width multiplier, of (0, 1].
-      num_classes: of the classifier on top, see `outputs`.
+      num_classes: of the classifier on top, see `outputs`; 0: there is none.
     """
 
     alpha: float = 0.25
@@ -42,12 +42,13 @@ class MobileNetV1(nn.Module):
         return self.outputs(images)[0]
 
     def setup(self) -> None:
-        self.conv_preds = nn.Dense(self.num_classes, precision=HIGHEST)
+        if self.num_classes:
+            self.conv_preds = nn.Dense(self.num_classes, precision=HIGHEST)
 
     def outputs(self, images: Array) -> tuple[jax.Array, jax.Array]:
         """Features [N, D] and logits [N, num_classes] of images as for `__call__`."""
         features = self.from_activation(self.last_activation(images))
-        return features, self.conv_preds(features)
+        return features, self.conv_preds(features) if self.num_classes else features[:, :0]
 
     @nn.compact
     def last_activation(self, images: Array) -> jax.Array:
@@ -112,12 +113,11 @@ def feature_dim(alpha: float) -> int:
 
 
 def module_for_keras(arrays: Mapping[str, np.ndarray]) -> MobileNetV1:
-    """The module of the width and number of classes of Keras' `arrays`; the defaults where they do not tell."""
-    module = MobileNetV1()
+    """The module of the width and number of classes of Keras' `arrays`; without classes for a file without the top."""
     stem, bias = arrays.get("conv1/kernel"), arrays.get("conv_preds/bias")
     return MobileNetV1(
-        module.alpha if stem is None else np.shape(stem)[-1] / 32,
-        module.num_classes if bias is None else np.shape(bias)[-1],
+        MobileNetV1().alpha if stem is None else np.shape(stem)[-1] / 32,
+        0 if bias is None else np.shape(bias)[-1],
     )
 
 
@@ -125,7 +125,7 @@ def variables_from_keras(arrays: Mapping[str, np.ndarray], where: str) -> Any:
     """Flax variables from Keras' arrays ("conv_dw_1/depthwise_kernel", "conv1_bn/gamma", ...), float32.
 
     Args:
-      arrays: every tensor of Keras' MobileNet with its top, by name.
+      arrays: every tensor of Keras' MobileNet, with its top (`conv_preds`) or without, by name.
       where: what to call them in errors.
 
     Raises:
