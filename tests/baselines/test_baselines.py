@@ -100,8 +100,10 @@ def test_removals_are_the_games_worths(name):
     np.testing.assert_allclose(out.values, [worth((i,)) - EMPTY for i in everyone], atol=3e-6)
 
 
-@each_game
-@pytest.mark.parametrize("reference", [None, MEAN_FEATURE.astype(np.float32)], ids=["zero", "mean"])
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [("tsn_game", None), ("trn_game", None), ("trn_game", MEAN_FEATURE.astype(np.float32))],
+)
 def test_integrated_gradients_are_complete(name, reference):
     game, params, worth = game_of(name)
     baseline = baselines.integrated_gradients(reference=reference, steps=64)
@@ -155,13 +157,14 @@ def test_a_batch_is_a_loop():
                 np.testing.assert_allclose(field[b], one, atol=1e-6)
 
 
-ALL = {
-    **{name: baseline for name, (baseline, _) in CLOSED_FORMS.items()},
+SOME = {
+    "leave_one_out": baselines.leave_one_out(),
+    "integrated_gradients": baselines.integrated_gradients(steps=2),
     "grad_cam": baselines.grad_cam(),
 }
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", SOME)
 def test_chosen_classes_are_a_part_of_all(name):
     game, params, _ = game_of("tsn_game")
     videos = np.random.default_rng(2).normal(size=(2, T, D)).astype(np.float32)
@@ -169,8 +172,8 @@ def test_chosen_classes_are_a_part_of_all(name):
         game = baselines.activation_game(game, lambda _, a: a.mean(axis=(1, 2)))
         params, videos = {"head": params, "backbone": ()}, videos[:, :, None, None]
     which = np.array([[2, 0], [1, 1]])
-    some = baselines.explain_batch(ALL[name], game, params, videos, classes=which)
-    everything = baselines.explain_batch(ALL[name], game, params, videos)
+    some = baselines.explain_batch(SOME[name], game, params, videos, classes=which)
+    everything = baselines.explain_batch(SOME[name], game, params, videos)
     for b in range(2):
         np.testing.assert_allclose(some.values[b], everything.values[b][:, which[b]], atol=1e-6)
         np.testing.assert_allclose(some.full[b], everything.full[b][which[b]], atol=1e-6)

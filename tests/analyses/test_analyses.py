@@ -1,0 +1,221 @@
+"""What the analyses report, against loops over clips and frames."""
+
+import json
+
+import numpy as np
+import pytest
+
+from esv_jax.analyses import (
+    agreements,
+    approximation,
+    charts,
+    discarding,
+    lengths,
+    methods,
+    mistakes,
+    positions,
+    recorded,
+    repeats,
+    report,
+    sanity,
+    scales,
+    supporting,
+)
+from esv_jax.checks import InputError
+from esv_jax.evaluation import agreement
+from tests.analyses.fakes import CLASSES, B, T, subject
+from tests.contracts.cases import oracles
+
+pytest.importorskip("matplotlib")
+TSN, TRN = subject("tsn"), subject("multiscale_trn")
+BOTH = [TSN, TRN]
+EVIDENCE = {f"{i:06d}": np.array([0, 2]) if i % 2 else np.array([4]) for i in range(B)}
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """Of TSN as they are; of TRN, whose programs take long to compile, made up but for the ESVs."""
+    of_tsn, errors = methods.attributions(TSN, T, seed=0)
+    assert set(errors) == {"Int. Gradients (zero)", "Int. Gradients (mean)"}
+    assert max(errors.values()) < 1e-3
+    of_trn = {name: np.random.default_rng(i).normal(size=v.shape) for i, (name, v) in enumerate(of_tsn.items())}
+    classes = (TRN.label, TRN.values[T].score.argmax(axis=1))
+    of_trn["ESV"] = np.stack([TRN.esv_of(T, which) for which in classes], axis=2)
+    return [of_tsn, of_trn]
+
+
+def saved(folder, made):
+    """Draws all figures, which must leave no warning."""
+    report.save(folder, made)
+    assert {p.name for p in folder.iterdir()} == {f"{n}.csv" for n in made.tables} | {f"{n}.png" for n in made.figures}
+    return made.tables
+
+
+def test_supporting(tmp_path):
+    table = saved(tmp_path, supporting.analyse(BOTH, T))["a_supporting"]
+    for one in BOTH:
+        esv, right = one.values[T].esv, one.values[T].score.argmax(axis=1) == one.label
+        share = [np.mean([esv[v, i, one.label[v]] > 0 for i in range(T)]) for v in range(B)]
+        mine = table.where(model=one.name)
+        assert mine.where(group="all clips").column("mean") == [pytest.approx(np.mean(share))]
+        assert mine.where(group="right").column("videos") == [right.sum()]
+        assert mine.where(group=CLASSES[1]).column("mean") == [pytest.approx(np.mean(share[1::3]))]
+
+
+def test_positions(tmp_path):
+    tables = saved(tmp_path, positions.analyse(BOTH, T))
+    for n in (2, 3, 4):
+        mine = tables["b_position"].where(model="TSN", num_frames=n)
+        expected = [np.mean([TSN.values[n].esv[v, i, TSN.label[v]] for v in range(B)]) for i in range(n)]
+        np.testing.assert_allclose(mine.numbers("mean"), expected, rtol=1e-5)
+    shares = np.stack([tables["b_by_class"].numbers(name) for name in ("early", "middle", "late")])
+    has_positive = np.array([(one.esv_of(T, one.label)[one.label == c] > 0).any() for one in BOTH for c in range(3)])
+    np.testing.assert_allclose(shares.sum(axis=0), has_positive, rtol=1e-6)
+    assert has_positive.sum() > 3
+
+
+def test_lengths(tmp_path):
+    tables = saved(tmp_path, lengths.analyse(BOTH, 3))
+    changed = tables["c_lengths"].where(model="TSN", measure="prediction changed by the last frame added", num_frames=3)
+    before, after = (TSN.values[n].score.argmax(axis=1) for n in (2, 3))
+    assert changed.column("mean") == [pytest.approx(np.mean(before != after))]
+    clip = tables["c_clip"].where(model="multi-scale TRN", num_frames=2)
+    np.testing.assert_allclose(clip.numbers("esv"), TRN.values[2].esv[3, :, TRN.label[3]])
+    # The same values, stretched over time, are the same profile.
+    values = np.array([[1.0, 3.0]])
+    np.testing.assert_allclose(lengths._profile(values), lengths._profile(np.array([[0.5, 0.5, 1.5, 1.5]])))
+
+
+def test_mistakes(tmp_path):
+    tables = saved(tmp_path, mistakes.analyse(BOTH, T))
+    for one in BOTH:
+        score = one.values[T].score
+        wrong = [v for v in range(B) if score[v].argmax() != one.label[v]]
+        mine = tables["d_mistakes"].where(model=one.name)
+        assert mine.column("clip") == [one.uid[v] for v in wrong]
+        for v, worst, third in zip(wrong, mine.column("worst_position"), mine.column("runner_up"), strict=True):
+            gap = [one.values[T].esv[v, i, score[v].argmax()] - one.values[T].esv[v, i, one.label[v]] for i in range(T)]
+            assert worst == int(np.argmax(gap))
+            assert third not in (CLASSES[score[v].argmax()], CLASSES[one.label[v]])
+    assert sum(len(tables["d_mistakes"].where(model=one.name).rows) for one in BOTH) > 3
+
+
+def test_discarding(tmp_path, compared):
+    tables = saved(tmp_path, discarding.analyse(BOTH, compared, T))
+    kernel, bias = (TSN.model.variables["params"][name] for name in ("kernel", "bias"))
+    logits = TSN.features[T] @ kernel + bias
+    for first, sign in (("highest", 1), ("lowest", -1)):
+        key = {"model": "TSN", "ranked_by": "true", "method": "ESV", "first": first}
+        score = []
+        for gone in range(T):
+            per_video = []
+            for v in range(B):
+                order = sorted(range(T), key=lambda i, v=v: -sign * TSN.values[T].esv[v, i, TSN.label[v]])
+                per_video.append(oracles.softmax(logits[v, order[gone:]].mean(axis=0))[TSN.label[v]])
+            score.append(np.mean(per_video))
+        curve = tables["e_curves"].where(measure="score of the true class", **key)
+        np.testing.assert_allclose(curve.numbers("mean"), score, rtol=1e-5)
+        area = tables["e_areas"].where(measure="score of the true class", **key)
+        np.testing.assert_allclose(area.numbers("mean"), [np.trapezoid(score, dx=1 / (T - 1))], rtol=1e-5)
+    right = []
+    for v in range(B):
+        kept = TSN.values[T].esv[v, :, TSN.label[v]] >= 0
+        right.append(logits[v, kept].mean(axis=0).argmax() == TSN.label[v] if kept.any() else False)
+    dropped = tables["e_dropped"].where(model="TSN", ranked_by="true", method="ESV")
+    all_negative = (TSN.esv_of(T, TSN.label) < 0).all(axis=1)
+    assert not all_negative.any()
+    assert dropped.column("accuracy_kept") == [pytest.approx(np.mean(right))]
+
+
+def test_agreement(tmp_path, compared):
+    table = saved(tmp_path, agreements.analyse(BOTH, compared))["f_agreement"]
+    mine = table.where(model="multi-scale TRN", measure="spearman", method="ESV", other="frame alone")
+    a, b = (compared[1][name][..., 0] for name in ("ESV", "frame alone"))
+    assert mine.column("mean") == [pytest.approx(np.mean([agreement.spearman(a[v], b[v]) for v in range(B)]))]
+
+
+def test_approximation(tmp_path, monkeypatch):
+    monkeypatch.setattr(approximation, "PER_SIZE", (2, 6))
+    monkeypatch.setattr(approximation, "LENGTHS", (6,))
+    tables = saved(tmp_path, approximation.analyse([TSN], T, num_videos=4, seed=0))
+    exact = tables["g_closeness"].where(m=6)  # 6 = C(4, 2) coalitions of a size are all of them
+    np.testing.assert_allclose(exact.numbers("mean"), 1, atol=1e-6)
+    few = tables["g_closeness"].where(m=2)
+    assert few.numbers("mean")[0] < few.numbers("mean")[-1] < 1
+
+
+def test_scales(tmp_path):
+    table = saved(tmp_path, scales.analyse(BOTH))["h_scales"]
+    assert set(table.column("model")) == {"TSN", "multi-scale TRN", "scale 1 alone", "scale 2 alone"}
+    alone = scales._scale_logits(TRN, T, 2)
+    clips = np.stack([TRN.features[T][0][[i, j]] for i in range(T) for j in range(i + 1, T)])
+    expected = TRN.model.module.apply(TRN.model.variables, clips, method="scale_logits").mean(axis=0)
+    np.testing.assert_allclose(alone[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_recorded(tmp_path, compared):
+    tables = saved(tmp_path, recorded.analyse(BOTH, compared, T, EVIDENCE))
+    right = np.flatnonzero(TRN.right(T))
+    esv = np.abs(TRN.esv_of(T, TRN.label))
+    chances = []
+    for v in right:
+        inside = [i for i in range(T) if 2 * i in EVIDENCE[f"{v:06d}"]]
+        outside = [i for i in range(T) if i not in inside]
+        chances.append(np.mean([esv[v, i] > esv[v, j] for i in inside for j in outside]))
+    key = {"model": "multi-scale TRN", "method": "ESV", "ranking": "absolute", "measure": "AUROC"}
+    assert tables["r_evidence"].where(**key).column("mean") == [pytest.approx(np.mean(chances))]
+    assert tables["r_evidence"].where(**key).column("videos") == [len(right)]
+    with pytest.raises(InputError, match="found none of 000003"):
+        recorded.masks(TSN, T, {k: v for k, v in EVIDENCE.items() if k != "000003"})
+
+
+def test_reading_evidence(tmp_path):
+    path = tmp_path / "evidence.json"
+    path.write_text(json.dumps({"000001": {"num_frames": 9, "evidence": [2, 3]}}))
+    np.testing.assert_array_equal(recorded.read_evidence(path)["000001"], [2, 3])
+    for content in ("{", "[1]", '{"a": {}}'):
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"evidence\.json cannot be read"):
+            recorded.read_evidence(path)
+
+
+def test_order_matters_to_the_trn_alone():
+    table = sanity.shuffled(BOTH, T, seed=0).tables["s_shuffled"]
+    tsn, trn = table.numbers("largest_difference")
+    assert tsn < 1e-5
+    assert trn > 0.01
+
+
+def test_random_weights(tmp_path):
+    table = saved(tmp_path, sanity.random_weights([TSN], T, EVIDENCE, seed=0))["s_random"]
+    assert table.where(ranking="absolute", measure="AUROC").column("videos") == [B]
+    again = sanity.random_weights([TSN], T, EVIDENCE, seed=0).tables["s_random"]
+    assert again == table
+    assert sanity.random_weights([TSN], T, EVIDENCE, seed=1).tables["s_random"] != table
+
+
+def test_repeats(tmp_path, monkeypatch):
+    monkeypatch.setattr(repeats, "TIMES", (2,))
+    table = saved(tmp_path, repeats.analyse([TSN], T, EVIDENCE, num_videos=2))["r_repeats"]
+    kernel, bias = (TSN.model.variables["params"][name] for name in ("kernel", "bias"))
+    right = np.flatnonzero(TSN.right(T))[:2]
+    owed = []
+    for v in right:
+        logits = TSN.features[T][v] @ kernel + bias
+        inside = [i for i in range(T) if 2 * i in EVIDENCE[f"{v:06d}"]]
+        frame = inside[len(inside) // 2]
+        shown = [*range(frame), frame, frame, *range(frame + 1, T)]
+        others = [i for i in range(T) if i != frame]
+        full, rest = (oracles.softmax(logits[rows].mean(axis=0))[TSN.label[v]] for rows in (shown, others))
+        owed.append(full - rest)
+    found = table.where(method=repeats.DEPENDENCE, times=2)
+    assert found.column("mean") == [pytest.approx(np.mean(owed), abs=1e-6)]
+    total, each = (
+        table.where(method="ESV", times=2, measure=m).numbers("mean") for m in ("sum of copies", "each copy")
+    )
+    np.testing.assert_allclose(each, total / 2, rtol=1e-5)
+
+
+def test_styles_tell_nine_lines_apart():
+    looks = [charts.style(i) for i in range(9)]
+    assert len({look["color"] for look in looks}) == len({look["marker"] for look in looks}) == 9
