@@ -3,14 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo
+REPRODUCED ?= out/reproduce
 
-.PHONY: demo test test-lowest lock clean
+.PHONY: demo reproduce test test-lowest lock clean
 
 # From a video file, which the model never saw, to a picture of which frames made it say what it said.
 demo: $(VENV)/demo.done
 	$(BIN)/python -m experiments.make_videos --out=$(OUT)/videos --split=test --class_name="Covering something with something"
 	$(BIN)/python -m experiments.explain_video --video=$(OUT)/videos/videos/000008.webm --out=$(OUT) \
 	  --class_name="Uncovering something by taking away something"
+
+# RESULTS.md and its pictures from nothing: makes the clips, trains, explains, analyses. Goes on where it was stopped.
+reproduce: $(VENV)/reproduce.done
+	$(BIN)/python -m experiments.reproduce --out=$(REPRODUCED)
 
 # Lint, types and tests.
 test: $(VENV)/dev.done
@@ -26,6 +31,10 @@ $(BIN)/python:
 $(VENV)/demo.done: $(BIN)/python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots]"
 	touch $@
+
+$(VENV)/reproduce.done: $(BIN)/python pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots,io]"
+	touch $@ $(VENV)/demo.done
 
 $(VENV)/dev.done: $(BIN)/python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots,dev]"

@@ -59,12 +59,13 @@ def main() -> None:
     for name, arguments in _steps(out).items():
         _run(out, name, arguments)
     words = page.of_folder(out / "analysis")
-    words |= {"commands": _commands(out), "models": _models(out), "cost": _cost(out)}
+    words |= {"commands": _commands(out), "models": _models(out), "cost": _cost(out), "frames": str(MOST_FRAMES.value)}
     target = Path(PAGE.value)
     if DATA.value == "procedural":
         pictures = cli.output_folder(str(target.parent / "docs" / "results"))
-        for picture in sorted((out / "analysis").glob("*.png")):
-            shutil.copy(picture, pictures)
+        for file in sorted((out / "analysis").iterdir()):
+            if file.suffix in (".csv", ".png"):
+                shutil.copy(file, pictures)
         words["other_data"] = "\n\n".join(p.read_text(encoding="utf-8").strip() for p in sorted(pictures.glob("*.md")))
         text = page.filled_in(TEMPLATE.read_text(encoding="utf-8"), words)
     else:
