@@ -58,9 +58,13 @@ def child_ranks(members: np.ndarray) -> np.ndarray:
 
 
 def membership(members: Array, num_frames: int, dtype: jax.typing.DTypeLike) -> jax.Array:
-    """Indicator [N, T] of `members` int [N, k]: 1 where the frame is in the coalition, else 0."""
-    frames = jnp.arange(num_frames, dtype=jnp.int32)
-    return (jnp.asarray(members)[:, :, None] == frames[None, None, :]).any(axis=1).astype(dtype)
+    """Indicator [N, T] of `members` int [N, k], filled up with -1: 1 where the frame is in the coalition, else 0."""
+    members = jnp.asarray(members)
+    row = jnp.arange(members.shape[0], dtype=jnp.int32)[:, None]
+    # One write a member; a column more takes what only fills up. Comparing all with all frames is T times the work.
+    marked = jnp.zeros((members.shape[0], num_frames + 1), dtype)
+    column = jnp.where(members < 0, num_frames, members)
+    return marked.at[row, column].set(jnp.ones((), dtype), mode="promise_in_bounds")[:, :num_frames]
 
 
 def inside(members: np.ndarray, num_frames: int) -> np.ndarray:

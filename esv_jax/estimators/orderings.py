@@ -56,8 +56,13 @@ def _init(num_frames: int, empty: jax.Array) -> State:
 
 def _update(state: State, members: Array, worths: jax.Array, logits: jax.Array) -> State:
     inside = lattice.membership(members, state.inside.shape[1], worths.dtype)
-    joined = inside - state.inside
-    return State(inside, worths, state.added + joined[:, :, None] * (worths - state.worths)[:, None, :])
+    joined = jnp.argmax(inside - state.inside, axis=1)
+    gain = worths - state.worths
+    num_orderings, num_classes = gain.shape
+    added = jnp.broadcast_to(state.added, (num_orderings, inside.shape[1], num_classes))
+    # One frame joins an ordering at each level: to write its row alone keeps the cost linear in the frames.
+    added = added.at[jnp.arange(num_orderings, dtype=jnp.int32), joined].set(gain)
+    return State(inside, worths, added)
 
 
 def _finish(state: State, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
