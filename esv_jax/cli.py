@@ -9,6 +9,12 @@ from absl import app, flags, logging
 
 from esv_jax.checks import InputError
 
+COMPILATION_CACHE = flags.DEFINE_string(
+    "compilation_cache",
+    None,
+    "Folder that keeps compiled programs: a script run again for the same shapes starts without compiling.",
+)
+
 
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main`, and ends with exit code 1 and one sentence on stderr for an InputError."""
@@ -17,6 +23,8 @@ def run(main: Callable[[], None]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # orbax and jax tell of every step otherwise
         try:
+            if COMPILATION_CACHE.value is not None:
+                _keep_compiled_programs(COMPILATION_CACHE.value)
             if len(argv) > 1:
                 raise InputError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
             main()
@@ -32,6 +40,13 @@ def run(main: Callable[[], None]) -> None:
             sys.exit(141)
 
     app.run(guarded)
+
+
+def _keep_compiled_programs(path: str) -> None:
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(output_folder(path).resolve()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def output_folder(path: str) -> Path:

@@ -10,12 +10,14 @@ must be written and read once at the rate of a large copy. Writes scaling.csv an
 """
 
 import csv
+import functools
+import importlib.util
 import math
 import platform
 import resource
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,7 @@ from absl import flags
 import esv_jax
 from esv_jax import checks, cli, models
 from esv_jax.base import Plan
+from esv_jax.evaluation import peers
 
 OUT = flags.DEFINE_string("out", None, "Folder for scaling.csv and scaling.png.", required=True)
 QUICK = flags.DEFINE_bool("quick", False, "Fewer and smaller cases.")
@@ -32,10 +35,16 @@ NUM_CLASSES = flags.DEFINE_integer("num_classes", 174, "C.", lower_bound=2)
 FEATURE_DIM = flags.DEFINE_integer("feature_dim", 256, "D.", lower_bound=1)
 HIDDEN_DIM = flags.DEFINE_integer("hidden_dim", 256, "H of every head.", lower_bound=1)
 NUM_SCALES = flags.DEFINE_integer("num_scales", 8, "M.", lower_bound=1)
-PER_SIZE = flags.DEFINE_integer("per_size", 128, "m of the sampled cases.", lower_bound=1)
+PER_SIZE = flags.DEFINE_integer("per_size", 64, "m of the sampled cases.", lower_bound=1)
 
 UNIT_SIDE = 2048
-COPY_BYTES = 2**28
+COPY_BYTES = 2**25
+# NumPy's threads keep a core busy for a while after a product.
+PAUSE_SECONDS = 0.2
+BATCH = 64
+MANY_PER_SIZE = 1024
+PEER_FRAMES = 16
+BATCHED = f"exact, batch of {BATCH}"
 
 
 class Case(NamedTuple):
@@ -46,7 +55,7 @@ class Case(NamedTuple):
     num_frames: int
     flops: float
     num_bytes: float
-    run: Callable[[], esv_jax.Attribution]
+    run: Callable[[], object]
 
 
 def main() -> None:
@@ -63,8 +72,8 @@ def main() -> None:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    for model in ("tsn", "trn"):
-        print(f"{model}, sampled: time grows as T^{_slope(rows, model):.2f}")
+    for model, estimator in (("tsn", "stratified"), ("tsn", "orderings"), ("trn", "stratified")):
+        print(f"{model}, {estimator}: time grows as T^{_slope(rows, model, estimator):.2f}")
     _picture(rows, folder / "scaling.png")
     print(f"{folder / 'scaling.csv'} and {folder / 'scaling.png'} written")
 
@@ -80,14 +89,31 @@ def _cases() -> list[Case]:
         game, params = _game(model)
         for num_frames in exact[model]:
             flops, num_bytes = _least(model, num_frames, None)
-            run = _runner(game, params, num_frames, None)
+            run = _runner(esv_jax.exact(), game, params, num_frames, None)
             cases.append(Case(model, "exact", num_frames, flops, num_bytes, run))
+        flops, num_bytes = _least(model, exact[model][0], None)
+        run = _batch_runner(game, params, exact[model][0])
+        cases.append(Case(model, BATCHED, exact[model][0], BATCH * flops, BATCH * num_bytes, run))
+        if model == "tsn" and importlib.util.find_spec("shap") is not None:
+            flops, num_bytes = _least(model, PEER_FRAMES, None)
+            cases.append(Case(model, "shap's ExactExplainer", PEER_FRAMES, flops, num_bytes, _peer(params)))
         for num_frames in sampled:
-            plan = esv_jax.stratified(per_size=PER_SIZE.value).plan(num_frames=num_frames, key=jax.random.key(0))
-            flops, num_bytes = _least(model, num_frames, plan)
-            run = _runner(game, params, num_frames, plan)
-            cases.append(Case(model, "stratified", num_frames, flops, num_bytes, run))
+            cases.append(_sampled_case(model, game, params, "stratified", num_frames, PER_SIZE.value))
+        if model == "tsn":
+            for num_frames in sampled:
+                cases.append(_sampled_case(model, game, params, "orderings", num_frames, PER_SIZE.value))
+        if not QUICK.value:
+            cases.append(_sampled_case(model, game, params, f"stratified m={MANY_PER_SIZE}", 64, MANY_PER_SIZE))
     return cases
+
+
+def _sampled_case(model: str, game: esv_jax.Game, params: object, name: str, num_frames: int, per_size: int) -> Case:
+    estimator = esv_jax.stratified(per_size=per_size)
+    if name == "orderings":
+        estimator = esv_jax.orderings(max_evaluations=per_size * num_frames)
+    plan = estimator.plan(num_frames=num_frames, key=jax.random.key(0))
+    flops, num_bytes = _least(model, num_frames, plan)
+    return Case(model, name, num_frames, flops, num_bytes, _runner(estimator, game, params, num_frames, plan))
 
 
 def _game(model: str) -> tuple[esv_jax.Game, object]:
@@ -101,21 +127,41 @@ def _game(model: str) -> tuple[esv_jax.Game, object]:
 
 
 def _runner(
-    game: esv_jax.Game, params: object, num_frames: int, plan: Plan | None
+    estimator: esv_jax.Estimator, game: esv_jax.Game, params: object, num_frames: int, plan: Plan | None
 ) -> Callable[[], esv_jax.Attribution]:
     video = jax.random.normal(jax.random.key(num_frames), (num_frames, FEATURE_DIM.value))
-    if plan is None:
-        return lambda: esv_jax.explain(esv_jax.exact(), game, params, video)
-    estimator = esv_jax.stratified(per_size=PER_SIZE.value)
     return lambda: esv_jax.explain(estimator, game, params, video, plan=plan)
+
+
+def _batch_runner(game: esv_jax.Game, params: object, num_frames: int) -> Callable[[], esv_jax.Attribution]:
+    videos = jax.random.normal(jax.random.key(num_frames), (BATCH, num_frames, FEATURE_DIM.value))
+    explain_one = functools.partial(esv_jax.explain, esv_jax.exact(), game)
+    together = jax.jit(jax.vmap(explain_one, in_axes=(None, 0)))
+    return lambda: together(params, videos)
+
+
+def _peer(params: Any) -> Callable[[], object]:
+    """shap's exact values of the TSN's game, given the logits of the single frames."""
+    tsn = models.TSN(num_classes=NUM_CLASSES.value)
+    video = jax.random.normal(jax.random.key(PEER_FRAMES), (PEER_FRAMES, FEATURE_DIM.value))
+    logits = np.asarray(tsn.apply(params, video, method="frame_logits"))
+
+    def worths(inside: np.ndarray) -> np.ndarray:
+        size = inside.sum(axis=1, keepdims=True)
+        mean = inside.astype(logits.dtype) @ logits / np.maximum(size, 1)
+        power = np.exp(mean - mean.max(axis=1, keepdims=True))
+        return np.where(size > 0, power / power.sum(axis=1, keepdims=True), 1 / NUM_CLASSES.value)
+
+    return lambda: peers.exact_explainer(worths, PEER_FRAMES)
 
 
 def _least(model: str, num_frames: int, plan: Plan | None) -> tuple[float, float]:
     """(floating point operations, bytes) that the answer needs however it is computed.
 
-    TRN: a product of [H] x [H, C] and k additions of [H] for every coalition of k <= M frames, an addition of [C] for
-    every pair of a coalition and its child; both: the worths weighed into the values. Bytes: the joint logits of every
-    coalition written and read once (TRN), the per-frame tables and the result. TSN exact: the three products of
+    TRN: every frame through the first layer at every position it can take, a product of [H] x [H, C] and k additions
+    of [H] for every coalition of k <= M frames, an addition of [C] for every pair of a coalition and its child; both:
+    the worths weighed into the values. Bytes: the joint logits of every coalition written and read once (TRN), the
+    per-frame tables and the result. TSN exact: the three products of
     `games.frame_mean_sums`.
     """
     num_classes, hidden, scales = NUM_CLASSES.value, HIDDEN_DIM.value, NUM_SCALES.value
@@ -132,6 +178,8 @@ def _least(model: str, num_frames: int, plan: Plan | None) -> tuple[float, float
             return 6.0 * total * num_classes, table
         return 4.0 * total * num_frames * num_classes, table + 4 * total * num_frames
     heads = sum(n * (2 * hidden * num_classes + k * hidden) for k, n in rows.items() if k <= scales)
+    places = sum(k * (num_frames - k + 1) for k in range(1, min(scales, num_frames) + 1))
+    heads += 2 * places * FEATURE_DIM.value * hidden
     weigh = 2 * num_frames * num_classes * total if plan is None else 4 * num_frames * num_classes * total
     return float(heads + pairs * num_classes + weigh), 8.0 * total * num_classes
 
@@ -142,6 +190,7 @@ def _measure(case: Case) -> dict[str, object]:
     first = time.perf_counter() - start
     seconds: list[float] = []
     spent = 0.0
+    time.sleep(PAUSE_SECONDS)
     while len(seconds) < 3 or (spent < 2 and len(seconds) < 20):
         start = time.perf_counter()
         jax.block_until_ready(case.run())
@@ -185,9 +234,9 @@ def _best(function: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def _slope(rows: list[dict[str, object]], model: str) -> float:
+def _slope(rows: list[dict[str, object]], model: str, estimator: str) -> float:
     """Exponent of T in the sampled times, by least squares on logarithms."""
-    chosen = [r for r in rows if r["model"] == model and r["estimator"] == "stratified"]
+    chosen = [r for r in rows if r["model"] == model and r["estimator"] == estimator]
     frames = np.log([float(str(r["frames"])) for r in chosen])
     seconds = np.log([float(str(r["milliseconds"])) for r in chosen])
     return float(np.polyfit(frames, seconds, 1)[0])

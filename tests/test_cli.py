@@ -26,6 +26,15 @@ def test_a_mistake_is_one_line_and_a_bug_keeps_its_traceback():
     assert "oops" in ran.stderr
 
 
+def test_compiled_programs_are_kept_where_asked_for(tmp_path):
+    script = _script("import jax; print(jax.jit(lambda x: x * 2 + 1)(3))")
+    ran = subprocess.run(
+        [*script, f"--compilation_cache={tmp_path / 'kept'}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, "7\n")
+    assert list((tmp_path / "kept").iterdir()) != []
+
+
 def test_a_reader_that_has_had_enough_is_no_error():
     script = _script("[print('x' * 1000) for _ in range(1000)]")
     with subprocess.Popen(script, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -47,6 +47,17 @@ def kernel_explainer(worths: Worths, num_frames: int, evaluations: int, seed: in
     return np.asarray(found).reshape(num_frames)
 
 
+def exact_explainer(worths: Worths, num_frames: int) -> np.ndarray:
+    """shap's ExactExplainer: values [T, C] of worths bool [N, T] -> float [N, C]."""
+    import shap
+
+    def model(rows: np.ndarray) -> np.ndarray:
+        return worths(np.asarray(rows) > 0.5)
+
+    explainer = shap.explainers.Exact(model, shap.maskers.Independent(np.zeros((1, num_frames))))
+    return explainer(np.ones((1, num_frames)), max_evals=2**num_frames).values[0]
+
+
 def _singles(interactions: object, num_frames: int) -> np.ndarray:
     return np.array([interactions[(i,)] for i in range(num_frames)])  # type: ignore[index]
 
