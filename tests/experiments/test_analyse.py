@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pytest
+
+from esv_jax import checkpoints
+from esv_jax.analyses import tables
+from esv_jax.analyses.subject import open_subjects
+from esv_jax.checkpoints import ModelCard
+from esv_jax.checks import InputError
+from esv_jax.data import feature_store
+from tests.analyses.fakes import CLASSES, MODULES, PRIOR, C, D, subject
+from tests.experiments import scripts
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("xarray")
+pytest.importorskip("zarr")
+LENGTHS = (5, 4, 3, 7, 6, 4)
+OPTIONS = {
+    "tsn": {"num_classes": C},
+    "multiscale_trn": {"num_scales": 2, "hidden_dim": 6, "num_classes": C},
+}
+
+
+@pytest.fixture
+def run_script(capsys, monkeypatch):
+    return lambda name, *arguments: scripts.run_script(name, *arguments, capsys=capsys, monkeypatch=monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A feature store of six held-out clips and two to train on, and a model of either kind."""
+    folder = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(0)
+    header = feature_store.StoreHeader(D, "float32", CLASSES)
+    with feature_store.create_or_append(folder / "features", header) as writer:
+        for i, length in enumerate((*LENGTHS, 3, 3)):
+            split = "test" if i < len(LENGTHS) else "train"
+            writer.append(f"v{i}", f"v{i}.webm", CLASSES[i % C], split, rng.normal(size=(length, D)).astype(np.float32))
+    for kind in MODULES:
+        card = ModelCard(kind, OPTIONS[kind], D, CLASSES, PRIOR)
+        checkpoints.save_model(folder / kind, card, subject(kind).model.variables)
+    return folder
+
+
+@pytest.fixture
+def stores(world, run_script):
+    for kind in MODULES:
+        if not (world / f"{kind}.zarr").exists():
+            arguments = (f"--features={world / 'features'}", f"--model={world / kind}", f"--out={world / kind}.zarr")
+            ran = run_script(
+                "compute_esvs", *arguments, "--split=test", "--num_frames=2", "--num_frames=4", "--estimator=exact"
+            )
+            assert ran.exit_code == 0, ran.stderr
+    return [world / f"{kind}.zarr" for kind in MODULES], [world / kind for kind in MODULES]
+
+
+def test_subjects_are_of_the_videos_that_all_hold(world, stores):
+    tsn, trn = open_subjects(*stores, world / "features")
+    long_enough = [i for i, length in enumerate(LENGTHS) if length >= 4]
+    source = feature_store.open_store(world / "features")
+    for one in (tsn, trn):
+        assert one.uid == tuple(f"v{i}" for i in long_enough)
+        np.testing.assert_array_equal(one.label, [i % C for i in long_enough])
+        for count, found in one.features.items():
+            expected = [source.features(i)[one.values[count].frame_index[n]] for n, i in enumerate(long_enough)]
+            np.testing.assert_array_equal(found, np.stack(expected))
+            gap = one.values[count].score - one.prior - one.values[count].esv.sum(axis=1)
+            np.testing.assert_allclose(gap, 0, atol=1e-5)
+        training = np.concatenate([source.features(i) for i in (6, 7)])
+        np.testing.assert_allclose(one.mean_feature, training.mean(axis=0), rtol=1e-5)
+
+
+def test_stores_and_models_that_do_not_belong_together(world, stores):
+    with pytest.raises(InputError, match="not of the one given"):
+        open_subjects(stores[0], stores[1][::-1], world / "features")
+    with pytest.raises(InputError, match="found 2 stores and 1 models"):
+        open_subjects(stores[0], stores[1][:1], world / "features")
+    with pytest.raises(InputError, match="different kinds"):
+        open_subjects([stores[0][0]] * 2, [stores[1][0]] * 2, world / "features")
+
+
+def test_what_is_done_is_not_done_again(world, stores, tmp_path, capsys, monkeypatch):
+    pairs = zip(*stores, strict=True)
+    arguments = [flag for store, model in pairs for flag in (f"--store={store}", f"--model={model}")]
+    arguments += [f"--features={world / 'features'}", "--num_frames=4", "--approximated_frames=4"]
+
+    def run(*more):
+        with scripts.imported("analyse") as module, monkeypatch.context() as patch:
+            all_steps = module._steps
+            chosen = ("a supporting and distracting frames", "b position", "c length", "d mistakes")
+            patch.setattr(module, "_steps", lambda *a: {n: s for n, s in all_steps(*a).items() if n in chosen})
+            patch.setattr("sys.argv", ["analyse", *arguments, f"--out={tmp_path / 'out'}", *more])
+            with pytest.raises(SystemExit) as ended:
+                scripts.cli.run(module.main)
+        printed = capsys.readouterr()
+        assert ended.value.code in (None, 0), printed.err
+        return printed.out
+
+    first = run()
+    assert "b position: b_position.csv, b_by_class.csv" in first
+    table = tables.read(tmp_path / "out" / "a_supporting.csv")
+    assert set(table.column("model")) == {"TSN", "multi-scale TRN"}
+    done = json.loads((tmp_path / "out" / "done.json").read_text())
+    del done["b position"]  # as if it had been killed before
+    (tmp_path / "out" / "done.json").write_text(json.dumps(done))
+    assert [line for line in run().splitlines() if "done before" not in line] == [
+        "b position: b_position.csv, b_by_class.csv",
+        f"wrote {tmp_path / 'out'}",
+    ]
+    assert "done before" not in run("--seed=1")
+
+
+def test_numbers_of_frames_that_are_not_stored(world, stores, run_script, tmp_path):
+    pairs = zip(*stores, strict=True)
+    arguments = [flag for store, model in pairs for flag in (f"--store={store}", f"--model={model}")]
+    ran = run_script("analyse", *arguments, f"--features={world / 'features'}", f"--out={tmp_path}", "--num_frames=3")
+    assert ran.exit_code == 1
+    assert "--num_frames should be one of the numbers of frames in the stores, [2, 4], found 3" in ran.stderr
