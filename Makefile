@@ -37,7 +37,7 @@ $(VENV)/reproduce.done: $(BIN)/python pyproject.toml requirements.lock
 	touch $@ $(VENV)/demo.done
 
 $(VENV)/dev.done: $(BIN)/python pyproject.toml requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots,io,dev]"
 	touch $@ $(VENV)/demo.done
 
 # The same tests with the lowest versions that pyproject.toml allows, on the lowest Python.
@@ -45,13 +45,13 @@ test-lowest: $(VENV)/dev.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv venv --quiet --clear --python 3.11 $(VENV)-lowest
 	$(BIN)/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
-	  -r pyproject.toml --extra video --extra plots --extra dev
+	  -r pyproject.toml --extra video --extra plots --extra io --extra dev
 	$(VENV)-lowest/bin/python -m pytest -n 2
 
-# Pins all packages for all supported Pythons; run after a change of the dependencies.
+# Pins what demo and test install, for all supported Pythons; run after a change of the dependencies.
 lock: $(VENV)/dev.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --upgrade --no-header --no-annotate \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra video --extra plots --extra io --extra dev --upgrade --no-header --no-annotate \
 	  pyproject.toml -o requirements.lock
 
 clean:
