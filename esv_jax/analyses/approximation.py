@@ -99,7 +99,7 @@ def _figure(close: Table, timed: Table, subjects: list[Subject]) -> Any:
     left.set_xticks(PER_SIZE, [str(m) for m in PER_SIZE])
     left.minorticks_off()
     left.set(xlabel="m, coalitions of a size", ylabel="correlation with exact ESVs")
-    left.legend(loc="lower right")
+    left.legend(loc="lower right", fontsize=6.5)
     right.set(xlabel="frames shown", ylabel=f"processor time per clip, ms (m = {TIMED_PER_SIZE})", ylim=(0, None))
     right.set_xticks(LENGTHS)
     right.legend()

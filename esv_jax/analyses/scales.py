@@ -70,12 +70,31 @@ def _figure(table: Table, subjects: list[Subject]) -> Any:
             alpha=0.15,
             lw=0,
         )
+    ends = {}
     for scale in sorted({int(name.split()[1]) for name in table.column("model") if name.startswith("scale ")}):
         mine = table.where(model=_name(scale))
         x, y = mine.numbers("num_frames"), mine.numbers("mean")
         panel.plot(x, y, color=charts.FAINT, linewidth=0.8, linestyle=charts.DASHES[scale % 8])
-        panel.text(x[-1] + 0.15, y[-1], str(scale), size=6.5, va="center", color=charts.FAINT)
+        ends[scale] = (x[-1], y[-1])
     panel.plot([], [], color=charts.FAINT, linewidth=0.8, label="one scale alone (its number at the right end)")
-    panel.set(xlabel="frames shown", ylabel="accuracy", ylim=(0, 1))
-    panel.legend(loc="lower right")
+    _name_ends(panel, ends)
+    panel.set(xlabel="frames shown", ylabel="accuracy", ylim=(0, 1.02))
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.legend(loc="center right")
     return figure
+
+
+def _name_ends(panel: Any, ends: dict[int, tuple[float, float]]) -> None:
+    """Writes the scales beside the ends of their lines, none over another."""
+    lowest = -1.0
+    for scale, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
+        lowest = max(y - 0.15, lowest + 0.045)
+        panel.annotate(
+            str(scale),
+            (x, y),
+            (x * 1.03, lowest),
+            size=6.5,
+            va="center",
+            color=charts.FAINT,
+            arrowprops={"arrowstyle": "-", "color": charts.FAINT, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1},
+        )
