@@ -20,8 +20,7 @@ def recommended(*, max_evaluations: int) -> Estimator:
     """`exact` where max_evaluations allows all 2^T - 1 coalitions of at most 20 frames, else `surrogate`.
 
     Chosen by `experiments/benchmark_estimators.py`: `surrogate` has the least error of all that were tried in every
-    game there. Its plans are drawn without regard to children, so multi-scale games have to be made with
-    all_subsets=True; where these have too many subsets, take `orderings`.
+    game there. Multi-scale games evaluate all their subsets for it, or where these are too many, random ones.
 
     Args:
       max_evaluations: how many coalitions to evaluate at most; at least 4 T, or 2^T - 1.

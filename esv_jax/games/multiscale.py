@@ -13,7 +13,6 @@ Where a plan holds only some children of S, the mean is over those (as in the pa
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -23,19 +22,14 @@ import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Array, Game, Level
-from esv_jax.coalitions import lattice
-from esv_jax.games import position_sums, score_average
-from esv_jax.games.clips import in_chunks
+from esv_jax.games import any_coalition, position_sums, score_average
+from esv_jax.games.any_coalition import ScaleLogits
 
 # Sums over so few children are compiled as one pass; longer ones as a loop, which compiles faster and runs slower.
 UNROLLED_CHILDREN = 8
 # Known children are summed by a product with a matrix where level k-1 has at most this times k rows.
 DENSE_CHILDREN = 16
-# With all subsets at hand: the most of them, and the coalitions whose indicator [rows, subsets] is held at a time.
-MAX_SUBSETS = 2**20
-ROWS_AT_ONCE = 256
-NO_CHILDREN: Any = None
-ScaleLogits = Callable[[Any, Level], jax.Array]
+NO_CARRY: Any = None
 
 
 def multiscale_game(
@@ -50,9 +44,11 @@ def multiscale_game(
     Args:
       fns: fns[k-1]: (params, clips [N, k, D]) -> logits [N, C] for k = 1..M, all given the same params.
       empty: float [C], the worth of no frames: probabilities, not logits.
-      all_subsets: how A(S) is known. False: from the children of S in the plan, as in the paper; exact for exhaustive
-        plans, otherwise A(S) is itself an estimate; an InputError for plans drawn without regard to children.
-        True: every f_s is evaluated on all C(T, s) subsets first, and A(S) is exact for any plan.
+      all_subsets: how A(S) is known. True: every f_s is evaluated on all C(T, s) subsets first, and A(S) is exact.
+        False: from the children of S in the plan, as in the paper; exact for exhaustive plans, otherwise A(S) is itself
+        an estimate. Plans drawn without regard to children (those of `recommended` and `regression`) take all
+        subsets in either case, if there are at most 2^20; if more, A(S) is estimated from 32 random subsets of S of
+        each size, without bias before the softmax.
       average: "logits": v(S) = softmax(A(S)), as above. "scores": softmax(f_s) takes the place of f_s and v(S) = A(S);
         then exact values need only the sum_{s<=M} C(T, s) evaluations (`games.score_average`). Not with all_subsets.
 
@@ -150,10 +146,11 @@ def _joint_logits(scale_logits: ScaleLogits, num_scales: int):
     def logits(prepared: Any, level: Level, below: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         size = level.members.shape[1]
         if level.children.shape[1] == 0:
-            raise checks.InputError(
-                "this plan's coalitions were drawn without regard to children, of which the multi-scale game is made: "
-                "make the game with all_subsets=True"
-            )
+            num_frames = level.members.shape[1]
+            if any_coalition.number_of_subsets(num_frames, num_scales) > any_coalition.MAX_SUBSETS:
+                return any_coalition.from_random_subsets(scale_logits, prepared, level, num_scales), NO_CARRY
+            of_sizes = any_coalition.tables(scale_logits, prepared, num_frames, num_scales)
+            return any_coalition.from_tables(of_sizes, level), NO_CARRY
         if below is None:
             joint = scale_logits(prepared, level)
         elif size <= num_scales:
@@ -172,32 +169,10 @@ def _joint_of_all_subsets(prepare: Any, scale_logits: ScaleLogits, num_scales: i
     """(prepare, logits) of the game that has f_s of all subsets at hand: A(S) is a product with which are in S."""
 
     def prepare_all(params: Any, video: jax.Array) -> tuple[jax.Array, ...]:
-        prepared = prepare(params, video)
-        num_frames = video.shape[0]
-        sizes = range(1, min(num_frames, num_scales) + 1)
-        num_subsets = sum(math.comb(num_frames, size) for size in sizes)
-        if num_subsets > MAX_SUBSETS:
-            raise checks.InputError(
-                f"all_subsets=True evaluates every subset of at most {num_scales} frames and takes at most "
-                f"{MAX_SUBSETS} of them, found {num_subsets} for {num_frames} frames"
-            )
-        return tuple(scale_logits(prepared, Level(lattice.combinations(num_frames, s), NO_CHILDREN)) for s in sizes)
+        return any_coalition.tables(scale_logits, prepare(params, video), video.shape[0], num_scales)
 
     def logits(tables: tuple[jax.Array, ...], level: Level, carry: None) -> tuple[jax.Array, None]:
-        num_frames = tables[0].shape[0]
-
-        def joint(inside: jax.Array) -> jax.Array:
-            total = jnp.zeros((inside.shape[0], tables[0].shape[1]), tables[0].dtype)
-            for size, table in enumerate(tables, start=1):
-                subset = lattice.combinations(num_frames, size)
-                held = inside[:, subset[:, 0]]
-                for position in range(1, size):
-                    held = held * inside[:, subset[:, position]]
-                mean = jnp.matmul(held, table, precision=jax.lax.Precision.HIGHEST)
-                total = total + mean / jnp.maximum(held.sum(axis=1, keepdims=True), 1)
-            return total / jnp.minimum(inside.sum(axis=1, keepdims=True), len(tables))
-
-        return in_chunks(joint, lattice.indicator(level, num_frames, tables[0].dtype), ROWS_AT_ONCE), None
+        return any_coalition.from_tables(tables, level), None
 
     return prepare_all, logits
 
