@@ -8,13 +8,14 @@ import jax.numpy as jnp
 
 from esv_jax import checks
 from esv_jax.base import Array, Estimator, Plan
-from esv_jax.coalitions import lattice, plans
+from esv_jax.coalitions import plans
 
 
 class State(NamedTuple):
-    """Of R orderings: the last prefix's indicator [R, T] and worths [R, C], and what every frame added [R, T, C]."""
+    """Of R orderings, the last prefix's sum of frame indices int32 [R] (the next one tells by it which frame joins) and
+    worths [R, C]; and what every frame added so far [R, T, C]."""
 
-    inside: jax.Array
+    total: jax.Array
     worths: jax.Array
     added: jax.Array
 
@@ -51,18 +52,18 @@ def orderings(*, max_evaluations: int) -> Estimator:
 
 def _init(num_frames: int, empty: jax.Array) -> State:
     # One row stands for all orderings until the first level tells how many there are.
-    return State(jnp.zeros((1, num_frames), empty.dtype), empty[None], jnp.zeros((1, num_frames, 1), empty.dtype))
+    return State(jnp.zeros(1, jnp.int32), empty[None], jnp.zeros((1, num_frames, 1), empty.dtype))
 
 
 def _update(state: State, members: Array, worths: jax.Array, logits: jax.Array) -> State:
-    inside = lattice.membership(members, state.inside.shape[1], worths.dtype)
-    joined = jnp.argmax(inside - state.inside, axis=1)
+    total = jnp.maximum(jnp.asarray(members), 0).sum(axis=1, dtype=jnp.int32)
     gain = worths - state.worths
     num_orderings, num_classes = gain.shape
-    added = jnp.broadcast_to(state.added, (num_orderings, inside.shape[1], num_classes))
+    added = jnp.broadcast_to(state.added, (num_orderings, state.added.shape[1], num_classes))
     # One frame joins an ordering at each level: to write its row alone keeps the cost linear in the frames.
-    added = added.at[jnp.arange(num_orderings, dtype=jnp.int32), joined].set(gain)
-    return State(inside, worths, added)
+    row = jnp.arange(num_orderings, dtype=jnp.int32)
+    added = added.at[row, total - state.total].set(gain)
+    return State(total, worths, added)
 
 
 def _finish(state: State, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
