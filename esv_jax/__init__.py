@@ -22,3 +22,5 @@ from esv_jax.games import frame_mean_game as frame_mean_game
 from esv_jax.games import multiscale_game as multiscale_game
 from esv_jax.games import trn_game as trn_game
 from esv_jax.games import tsn_game as tsn_game
+from esv_jax.refine import Progress as Progress
+from esv_jax.refine import explain_until as explain_until

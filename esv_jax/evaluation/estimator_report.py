@@ -92,11 +92,19 @@ def _table(cells: dict[Cell, dict[str, list[Measured]]], names: Sequence[str]) -
             "| " + " | ".join([game, str(frames), str(evaluations), *shown, ratio, count, seconds, held]) + " |"
         )
     if ratios:
+        worse, beyond, half, tenth = (
+            sum(chosen)
+            for chosen in (
+                [ratio > 1 for ratio, _ in ratios],
+                [low > 1 for _, low in ratios],
+                [ratio <= 0.5 for ratio, _ in ratios],
+                [ratio <= 0.1 for ratio in tsn],
+            )
+        )
         lines.append("")
         lines.append(
-            f"{len(ratios)} cells: `recommended` has more error than the best other in {sum(r > 1 for r, _ in ratios)} "
-            f"({sum(low > 1 for _, low in ratios)} of them beyond the noise), at most half in "
-            f"{sum(r <= 0.5 for r, _ in ratios)}; at most a tenth in {sum(r <= 0.1 for r in tsn)} of {len(tsn)} TSN cells."
+            f"{len(ratios)} cells: `recommended` has more error than the best other in {worse} ({beyond} of them beyond "
+            f"the noise), at most half of it in {half}; at most a tenth in {tenth} of {len(tsn)} TSN cells."
         )
     return lines
 

@@ -162,6 +162,23 @@ def test_recommended_is_exact_where_it_can_be():
     )
 
 
+def test_recommended_does_something_sound_below_the_budget_of_a_model():
+    game, logits = softmax_of_means(3, 20)
+    for budget, other in [
+        (79, esv_jax.regression(max_evaluations=79)),
+        (59, esv_jax.stratified_paired(per_size=3)),
+        (21, esv_jax.stratified_paired(per_size=1)),
+    ]:
+        plan = esv_jax.recommended(max_evaluations=budget).plan(20, key=jax.random.key(0))
+        assert sum(len(level.members) for level in plan.levels) <= budget
+        for mine, same in zip(plan.levels, other.plan(20, key=jax.random.key(0)).levels, strict=True):
+            np.testing.assert_array_equal(mine.members, same.members)
+    out = esv_jax.explain(esv_jax.recommended(max_evaluations=59), game, logits, logits, key=jax.random.key(0))
+    np.testing.assert_allclose(out.values.sum(axis=0), out.full - out.empty, atol=1e-6)
+    with pytest.raises(esv_jax.InputError, match="at least 21 for 20 frames, found 20"):
+        esv_jax.recommended(max_evaluations=20).plan(20, key=jax.random.key(0))
+
+
 def test_a_budget_too_small_is_refused():
     with pytest.raises(esv_jax.InputError, match="at least 40 for 10 frames, found 39"):
         esv_jax.surrogate(max_evaluations=39).plan(10, key=jax.random.key(0))
