@@ -14,7 +14,7 @@ from esv_jax.explain import explain
 
 
 class Progress(NamedTuple):
-    """How far `explain_until` is: evaluations made, the largest of the [T, C] standard errors, seconds since the start."""
+    """How far `explain_until` is: evaluations made, the largest standard error [T, C], seconds since the start."""
 
     evaluations: int
     largest_std_error: float

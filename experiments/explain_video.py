@@ -3,6 +3,7 @@
     python -m experiments.explain_video --video=clip.mp4 --out=out/clip
     python -m experiments.explain_video --video=clip.mp4 --model=out/trn --class_name="Opening something" --out=out/clip
 
+With few frames every coalition is evaluated; else a sample of them, in one run, or up to --target_std_error in several.
 Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, attribution.npz and
 attribution.json to the folder --out.
 """
@@ -14,10 +15,12 @@ from typing import Any
 
 import jax
 from absl import flags
+from rich import progress
+from rich.console import Console
 
 import esv_jax
 from esv_jax import checkpoints, checks, cli
-from esv_jax.base import Estimator
+from esv_jax.base import Attribution, Estimator, Game
 from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
 from esv_jax.data import decode
@@ -29,6 +32,7 @@ from esv_jax.results import figure, files, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
 
 DEMO_MODEL = Path(__file__).resolve().parent.parent / "demo_model" / "multiscale_trn"
+EVALUATIONS_OF_A_RUN = 1024  # where runs are repeated up to a target
 THUMBNAIL_SIZE = 256  # pixels; the largest frames of the report are about 300 wide
 
 VIDEO = flags.DEFINE_string("video", None, "Video file, or folder of images.", required=True)
@@ -36,9 +40,16 @@ MODEL = flags.DEFINE_string("model", str(DEMO_MODEL), "Model folder, with its ba
 PRIORS = flags.DEFINE_string("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "Explain this class besides the predicted one; repeatable.")
-ESTIMATOR = flags.DEFINE_enum("estimator", "exact", ["exact", "stratified"], "All 2^T coalitions, or a sample.")
-PER_SIZE = flags.DEFINE_integer("per_size", 128, "Stratified only: the most coalitions of each size, at least 2.")
-SEED = flags.DEFINE_integer("seed", 0, "Stratified only: decides which coalitions are drawn.")
+ESTIMATOR = flags.DEFINE_enum(
+    "estimator",
+    "recommended",
+    ["recommended", "exact", "surrogate", "regression", "orderings", "stratified_paired", "stratified"],
+    "recommended: exact where --max_evaluations allows all 2^T coalitions, else the best sample.",
+)
+MAX_EVALUATIONS = flags.DEFINE_integer("max_evaluations", 4096, "The most coalitions to evaluate.", lower_bound=1)
+TARGET = flags.DEFINE_float("target_std_error", None, "Sample in runs, and stop when no standard error exceeds this.")
+PER_SIZE = flags.DEFINE_integer("per_size", 128, "Stratified: the most coalitions of a size in a run, at least 2.")
+SEED = flags.DEFINE_integer("seed", 0, "Of sampling: decides which coalitions are drawn.")
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 
 
@@ -49,14 +60,13 @@ def main() -> None:
     game = game_of(model, prior=prior, name=MODEL.value)
     backbone, preprocess = _backbone(model)
     classes = [class_index(model.card.classes, name) for name in CLASS_NAME.value]
-    estimator, method = _estimator()
+    estimator, method = _estimator(NUM_FRAMES.value)
 
     clip = decode.read_clip(VIDEO.value, NUM_FRAMES.value)
     images = resize_and_crop(clip.images, preprocess)
     features = jax.jit(backbone.module.apply)(backbone.variables, images)
     checks.check_finite(f"the features of {VIDEO.value}", features)
-    key = jax.random.key(SEED.value) if ESTIMATOR.value == "stratified" else None
-    attribution = esv_jax.explain(estimator, game, model.variables, features, key=key)
+    attribution = _explain(estimator, game, model.variables, features)
 
     explained = explanation(
         attribution,
@@ -65,7 +75,7 @@ def main() -> None:
         times=clip.times,
         images=resize_and_crop(clip.images, _enlarged(preprocess)),
         class_names=model.card.classes,
-        sampled=ESTIMATOR.value == "stratified",
+        sampled=method["estimator"] != "exact",
     )
     shown = list(dict.fromkeys([predicted_class(explained), *classes]))
     try:
@@ -88,14 +98,55 @@ def _backbone(model: Model) -> tuple[Model, Preprocess]:
     return model.backbone, model.backbone.card.preprocess
 
 
-def _estimator() -> tuple[Estimator, dict[str, Any]]:
+def _estimator(num_frames: int) -> tuple[Estimator, dict[str, Any]]:
     """The estimator, and how to name it in files."""
-    if ESTIMATOR.value == "exact":
+    name, budget = ESTIMATOR.value, MAX_EVALUATIONS.value
+    if name == "exact" or (name == "recommended" and num_frames <= 20 and 2**num_frames - 1 <= budget):
         return esv_jax.exact(), {"estimator": "exact"}
-    if PER_SIZE.value < 2:
-        raise InputError(f"--per_size should be at least 2, or there is no standard error; found {PER_SIZE.value}")
-    method = {"estimator": "stratified", "per_size": PER_SIZE.value, "seed": SEED.value}
-    return esv_jax.stratified(per_size=PER_SIZE.value), method
+    if name.startswith("stratified"):
+        if PER_SIZE.value < 2:
+            raise InputError(f"--per_size should be at least 2, or there is no standard error; found {PER_SIZE.value}")
+        method: dict[str, Any] = {"estimator": name, "per_size": PER_SIZE.value, "seed": SEED.value}
+        make = {"stratified": esv_jax.stratified, "stratified_paired": esv_jax.stratified_paired}[name]
+        estimator = make(per_size=PER_SIZE.value)
+    else:
+        method = {"estimator": name, "max_evaluations": budget, "seed": SEED.value}
+        makers = {
+            "recommended": esv_jax.recommended,
+            "surrogate": esv_jax.surrogate,
+            "regression": esv_jax.regression,
+            "orderings": esv_jax.orderings,
+        }
+        of_run = budget if TARGET.value is None else min(budget, max(EVALUATIONS_OF_A_RUN, 4 * num_frames))
+        estimator = makers[name](max_evaluations=of_run)
+    return estimator, method | ({} if TARGET.value is None else {"target_std_error": TARGET.value})
+
+
+def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Array) -> Attribution:
+    """One run of the estimator, or several up to the target, with a progress bar on stderr."""
+    if estimator.weights is not None:
+        return esv_jax.explain(estimator, game, variables, features)
+    key = jax.random.key(SEED.value)
+    if TARGET.value is None:
+        return esv_jax.explain(estimator, game, variables, features, key=key)
+    columns = [progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TimeElapsedColumn()]
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("sampling", total=MAX_EVALUATIONS.value)
+
+        def show(report: esv_jax.Progress) -> None:
+            text = f"{report.evaluations} evaluations, largest standard error {report.largest_std_error:.2g}"
+            bar.update(task, completed=report.evaluations, description=text)
+
+        return esv_jax.explain_until(
+            estimator,
+            game,
+            variables,
+            features,
+            key=key,
+            max_evaluations=MAX_EVALUATIONS.value,
+            target_std_error=TARGET.value,
+            callback=show,
+        )
 
 
 def _title(clip: Clip, method: dict[str, Any]) -> str:

@@ -103,8 +103,8 @@ def _table(cells: dict[Cell, dict[str, list[Measured]]], names: Sequence[str]) -
         )
         lines.append("")
         lines.append(
-            f"{len(ratios)} cells: `recommended` has more error than the best other in {worse} ({beyond} of them beyond "
-            f"the noise), at most half of it in {half}; at most a tenth in {tenth} of {len(tsn)} TSN cells."
+            f"{len(ratios)} cells: `recommended` has more error than the best other in {worse} ({beyond} of them "
+            f"beyond the noise), at most half of it in {half}; at most a tenth in {tenth} of {len(tsn)} TSN cells."
         )
     return lines
 

@@ -124,6 +124,16 @@ def test_the_predicted_class_comes_first_then_those_asked_for_each_once(tmp_path
         assert picture.format == "PNG"
 
 
+def test_it_samples_until_the_target(tmp_path, explain_video):
+    arguments = ["--num_frames=6", "--estimator=stratified_paired", "--per_size=4", "--max_evaluations=400"]
+    assert explain_video(*arguments).exit_code == 0
+    once = _load(tmp_path)["std_error"].max()
+    ran = explain_video(*arguments, f"--target_std_error={once / 2:.6f}")
+    assert ran.exit_code == 0, ran.stderr
+    assert once / 4 < _load(tmp_path)["std_error"].max() <= once / 2
+    assert "target_std_error" in ran.stdout
+
+
 def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance(tmp_path, explain_video):
     arguments = ["--num_frames=5", "--estimator=stratified", "--per_size=4", "--seed=3"]
     ran = explain_video(*arguments)
