@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax import checkpoints, models
+from esv_jax import checkpoints, explain_batch, models
 from esv_jax.data import feature_store, play_fair_features
 from esv_jax.data.frame_sampling import segment_centres
 from esv_jax.interop import heads
@@ -89,8 +89,11 @@ def test_the_authors_files_give_the_authors_values(tmp_path, compute, kind):
 
 
 def test_every_video_is_explained_as_if_it_were_alone(root, tmp_path, compute):
+    num_compiled = explain_batch._explain_all._cache_size()
     ran = compute("--num_frames=4", "--num_frames=6", "--batch_size=4", f"--priors={root / 'priors.csv'}")
     assert ran.exit_code == 0, ran.stderr
+    # Five batches of two numbers of frames, one program for each number.
+    assert explain_batch._explain_all._cache_size() <= num_compiled + 2
     assert "9/9 videos" in ran.stderr
     assert "videos/s" in ran.stderr
     assert "s.zarr: num_frames=4: 9 videos, 2 left out\n  v1 has 3 frames\n  v6 has 2 frames\n" in ran.stdout
