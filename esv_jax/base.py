@@ -87,7 +87,8 @@ class Estimator(NamedTuple):
       update: (state, members [N, w], worths [N, C], logits [N, C]) -> state, called for levels or runs in turn.
       finish: (state, empty [C], full [C], link) -> (values [T, C], std_error [T, C]).
       weights: for exact estimators: num_frames -> (with_frame [T + 1], without_frame [T + 1]), the weights of v(S) by
-        |S| in the value of the frames in S and of those not in S; `explain` then needs no plan. Else None.
+        |S| in the value of the frames in S and of those not in S; `explain` then needs no plan. None, for all or for
+        this number of frames, if it samples.
       of_subsets: for estimators that ask for a game's `subset_scores` in place of worths: (num_frames, levels,
         scores [N_s, C] of sizes 1.., empty [C], own_program) -> Attribution. Else None.
     """
@@ -96,7 +97,7 @@ class Estimator(NamedTuple):
     init: Callable[[int, jax.Array], Any]
     update: Callable[[Any, Array, jax.Array, jax.Array], Any]
     finish: Callable[[Any, jax.Array, jax.Array, Callable[[jax.Array], jax.Array]], tuple[jax.Array, jax.Array]]
-    weights: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
+    weights: Callable[[int], tuple[np.ndarray, np.ndarray] | None] | None = None
     of_subsets: Callable[..., "Attribution"] | None = None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Array, Estimator, Plan
@@ -61,4 +62,8 @@ def recommended(*, max_evaluations: int = 4096) -> Estimator:
         frames, inner = state
         return choice(len(frames)).finish(inner, empty, full, link)
 
-    return Estimator(plan, init, update, finish)
+    def weights(num_frames: int) -> tuple[np.ndarray, np.ndarray] | None:
+        estimator = choice(num_frames)
+        return None if estimator.weights is None else estimator.weights(num_frames)
+
+    return Estimator(plan, init, update, finish, weights)
