@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from esv_jax.base import Array
 from esv_jax.coalitions import paired
 
 
@@ -18,9 +19,9 @@ class Design(NamedTuple):
       influence: float [T, P], what a unit of a pair's odd part adds to the values.
     """
 
-    size: jax.Array
-    centred: jax.Array
-    influence: jax.Array
+    size: Array
+    centred: Array
+    influence: Array
 
 
 def strata(num_frames: int, max_evaluations: int) -> paired.Strata:
@@ -87,5 +88,5 @@ def solve(inside: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.St
     return found, jnp.sqrt(_product(pairs.influence**2 * unseen[None], left_out**2))
 
 
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+def _product(a: Array, b: Array) -> jax.Array:
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
