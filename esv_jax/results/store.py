@@ -7,9 +7,11 @@ num_frames=8/esv/c/k/0/0   chunk k: a batch of videos, uncompressed (values hard
 `store_writer` makes it.
 """
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,7 +57,10 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
     if num_frames is not None and num_frames not in stored:
         raise InputError(f"{folder} holds values of {_listed(stored)} frames, not of {num_frames}")
     group = group_name(stored[0] if num_frames is None else num_frames)
-    dataset = xarray.open_zarr(folder, group=group, consolidated=False, chunks=None)
+    with strings_are_fine():
+        dataset = xarray.open_zarr(folder, group=group, consolidated=False, chunks=None)
+        # xarray's versions differ in how they give strings back.
+        strings = {n: np.asarray(dataset[n].values.tolist(), np.str_) for n in ("uid", "class_name")}
     how = dataset.attrs
     chunks = chunks_of(folder / group, dataset.sizes, batch_size=how["batch_size"], sampled=how["sampled"])
     missing = len(chunks.unfinished())
@@ -64,9 +69,7 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
             f"{folder / group} is not finished, {missing} of its {chunks.num_chunks()} batches are missing: "
             "run the command that made it again"
         )
-    # xarray's versions differ in how they give strings back.
-    names = {"uid": "video", "class_name": "class"}
-    return dataset.assign({n: (dim, np.asarray(dataset[n].values.tolist(), np.str_)) for n, dim in names.items()})
+    return dataset.assign({n: (dataset[n].dims, values) for n, values in strings.items()})
 
 
 def open_common(path: "str | os.PathLike", num_frames: Sequence[int] | None = None) -> "dict[int, xarray.Dataset]":
@@ -124,6 +127,14 @@ def read_configuration(path: "str | os.PathLike") -> dict[str, Any]:
             f"{FORMAT_VERSION}: use the esv_jax that made it, or compute the values anew into another folder"
         )
     return configuration
+
+
+@contextlib.contextmanager
+def strings_are_fine() -> Iterator[None]:
+    """Keeps older versions of zarr from warning of the way in which all of them store strings."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The codec `vlen-utf8`")
+        yield
 
 
 def group_name(num_frames: int | str) -> str:

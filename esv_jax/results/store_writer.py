@@ -24,6 +24,7 @@ from esv_jax.results.store import (
     chunks_of,
     group_name,
     read_configuration,
+    strings_are_fine,
 )
 from esv_jax.results.video_index import VideoIndex
 
@@ -98,7 +99,7 @@ def open_group(
         "sampled": sampled,
         "left_out": index.left_out,
     }
-    with _told_of(folder):
+    with _told_of(folder), strings_are_fine():
         shutil.rmtree(partial, ignore_errors=True)
         _make_group(partial, index, prior, class_names, chunks, attributes)
         partial.rename(group)

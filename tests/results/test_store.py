@@ -83,7 +83,7 @@ def test_a_run_stopped_at_any_write_goes_on_to_the_same_store_bit_for_bit(tmp_pa
         def step(self, *args, **kwargs):
             nonlocal count
             # Of zarr's writes of the group, those of one array stand for all.
-            count += "score" in self.parts or ".num_frames=2.partial" not in self.parts
+            count += "score" in self.parts or ".num_frames=2.partial" not in self.parts[:-1]
             if count != stop_at:
                 return originals[name](self, *args, **kwargs)
             if name == "write_bytes":
