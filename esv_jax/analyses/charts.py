@@ -36,14 +36,14 @@ _STYLE = {
 
 
 def save(path: Path, draw: Callable[[], Any]) -> None:
-    """Draws a figure in the common style, and writes it as a PNG of 160 dots an inch.
+    """Draws a figure in the common style, and writes it as a PNG of 140 dots an inch.
 
     Raises:
       MissingExtraError: matplotlib is not installed.
     """
     matplotlib = require("matplotlib", extra="plots")
     with matplotlib.rc_context(_STYLE):
-        draw().savefig(path, dpi=160, format="png", metadata={"Software": None})
+        draw().savefig(path, dpi=140, format="png", metadata={"Software": None})
 
 
 def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Any, Any]:
