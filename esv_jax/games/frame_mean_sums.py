@@ -19,6 +19,8 @@ from esv_jax.coalitions import lattice
 
 # exp(-60) is far above the smallest float32, and the sums lose nothing that float32 could hold.
 WIDEST_LOGITS = 60.0
+# With fewer frames, their coalitions all at once take less than the many small products.
+FEWEST_FRAMES = 12
 
 
 class Half(NamedTuple):
@@ -45,6 +47,8 @@ def sum_over_all(
       (products may then underflow).
     """
     num_frames = logits.shape[0]
+    if num_frames < FEWEST_FRAMES:
+        return _one_by_one(logits, with_frame, without_frame)
     middle = num_frames // 2
     # Softmax does not see what all classes share.
     logits = logits - logits.max(axis=1, keepdims=True)
@@ -89,6 +93,17 @@ def _half(logits: jax.Array) -> Half:
         real[size, : len(rows)] = 1
     indicator = jnp.asarray(inside, logits.dtype)
     return Half(_product(indicator, logits), indicator, jnp.asarray(real, logits.dtype))
+
+
+def _one_by_one(
+    logits: jax.Array, with_frame: np.ndarray, without_frame: np.ndarray
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    num_frames = logits.shape[0]
+    inside = (np.arange(1, 2**num_frames)[:, None] >> np.arange(num_frames)) & 1
+    size = inside.sum(axis=1)
+    worths = jax.nn.softmax(_product(jnp.asarray(inside / size[:, None], logits.dtype), logits))
+    coefficient = np.where(inside > 0, with_frame[size][:, None], without_frame[size][:, None])
+    return _product(jnp.asarray(coefficient.T, logits.dtype), worths), worths[-1], jnp.bool_(True)
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -14,8 +14,10 @@ def frames_as_logits(params, frames):
     return frames
 
 
+@pytest.mark.parametrize("fewest_frames", [0, 12])
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 6, 7])
-def test_products_of_halves_equal_the_permutation_oracle(num_frames):
+def test_products_of_halves_equal_the_permutation_oracle(num_frames, fewest_frames, monkeypatch):
+    monkeypatch.setattr(frame_mean_sums, "FEWEST_FRAMES", fewest_frames)
     logits = 4 * np.random.default_rng(num_frames).normal(size=(num_frames, 5))
     values, full, trusted = frame_mean_sums.sum_over_all(jnp.asarray(logits, jnp.float32), *weights.shapley(num_frames))
     oracle = oracles.permutation_shapley(
@@ -26,7 +28,8 @@ def test_products_of_halves_equal_the_permutation_oracle(num_frames):
     np.testing.assert_allclose(values - 0.2 / num_frames, oracle, atol=1e-6)
 
 
-def test_wide_logits_go_the_slow_way_and_stay_right():
+def test_wide_logits_go_the_slow_way_and_stay_right(monkeypatch):
+    monkeypatch.setattr(frame_mean_sums, "FEWEST_FRAMES", 0)
     # Frames sure of different classes by far more than exp can hold.
     logits = np.random.default_rng(0).normal(size=(5, 5)) * 200
     _, _, trusted = frame_mean_sums.sum_over_all(jnp.asarray(logits, jnp.float32), *weights.shapley(5))
