@@ -148,8 +148,11 @@ def _picture(cells: dict[Cell, dict[str, list[Measured]]], names: Sequence[str],
             )
         axis.set_title(f"{game}, T = {num_frames}")
         axis.grid(alpha=0.3)
+    budgets = sorted({k[2] for k in cells})
     for axis in axes[-1]:
         axis.set_xlabel("evaluations")
+        axis.set_xticks(budgets, [str(n) for n in budgets], rotation=45)
+        axis.minorticks_off()
     for axis in axes[:, 0]:
         axis.set_ylabel("NMSE")
     figure.legend(list(lines.values()), list(lines), loc="outside right center")
