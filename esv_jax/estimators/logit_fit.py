@@ -15,6 +15,8 @@ import numpy as np
 RIDGES = 10.0 ** np.arange(-6, 0.1, 0.75)
 # Functions of a kernel basis are centred at this many coalitions at most.
 MAX_CENTRES = 1024
+# How much all directions count besides the learned ones.
+UNLEARNED = 0.1
 ARCCOS = (
     1.570796305,
     -0.2145988016,
@@ -39,17 +41,20 @@ class Kernel(NamedTuple):
 
     Attributes:
       power: float []. waves: float [J], the c_j.
+      metric: float [J T, J T], which directions of these J T numbers count how much.
     """
 
     power: jax.Array
     waves: jax.Array
+    metric: jax.Array
 
 
-def kernels(dtype: jax.typing.DTypeLike) -> Kernel:
-    """The two kernels to choose between, stacked: means over frames, and sums of four waves of constant norm."""
+def kernels(num_frames: int, dtype: jax.typing.DTypeLike) -> Kernel:
+    """The kernels to choose between, stacked: means over frames, and sums of four waves of constant norm."""
     root = np.sqrt(2)
     waves = np.array([[1, root, 0, 0], [1, root, root, root]])
-    return Kernel(jnp.asarray([1.0, 0.5], dtype), jnp.asarray(waves, dtype))
+    metric = np.tile(np.eye(4 * num_frames), (2, 1, 1))
+    return Kernel(jnp.asarray([1.0, 0.5], dtype), jnp.asarray(waves, dtype), jnp.asarray(metric, dtype))
 
 
 class Fit(NamedTuple):
@@ -93,6 +98,35 @@ def whitening(kernel: Kernel, centres: jax.Array) -> jax.Array:
     return jax.scipy.linalg.block_diag(inverse.T, jnp.eye(2, dtype=among.dtype))
 
 
+def learned_metric(kernel: Kernel, centres: jax.Array, coefficients: jax.Array, inside: jax.Array) -> jax.Array:
+    """The metric [J T, J T] in which a fit's logits vary alike in all directions: the root of their mean squared
+    gradients (Radhakrishnan et al. 2024, recursive feature machines), in part.
+
+    Args:
+      coefficients: float [P, C] of the similarities to `centres` [P, T].
+      inside: float [N, T], coalitions at which gradients are taken.
+    """
+    plain = _waves(kernel._replace(metric=jnp.eye(len(kernel.metric), dtype=inside.dtype)), inside)
+    seen, seen_centres = _product(plain, kernel.metric), _waves(kernel, centres)
+    norms, norms_of_centres = (jnp.sqrt((a**2).sum(axis=1) + 1) for a in (seen, seen_centres))
+    cosine = jnp.clip((_product(seen, seen_centres.T) + 1) / (norms[:, None] * norms_of_centres[None]), -1, 1)
+    # The gradient of the arc-cosine kernel in its first argument: towards each centre, and along itself.
+    towards = 1 - jnp.arccos(cosine) / jnp.pi
+    along = jnp.sqrt(1 - cosine**2) / jnp.pi * norms_of_centres[None] / norms[:, None]
+
+    def add(total: jax.Array, of_class: jax.Array) -> tuple[jax.Array, None]:
+        gradient = _product(towards, of_class[:, None] * seen_centres) + _product(along, of_class[:, None]) * seen
+        return total + _product(gradient.T, gradient), None
+
+    total, _ = jax.lax.scan(add, jnp.zeros_like(kernel.metric), coefficients.T)
+    total = _product(_product(kernel.metric, total), kernel.metric.T)
+    values, vectors = jnp.linalg.eigh(total)
+    values = jnp.maximum(values, 0)
+    scale = jnp.sqrt(values / jnp.maximum(values.mean(), 1e-30) + UNLEARNED)
+    metric = _product(vectors * scale[None], vectors.T)
+    return metric * jnp.sqrt((plain**2).sum() / (_product(plain, metric) ** 2).sum())
+
+
 def _waves(kernel: Kernel, inside: jax.Array) -> jax.Array:
     num_frames = inside.shape[1]
     size = inside.sum(axis=1, keepdims=True)
@@ -100,7 +134,8 @@ def _waves(kernel: Kernel, inside: jax.Array) -> jax.Array:
     before = jnp.asarray(np.triu(np.ones((num_frames, num_frames)), 1), inside.dtype)
     angle = jnp.pi * _product(inside, before) / jnp.maximum(size - 1, 1)
     scaled = inside / size**kernel.power
-    return jnp.concatenate([c * scaled * jnp.cos(j * angle) for j, c in enumerate(kernel.waves)], axis=1)
+    waves = jnp.concatenate([c * scaled * jnp.cos(j * angle) for j, c in enumerate(kernel.waves)], axis=1)
+    return _product(waves, kernel.metric)
 
 
 def _arc_cosine(a: jax.Array, b: jax.Array) -> jax.Array:

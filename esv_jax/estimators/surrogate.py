@@ -19,6 +19,10 @@ LEAST_CHEAP = 4
 MAX_ROUNDS, MAX_ROUNDS_OF_LINEAR = 3, 8
 NEGLIGIBLE = 0.1
 GROUPS = 10
+# The metric of the kernel is learned from gradients of the logits of so many classes, at so many coalitions.
+GRADIENT_CLASSES, GRADIENT_ROWS = 16, 512
+# With fewer coalitions a frame the metric fits their noise, and standard errors that do not know of it are too small.
+ROWS_TO_LEARN = 32
 # Coalitions on which models that leave out a group of pairs are compared.
 CHEAP_EVALUATIONS_OF_GROUPS = 2**11
 ROWS_AT_ONCE = 2048
@@ -31,8 +35,8 @@ def surrogate(*, max_evaluations: int) -> Estimator:
     What estimators that see only a scalar game cannot do:
 
     1. Fit the game's logits, all classes at once, by ridge regression on functions of the coalition (`logit_fit`):
-       linear in the frames, or of its similarity to others in frames and their order. Basis and ridge are those with
-       the least leave-one-out error of worths.
+       linear in the frames, or of its similarity to others in frames and their order, in a metric learned from the
+       fit. Basis, metric and ridge are those with the least leave-one-out error of worths.
     2. Push the fit through the link and take its values from very many coalitions (all of them up to 16 frames, rounds
        of 65 000 beyond), which cost no evaluation of the model.
     3. Add the values of the worths' residuals, by `regression` on the evaluated pairs.
@@ -109,12 +113,25 @@ def _fit(state: evaluated.Evaluated, link: logit_fit.Link, counts: jax.Array) ->
     rows = np.unique(np.linspace(0, num_rows - 1, min(num_rows, logit_fit.MAX_CENTRES)).astype(int))
     centres = state.inside[rows]
 
-    def candidate(kernel: logit_fit.Kernel) -> tuple[logit_fit.Kernel, jax.Array, logit_fit.Fit]:
+    varied = jnp.argsort(-state.worths.var(axis=0))[:GRADIENT_CLASSES]
+    some = state.inside[np.linspace(0, num_rows - 1, min(num_rows, GRADIENT_ROWS)).astype(int)]
+
+    def candidate(
+        learned: jax.Array, given: tuple[logit_fit.Kernel, jax.Array]
+    ) -> tuple[jax.Array, tuple[logit_fit.Kernel, jax.Array, logit_fit.Fit]]:
+        kernel, learns = given
+        kernel = kernel._replace(metric=jnp.where(learns, learned, kernel.metric))
         functions = logit_fit.kernel_functions(kernel, centres, state.inside)
         whitening = logit_fit.whitening(kernel, centres)
-        return kernel, whitening, logit_fit.fit(functions, whitening, state.logits, link, counts)
+        found = logit_fit.fit(functions, whitening, state.logits, link, counts)
+        learned = logit_fit.learned_metric(kernel, centres, found.coefficients[: len(centres), varied], some)
+        return learned, (kernel, whitening, found)
 
-    tried = jax.lax.map(candidate, logit_fit.kernels(state.worths.dtype))
+    # The last kernel twice more, each time in the metric learned from the fit before.
+    again = 2 if num_rows >= ROWS_TO_LEARN * centres.shape[1] else 0
+    order, learns = jnp.asarray([0, 1] + [1] * again), jnp.asarray([False, False] + [True] * again)
+    given = jax.tree.map(lambda a: a[order], logit_fit.kernels(centres.shape[1], state.worths.dtype))
+    _, tried = jax.lax.scan(candidate, given.metric[0], (given, learns))
     kernel, whitening, smooth = jax.tree.map(lambda a: a[jnp.argmin(tried[2].error)], tried)
     linear = logit_fit.fit(logit_fit.linear_functions(state.inside), None, state.logits, link, counts)
     return Fitted(linear, smooth, kernel, centres, whitening, linear.error < smooth.error)

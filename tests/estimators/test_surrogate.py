@@ -136,7 +136,7 @@ def test_ridge_and_leave_one_out_errors_by_refitting(x64):
 def test_the_kernel_is_that_of_a_wide_network():
     rng = np.random.default_rng(5)
     inside = np.array([[1, 0, 1, 1, 0], [0, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.float32)
-    kernel = jax.tree.map(lambda a: a[1], logit_fit.kernels(jnp.float32))
+    kernel = jax.tree.map(lambda a: a[1], logit_fit.kernels(5, jnp.float32))
     found = np.asarray(logit_fit.kernel_functions(kernel, jnp.asarray(inside), jnp.asarray(inside)))[:, :3]
     inputs = []
     for row in inside:
@@ -148,6 +148,49 @@ def test_the_kernel_is_that_of_a_wide_network():
         inputs.append(np.append(waves.ravel() / math.sqrt(size), 1))
     hidden = np.maximum(np.array(inputs) @ rng.normal(size=(21, 400_000)), 0)
     np.testing.assert_allclose(found, 2 * hidden @ hidden.T / hidden.shape[1], rtol=0.02)
+
+
+def test_the_learned_metric_is_the_root_of_mean_squared_gradients(x64):
+    rng = np.random.default_rng(6)
+    inside = jnp.asarray(rng.permutation(np.repeat([[1.0, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]], 2, axis=0)))
+    first = rng.normal(size=(12, 12))
+    first = first @ first.T / 12
+    kernel = jax.tree.map(lambda a: a[1], logit_fit.kernels(3, jnp.float64))._replace(metric=jnp.asarray(first))
+    coefficients = rng.normal(size=(8, 2))
+    found = logit_fit.learned_metric(kernel, inside, jnp.asarray(coefficients), inside[:4])
+
+    waves = np.asarray(logit_fit._waves(kernel._replace(metric=jnp.eye(12)), inside))
+
+    def logits(wave):
+        inputs, centres = np.append(first @ wave, 1), np.column_stack([waves @ first, np.ones(8)])
+        lengths = np.linalg.norm(inputs) * np.linalg.norm(centres, axis=1)
+        angle = np.arccos(np.clip(centres @ inputs / lengths, -1, 1))
+        return (lengths * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / np.pi) @ coefficients
+
+    total = np.zeros((12, 12))
+    for wave in waves[:4]:
+        # Off the centres, where the numerical derivative of arccos is not.
+        steps = np.eye(12) * 1e-5
+        gradient = np.array([(logits(wave + step) - logits(wave - step)) / 2e-5 for step in steps])
+        total += gradient @ gradient.T
+    values, vectors = np.linalg.eigh(total)
+    wanted = vectors @ np.diag(np.sqrt(np.maximum(values, 0) / values.mean() + logit_fit.UNLEARNED)) @ vectors.T
+    wanted *= np.sqrt((waves[:4] ** 2).sum() / ((waves[:4] @ wanted) ** 2).sum())
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+
+
+def test_a_learned_metric_finds_the_frames_that_count():
+    rng = np.random.default_rng(8)
+    inside = (rng.uniform(size=(600, 10)) < 0.5).astype(np.float32)
+    inside[:, 0] = np.maximum(inside[:, 0], inside.sum(axis=1) == 0)
+    kernel = jax.tree.map(lambda a: a[0], logit_fit.kernels(10, jnp.float32))
+    x = jnp.asarray(inside)
+    functions, whitening = logit_fit.kernel_functions(kernel, x[:300], x), logit_fit.whitening(kernel, x[:300])
+    target = jnp.tanh(4 * x[:, 2:3] / x.sum(axis=1, keepdims=True)) + x[:, 5:6] * 0.5
+    fitted = logit_fit.fit(functions, whitening, target, jnp.tanh, jnp.ones(600))
+    metric = logit_fit.learned_metric(kernel, x[:300], fitted.coefficients[:300], x)
+    weights = np.asarray(jnp.diag(metric))[:10]
+    assert set(np.argsort(weights)[-2:]) == {2, 5}
 
 
 def test_recommended_is_exact_where_it_can_be():
