@@ -26,8 +26,9 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
     The coalitions come from the constructive sampler (`coalitions.plans.constructive`); `iterations` repeats it
     independently and pools the cells. Faithful to the authors' code, with the weak points that this brings:
 
-    - A cell without a sample counts as 0, so values need not sum to full - empty. At T=64, per_size=16 about 40 % of
-      the cells are empty and the efficiency gap is about nine times the score. Take per_size of at least 4 T.
+    - A mean without a sample counts as 0, so values need not sum to full - empty. At T=64, per_size=16 about 40 % of
+      the (frame, size) cells lack one of their two means, and the efficiency gap is seven to nine times the score.
+      Take per_size of at least 4 T (at per_size=256 the gap is still a sixth of it), or `stratified_paired`.
     - Coalitions of one lineage share most of their frames, and multi-scale games see only the sampled children.
 
     `std_error` takes the coalitions of a cell as drawn independently without repeats (finite population correction);
