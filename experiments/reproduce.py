@@ -2,7 +2,7 @@
 
     python -m experiments.reproduce --out=out/reproduce
     python -m experiments.reproduce --data=clips --clips=DIR --labels=DIR/labels.csv --hold_out=person=ido,ira,lena \\
-        --mobilenet_weights=FILE.npz --out=out/weizmann --page=docs/results/weizmann.md
+        --mobilenet_weights=FILE.npz --out=out/weizmann --page=docs/results/weizmann.md --title="Weizmann actions"
     python -m experiments.reproduce --data=tracks --tracks=FILE.csv --class_names=stop,clockwise,counter,move \\
         --out=out/tracks --page=docs/results/tracks.md
 
@@ -50,6 +50,7 @@ OUT = flags.DEFINE_string("out", "out/reproduce", "Folder for clips, features, m
 PAGE = flags.DEFINE_string(
     "page", str(HOME / "RESULTS.md"), "The page to write; pictures go to docs/results beside it."
 )
+TITLE = flags.DEFINE_string("title", None, "Heading of the page of other data; the name of the page by default.")
 
 
 def main() -> None:
@@ -69,7 +70,7 @@ def main() -> None:
         words["other_data"] = "\n\n".join(p.read_text(encoding="utf-8").strip() for p in sorted(pictures.glob("*.md")))
         text = page.filled_in(TEMPLATE.read_text(encoding="utf-8"), words)
     else:
-        text = _numbers(words)
+        text = f"### {TITLE.value or target.stem}\n\n{_numbers(words)}"
     cli.output_folder(str(target.parent))
     target.write_text(text, encoding="utf-8")
     print(f"wrote {target}")

@@ -1,10 +1,11 @@
-"""Makes a feature store of tracks of a point: every moment is a frame, its position the features.
+"""Makes a feature store of tracks of a point: every moment is a frame, its features are made of its position.
 
     python -m experiments.track_features --tracks=point_history.csv --class_names=stop,clockwise,counter,move \\
         --out=out/features
 
-Lines of the csv are a class number and x,y of every moment. Blocks of lines are held out, as the split "test"; how, is
-said in esv_jax/data/point_tracks.py. Run again after an interruption, it goes on where it stopped.
+Lines of the csv are a class number and x,y of every moment. Blocks of lines are held out, as the split "test"; how, and
+what the features are, is said in esv_jax/data/point_tracks.py. Run again after an interruption, it goes on where it
+stopped.
 """
 
 from absl import flags
@@ -25,12 +26,13 @@ def main() -> None:
             f"--class_names names {len(names)} classes, but {TRACKS.value} has the classes "
             f"{tracks.label.min()}..{tracks.label.max()}"
         )
-    header = feature_store.StoreHeader(feature_dim=2, dtype="float32", classes=names)
+    features = point_tracks.features_of(tracks.points)
+    header = feature_store.StoreHeader(feature_dim=features.shape[-1], dtype="float32", classes=names)
     with feature_store.create_or_append(OUT.value, header) as writer:
-        for points, label, line, split in zip(*tracks, strict=True):
+        for moments, label, line, split in zip(features, tracks.label, tracks.line, tracks.split, strict=True):
             uid = f"line {line}"
             if uid not in writer.done:
-                writer.append(uid, "", names[label], str(split), points)
+                writer.append(uid, "", names[label], str(split), moments)
     test = int((tracks.split == "test").sum())
     print(f"{OUT.value}: {len(tracks.label)} tracks of {tracks.points.shape[1]} points, {test} of them held out")
 

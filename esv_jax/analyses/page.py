@@ -109,7 +109,7 @@ def _agreement(read: Read) -> Table:
 
 
 def _closeness(read: Read) -> Table:
-    return pivot(read("g_closeness"), "m", ["model", "iterations"], "m; runs averaged:")
+    return pivot(read("g_closeness"), "m", ["model", "iterations"], "m; iterations:")
 
 
 def _times(read: Read) -> Table:

@@ -1,8 +1,10 @@
 """h. The multi-scale model against its single scales and TSN."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from esv_jax.analyses import charts
@@ -13,7 +15,7 @@ from esv_jax.coalitions import lattice
 from esv_jax.evaluation import bootstrap
 from esv_jax.models import MultiscaleTRN
 
-_SUBSETS_AT_ONCE = 4096
+_SUBSETS_AT_ONCE = 1024
 
 
 def analyse(subjects: list[Subject]) -> Report:
@@ -23,37 +25,59 @@ def analyse(subjects: list[Subject]) -> Report:
         for count in sorted(subject.values):
             right = subject.right(count).astype(np.float64)
             rows.append((subject.name, count, *with_interval(bootstrap.interval(right))))
-            if not isinstance(subject.model.module, MultiscaleTRN):
-                continue
-            for scale in range(1, min(count, subject.model.module.num_scales) + 1):
-                right = (_scale_logits(subject, count, scale).argmax(axis=1) == subject.label).astype(np.float64)
-                rows.append((_name(scale), count, *with_interval(bootstrap.interval(right))))
+        if isinstance(subject.model.module, MultiscaleTRN):
+            rows += _of_scales(subject)
     table = Table(("model", "num_frames", "mean", "low", "high", "videos"), rows)
     return Report({"h_scales": table}, {"h_scales": lambda: _figure(table, subjects)})
+
+
+def _of_scales(subject: Subject) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for scale in range(1, subject.model.module.num_scales + 1):
+        counts = [count for count in sorted(subject.values) if count >= scale]
+        if not counts:
+            break
+        logits = _of_scale(subject, scale, counts[-1])
+        for count in counts:
+            right = (logits(count).argmax(axis=1) == subject.label).astype(np.float64)
+            rows.append((_name(scale), count, *with_interval(bootstrap.interval(right))))
+    return rows
 
 
 def _name(scale: int) -> str:
     return f"scale {scale} alone"
 
 
-def _scale_logits(subject: Subject, num_frames: int, scale: int) -> np.ndarray:
-    """Mean logits [B, C] of the head for `scale` frames over all subsets of so many frames."""
+def _of_scale(subject: Subject, scale: int, most_frames: int) -> Callable[[int], np.ndarray]:
+    """num_frames -> mean logits [B, C] of the head for `scale` frames over all subsets of so many of that many frames.
+
+    Frames and subsets are filled up, so that one program serves every number of frames.
+    """
     module: Any = subject.model.module
-    members = lattice.combinations(num_frames, scale)
 
     @jax.jit
-    def of_all(videos: jax.Array, rows: jax.Array) -> jax.Array:
+    def total(variables: Any, videos: jax.Array, rows: jax.Array, counts: jax.Array) -> jax.Array:
         def one(video: jax.Array) -> jax.Array:
-            shares = module.apply(subject.model.variables, video, scale, method="project")
+            shares = module.apply(variables, video, scale, method="project")
             pre = sum((shares[rows[:, p], p] for p in range(1, scale)), start=shares[rows[:, 0], 0])
-            return module.apply(subject.model.variables, pre, scale, method="after_first").sum(axis=0)
+            logits = module.apply(variables, pre, scale, method="after_first")
+            return jnp.where(counts[:, None], logits, 0).sum(axis=0)
 
         return jax.lax.map(one, videos, batch_size=min(8, videos.shape[0]))
 
-    videos = subject.features[num_frames]
-    starts = range(0, len(members), _SUBSETS_AT_ONCE)
-    parts = [np.asarray(of_all(videos, members[start : start + _SUBSETS_AT_ONCE])) for start in starts]
-    return np.sum(parts, axis=0) / len(members)
+    def mean(num_frames: int) -> np.ndarray:
+        members = lattice.combinations(num_frames, scale)
+        missing = -len(members) % _SUBSETS_AT_ONCE
+        counts = np.arange(len(members) + missing) < len(members)
+        rows = np.pad(members, ((0, missing), (0, 0)))
+        videos = np.pad(subject.features[num_frames], ((0, 0), (0, most_frames - num_frames), (0, 0)))
+        parts = [
+            np.asarray(total(subject.model.variables, videos, rows[part], counts[part]))
+            for part in np.split(np.arange(len(rows)), len(rows) // _SUBSETS_AT_ONCE)
+        ]
+        return np.sum(parts, axis=0) / len(members)
+
+    return mean
 
 
 def _figure(table: Table, subjects: list[Subject]) -> Any:

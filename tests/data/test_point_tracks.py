@@ -32,6 +32,17 @@ def test_what_is_no_table_of_tracks(tmp_path, content):
         point_tracks.read_tracks(tmp_path / "t.csv")
 
 
+def test_features_are_the_position_and_how_near_it_is_to_every_place():
+    found = point_tracks.features_of(np.array([[2.0, -2.0], [0.0, 0.0]], np.float32))
+    assert found.shape == (2, 66)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[0, :2], [2.0, -2.0])
+    near = found[:, 2:].reshape(2, 8, 8)  # y, x
+    assert near[0, 0, 7] == 1.0  # at the place itself
+    np.testing.assert_allclose(near[0, 1, 7], np.exp(-((4 / 7) ** 2) / 0.5), rtol=1e-6)
+    np.testing.assert_allclose(near[1], near[1, ::-1, ::-1], rtol=1e-6)
+
+
 def test_the_script_makes_a_store(tmp_path, capsys, monkeypatch):
     write(tmp_path / "t.csv", 400)
     arguments = (f"--tracks={tmp_path / 't.csv'}", f"--out={tmp_path / 'out'}")
@@ -41,7 +52,7 @@ def test_the_script_makes_a_store(tmp_path, capsys, monkeypatch):
     tracks = point_tracks.read_tracks(tmp_path / "t.csv")
     store = feature_store.open_store(tmp_path / "out")
     assert len(store.clips) == len(tracks.label)
-    np.testing.assert_array_equal(store.features(7), tracks.points[7])
+    np.testing.assert_array_equal(store.features(7), point_tracks.features_of(tracks.points[7]))
     assert [c.split for c in store.clips] == tracks.split.tolist()
     ran = run_script("track_features", *arguments, "--class_names=a", capsys=capsys, monkeypatch=monkeypatch)
     assert ran.exit_code == 1
