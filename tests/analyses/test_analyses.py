@@ -147,7 +147,7 @@ def test_approximation(tmp_path, monkeypatch):
 def test_scales(tmp_path):
     table = saved(tmp_path, scales.analyse(BOTH))["h_scales"]
     assert set(table.column("model")) == {"TSN", "multi-scale TRN", "scale 1 alone", "scale 2 alone"}
-    alone = scales._scale_logits(TRN, T, 2)
+    alone = scales._of_scale(TRN, 2, T + 3)(T)  # filled up, frames and subsets
     clips = np.stack([TRN.features[T][0][[i, j]] for i in range(T) for j in range(i + 1, T)])
     expected = TRN.model.module.apply(TRN.model.variables, clips, method="scale_logits").mean(axis=0)
     np.testing.assert_allclose(alone[0], expected, rtol=1e-4, atol=1e-5)
