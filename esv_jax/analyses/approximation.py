@@ -20,7 +20,7 @@ PER_SIZE = (8, 32, 128)
 ITERATIONS = (1, 4, 16)
 LENGTHS = (8, 16, 24, 32)
 TIMED_PER_SIZE = 64
-_REPEATS = 3
+_REPEATS = 20
 
 
 def analyse(subjects: list[Subject], num_frames: int, *, num_videos: int, seed: int) -> Report:

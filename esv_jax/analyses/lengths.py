@@ -73,9 +73,9 @@ def _of_clip(subjects: list[Subject], chosen: int) -> Table:
 def _distributions(table: Table, subjects: list[Subject]) -> Any:
     figure, axes = charts.subplots(1, 3, 2.5)
     panels = (
-        ("score of the true class", "score of the true class"),
-        ("largest ESV", "largest, smallest (dotted) ESV"),
-        ("prediction changed by the last frame added", "share of clips whose\nprediction changes"),
+        ("score of the true class", "score of the true class\n(band: middle half of clips)"),
+        ("largest ESV", "largest, smallest (dotted) ESV\n(band: middle half of clips)"),
+        ("prediction changed by the last frame added", "share of clips whose prediction\nchanges (band: 95 % interval)"),
     )
     for panel, (measure, label) in zip(axes[0], panels, strict=True):
         for i, subject in enumerate(subjects):

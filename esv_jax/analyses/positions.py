@@ -66,7 +66,7 @@ def _lines(table: Table, subjects: list[Subject]) -> Any:
             )
         panel.axhline(0, color=charts.INK, linewidth=0.5)
         panel.set(xlim=(0, 1), xlabel="position in the clip (0 start, 1 end)", title=subject.name)
-    axes[0, 0].set_ylabel("mean ESV for the true class")
+    axes[0, 0].set_ylabel("mean ESV for the true class\n(band: 95 % interval)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(counts))
     return figure
 

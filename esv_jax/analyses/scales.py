@@ -102,7 +102,7 @@ def _figure(table: Table, subjects: list[Subject]) -> Any:
         ends[scale] = (x[-1], y[-1])
     panel.plot([], [], color=charts.FAINT, linewidth=0.8, label="one scale alone (its number at the right end)")
     _name_ends(panel, ends)
-    panel.set(xlabel="frames shown", ylabel="accuracy", ylim=(0, 1.02))
+    panel.set(xlabel="frames shown", ylabel="accuracy (band: 95 % interval)", ylim=(0, 1.02))
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.legend(loc="center right")
     return figure
