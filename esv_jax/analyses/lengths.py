@@ -75,7 +75,10 @@ def _distributions(table: Table, subjects: list[Subject]) -> Any:
     panels = (
         ("score of the true class", "score of the true class\n(band: middle half of clips)"),
         ("largest ESV", "largest, smallest (dotted) ESV\n(band: middle half of clips)"),
-        ("prediction changed by the last frame added", "share of clips whose prediction\nchanges (band: 95 % interval)"),
+        (
+            "prediction changed by the last frame added",
+            "share of clips whose prediction\nchanges (band: 95 % interval)",
+        ),
     )
     for panel, (measure, label) in zip(axes[0], panels, strict=True):
         for i, subject in enumerate(subjects):

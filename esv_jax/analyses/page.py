@@ -113,9 +113,16 @@ def _closeness(read: Read) -> Table:
 
 
 def _times(read: Read) -> Table:
-    table = read("g_time")
-    renamed = Table(("model", "m", "num_frames", "mean"), table.rows)
-    return pivot(renamed, "num_frames", ["model"], "frames shown")
+    return pivot(_as_mean(read("g_time")), "m", ["model", "iterations"], "m; iterations:")
+
+
+def _times_by_frames(read: Read) -> Table:
+    return pivot(_as_mean(read("g_time_by_frames")), "num_frames", ["model"], "frames shown")
+
+
+def _as_mean(table: Table) -> Table:
+    """A table whose last column is the one to show."""
+    return Table((*table.columns[:-1], "mean"), table.rows)
 
 
 def _scales(read: Read) -> Table:
@@ -132,7 +139,7 @@ def _evidence(read: Read) -> Table:
     wanted = [
         row
         for row in joined.rows
-        if (row[2], row[3]) in (("absolute", "AUROC"), ("signed", "AUROC"), ("absolute", "mass inside - chance"))
+        if (row[2] == "absolute" and row[3] != "mass inside") or (row[2], row[3]) == ("signed", "AUROC")
     ]
     return pivot(Table(joined.columns, wanted), "method", ["model", "ranking", "measure"])
 
@@ -161,6 +168,7 @@ _TABLES = {
     "agreement": _agreement,
     "closeness": _closeness,
     "times": _times,
+    "times_by_frames": _times_by_frames,
     "scales": _scales,
     "shuffled": _shuffled,
     "completeness": _completeness,
