@@ -62,7 +62,8 @@ class Game(NamedTuple):
         ones come as in a plan's runs, filled up with -1; with 0, rows of different sizes may also come together.
         None: all sizes need a program of their own.
       sum_over_all: a shortcut for exact estimators, where the game has one: (prepared, with_frame, without_frame) ->
-        (values [T, C], full [C], trusted bool []), as `whole_lattice.sum_over_all`; if not trusted, all are visited.
+        (values [T, C], full [C], trusted: bool [] or True), as `whole_lattice.sum_over_all`; if not trusted, all are
+        visited.
       subset_scores: of games that are means over subsets of at most own_program frames (`games.score_average`):
         (prepared, level) -> what is averaged, [N, C]. Else None.
       prepare_for_all: takes the place of `prepare` where every coalition will be asked for, or None.

@@ -56,7 +56,7 @@ def check_floating(name: str, array: Any) -> None:
     """Raises InputError unless `array` holds floating point numbers. Static."""
     dtype = jnp.result_type(array)
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(f"{name} should be floating point (float32 or float64), found {dtype}")
+        raise InputError(f"{name} should be floating point, found {dtype}")
 
 
 def check_positive(name: str, value: int) -> None:
@@ -83,8 +83,20 @@ def check_concrete(name: str, value: Any, advice: str) -> None:
         raise InputError(f"{name} is traced (inside jax.jit or jax.vmap) but is needed on the host: {advice}")
 
 
+def model_output(name: str, array: Any, num_rows: int, num_classes: int | str = "C") -> Any:
+    """`array` if it is floating point [num_rows, C], in float32 if it is less precise, else InputError. Static."""
+    check_shape(name, array, (num_rows, num_classes))
+    check_floating(name, array)
+    return array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
+
+
 def scores(name: str, array: Any) -> Any:
-    """`array` if it is a vector of class scores, float [C], else InputError. Static."""
+    """`array`, or as an array what is given as numbers, if it is a vector of class scores, float [C]. Static.
+
+    Raises:
+      InputError: it is not.
+    """
+    array = np.asarray(array) if isinstance(array, list | tuple) else array
     check_shape(name, array, ("C",))
     check_floating(name, array)
     return array

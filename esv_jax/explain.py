@@ -53,6 +53,8 @@ def explain(
 
 def check_plan(plan: Plan, num_frames: int) -> None:
     """Raises InputError unless `plan` is one for `num_frames` frames. Static."""
+    if not isinstance(plan, Plan):
+        raise checks.InputError(f"plan should be what estimator.plan(num_frames=T, key=key) gives, found {type(plan)}")
     if len(plan.levels) != num_frames:
         raise checks.InputError(f"plan should be for the video's {num_frames} frames, found one for {len(plan.levels)}")
     for size, level in enumerate(plan.levels, start=1):
@@ -73,7 +75,7 @@ def _walk_everything(weights_of: Any, functions: Game, empty: Array, params: Any
     prepared = (functions.prepare_for_all or functions.prepare)(params, jnp.asarray(video))
     by_size = weights_of(num_frames)
     values, full = whole_lattice.sum_over_all(functions, prepared, num_frames, *by_size)
-    _check_worths(full[None], empty)
+    _check_worths(full[None], empty, 1)
     empty = jnp.asarray(empty, full.dtype)
     values = values + jnp.asarray(by_size[1][0], full.dtype) * empty[None, :]
     return Attribution(values, jnp.zeros_like(values), full, empty)
@@ -88,7 +90,7 @@ def _walk(estimator: Estimator, functions: Game, empty: Array, params: Any, vide
     def step(state: Any, carry: Any, level: Level) -> tuple[Any, Any, jax.Array]:
         logits, carry = functions.logits(prepared, level, carry)
         worths = functions.link(logits)
-        _check_worths(worths, empty)
+        _check_worths(worths, empty, level.members.shape[0])
         if state is None:
             state = estimator.init(num_frames, jnp.asarray(empty, worths.dtype))
         return estimator.update(state, level.members, worths, logits), carry, worths
@@ -114,12 +116,12 @@ def _walk_subsets(
     """The subsets of a plan, each for itself."""
     prepared = functions.prepare(params, jnp.asarray(video))
     scores: list[jax.Array] = [functions.subset_scores(prepared, level) for level in levels]  # type: ignore[misc]
-    _check_worths(scores[0], empty)
+    _check_worths(scores[0], empty, len(levels[0].members))
     return of_subsets(jnp.shape(video)[0], levels, scores, empty, functions.own_program)
 
 
-def _check_worths(worths: jax.Array, empty: Array) -> None:
-    checks.check_shape("the game's worths", worths, ("N", empty.shape[0]))
+def _check_worths(worths: jax.Array, empty: Array, num_coalitions: int) -> None:
+    checks.check_shape("the game's worths", worths, (num_coalitions, empty.shape[0]))
     checks.check_floating("the game's worths", worths)
 
 

@@ -1,6 +1,7 @@
 """Many videos of one length at once: the same values as `explain`, one program and one plan for all of them."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -77,4 +78,30 @@ def _explain_all(
     estimator: Estimator, functions: Game, empty: Array, params: Any, videos: Array, plan: Plan | None
 ) -> Attribution:
     game = functions._replace(empty=jnp.asarray(empty))
-    return jax.vmap(lambda video: explain(estimator, game, params, video, plan=plan))(videos)
+
+    def explain_all(game: Game) -> Attribution:
+        return jax.vmap(lambda video: explain(estimator, game, params, video, plan=plan))(videos)
+
+    weights = None if estimator.weights is None else estimator.weights(jnp.shape(videos)[1])
+    sum_over_all = game.sum_over_all
+    if plan is not None or weights is None or sum_over_all is None:
+        return explain_all(game)
+
+    prepared = jax.vmap(functools.partial(game.prepare_for_all or game.prepare, params))(jnp.asarray(videos))
+
+    def trusted(of_one: Any) -> Any:
+        return sum_over_all(of_one, *weights)[2]
+
+    if trusted(jax.tree.map(lambda of_all: of_all[0], prepared)) is True:
+        return explain_all(game)
+    # Decided for every video on its own, vmap would take both ways: the shortcut, and visiting all coalitions.
+    return jax.lax.cond(
+        jax.vmap(trusted)(prepared).all(),
+        lambda: explain_all(game._replace(sum_over_all=_trusting(sum_over_all))),
+        lambda: explain_all(game._replace(sum_over_all=None)),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _trusting(sum_over_all: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *arguments: (*sum_over_all(*arguments)[:2], True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Array, Attribution, Estimator, Game
+from esv_jax.coalitions import plans
 from esv_jax.explain import explain
 
 
@@ -34,11 +35,12 @@ def explain_until(
 ) -> Attribution:
     """Repeats an estimator with independent plans until no standard error exceeds the target, or evaluations run out.
 
-    Values are the mean over the runs, which all have the same number of evaluations (the first compiles, the others do
-    not), and standard errors those of this mean, from the errors that the runs tell. So the mean of unbiased runs is
-    unbiased, an efficient estimator stays so, and a bias (that of `surrogate` and `regression`) is that of one run: for
+    Values are the mean over the runs, and standard errors those of this mean, from the errors that the runs tell. Runs
+    whose plans have the same sizes share a program, which most do. The mean of unbiased runs is unbiased, an efficient
+    estimator stays so, and a bias (that of `surrogate` and `regression`) is that of one run: for
     as many evaluations, one run with a larger budget has less error, and is better where the target is not near.
     Stopping looks at standard errors, which themselves scatter: with few runs the errors told are a little too small.
+    An exact estimator is run once, without a plan.
 
     Args:
       estimator, game, params, video: as for `explain`; one run is the estimator's own number of evaluations.
@@ -54,18 +56,24 @@ def explain_until(
     if target_std_error is not None and not target_std_error > 0:
         raise checks.InputError(f"target_std_error should be positive, found {target_std_error}")
     start = time.perf_counter()
-    num_frames = jnp.shape(video)[0]
+    shape = jnp.shape(video)
+    num_frames = shape[0] if shape else 0
+    checks.check_positive("number of frames of the video", num_frames)
+    if estimator.weights is not None and estimator.weights(num_frames) is not None:
+        return _exactly(estimator, game, params, video, max_evaluations, callback, start)
+    plans.host_generator(key)  # raises what is wrong with it
     values: Any = 0
     variance: Any = 0
     full: Any = 0
+    result: Any = None
     evaluations = runs = 0
     while True:
         plan = estimator.plan(num_frames, key=jax.random.fold_in(key, runs))
         of_run = sum(len(level.members) for level in plan.levels)
-        if runs == 0 and of_run > max_evaluations:
-            raise checks.InputError(
-                f"max_evaluations should be at least {of_run}, which one run takes, found {max_evaluations}"
-            )
+        if evaluations + of_run > max_evaluations:
+            if runs > 0:
+                return result
+            raise _too_few(of_run, max_evaluations)
         found = explain(estimator, game, params, video, plan=plan)
         runs, evaluations = runs + 1, evaluations + of_run
         values, variance, full = values + found.values, variance + found.std_error**2, full + found.full
@@ -73,6 +81,31 @@ def explain_until(
         largest = float(np.max(std_error))
         if callback is not None:
             callback(Progress(evaluations, largest, time.perf_counter() - start))
-        enough = largest == 0 or (target_std_error is not None and largest <= target_std_error)
-        if enough or evaluations + of_run > max_evaluations:
-            return Attribution(values / runs, std_error, full / runs, found.empty)
+        result = Attribution(values / runs, std_error, full / runs, found.empty)
+        # Not larger than 0 is NaN too, which more runs do not mend.
+        if not largest > 0 or (target_std_error is not None and largest <= target_std_error):
+            return result
+
+
+def _exactly(
+    estimator: Estimator,
+    game: Game,
+    params: Any,
+    video: Array,
+    max_evaluations: int,
+    callback: Callable[[Progress], None] | None,
+    start: float,
+) -> Attribution:
+    evaluations = 2 ** jnp.shape(video)[0] - 1
+    if evaluations > max_evaluations:
+        raise _too_few(evaluations, max_evaluations)
+    found = explain(estimator, game, params, video)
+    if callback is not None:
+        callback(Progress(evaluations, float(np.max(found.std_error)), time.perf_counter() - start))
+    return found
+
+
+def _too_few(evaluations: int, max_evaluations: int) -> checks.InputError:
+    return checks.InputError(
+        f"max_evaluations should be at least {evaluations}, which one run takes, found {max_evaluations}"
+    )

@@ -27,17 +27,52 @@ def test_wrong_shapes_of_video_and_empty():
         esv_jax.explain(esv_jax.exact(), game(), None, np.float32(1))
     with pytest.raises(esv_jax.InputError, match=r"empty should have shape \[C\], found \[1, 3\]"):
         esv_jax.clip_game(predict, empty=EMPTY[None])
-    with pytest.raises(esv_jax.InputError, match=r"empty should be floating point .* found int"):
+    with pytest.raises(esv_jax.InputError, match=r"empty should be floating point, found int"):
         esv_jax.clip_game(predict, empty=np.array([0, 1]))
 
 
 def test_worths_of_another_shape_or_dtype():
     wide = esv_jax.clip_game(lambda p, clips: jnp.zeros((clips.shape[0], 5)), empty=EMPTY)
-    with pytest.raises(esv_jax.InputError, match=r"worths should have shape \[N, 3\], found \[., 5\]"):
+    with pytest.raises(esv_jax.InputError, match=r"worths should have shape \[., 3\], found \[., 5\]"):
         esv_jax.explain(esv_jax.exact(), wide, None, VIDEO)
     whole = esv_jax.clip_game(lambda p, clips: jnp.zeros((clips.shape[0], 3), int), empty=EMPTY)
-    with pytest.raises(esv_jax.InputError, match="worths should be floating point"):
+    with pytest.raises(esv_jax.InputError, match="what predict returns should be floating point, found int"):
         esv_jax.explain(esv_jax.exact(), whole, None, VIDEO)
+
+
+PLANNED = [esv_jax.exact(), esv_jax.orderings(max_evaluations=9), esv_jax.regression(max_evaluations=13)]
+
+
+@pytest.mark.parametrize("estimator", PLANNED)
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_a_model_that_gives_another_number_of_rows(estimator, rows):
+    """Products and lookups would take them, and give numbers."""
+    key = None if estimator.weights else jax.random.key(0)
+    frames = esv_jax.frame_mean_game(lambda p, video: jnp.ones((rows, 3)), empty=EMPTY)
+    with pytest.raises(
+        esv_jax.InputError, match=rf"what frame_logits returns should have shape \[4, C\], .*\[{rows}, 3\]"
+    ):
+        esv_jax.explain(estimator, frames, None, VIDEO, key=key)
+    clips = esv_jax.clip_game(lambda p, clips: jnp.ones((9, 3)), empty=EMPTY)
+    with pytest.raises(esv_jax.InputError, match=r"what predict returns should have shape \[\d, C\], found \[9, 3\]"):
+        esv_jax.explain(estimator, clips, None, VIDEO, key=key)
+    heads = [lambda p, clips: jnp.ones((len(clips), 3)), lambda p, clips: jnp.ones((len(clips), 1))]
+    joined = esv_jax.multiscale_game(heads, empty=EMPTY)
+    with pytest.raises(esv_jax.InputError, match=r"what fns\[1\] returns should have shape \[\d, 3\], found \[\d, 1\]"):
+        esv_jax.explain(estimator, joined, None, VIDEO, key=key)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("estimator", PLANNED)
+def test_sums_of_what_less_precise_models_say_are_precise(dtype, estimator):
+    logits = jax.random.normal(jax.random.key(0), (7, 3)).astype(dtype)
+    key = None if estimator.weights else jax.random.key(1)
+    game = esv_jax.frame_mean_game(lambda p, video: video, empty=EMPTY)
+    estimator = estimator if estimator.weights else esv_jax.regression(max_evaluations=31)
+    found = esv_jax.explain(estimator, game, None, logits, key=key)
+    assert found.values.dtype == jnp.float32
+    expected = esv_jax.explain(estimator, game, None, logits.astype(jnp.float32), key=key)
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["tsn", "trn"])

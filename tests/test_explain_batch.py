@@ -39,6 +39,18 @@ def test_other_videos_weights_and_priors_do_not_compile_again():
     np.testing.assert_allclose(out.values.sum(axis=1) + EMPTY[::-1][None], out.full, atol=1e-6)
 
 
+@pytest.mark.parametrize("widest", [1.0, 300.0])
+def test_a_shortcut_is_taken_for_all_videos_or_none(widest):
+    """The second video's logits are too wide for it, or they are not."""
+    logits = np.random.default_rng(0).normal(size=(3, 12, 2)).astype(np.float32)
+    logits[1] *= widest
+    game = esv_jax.frame_mean_game(lambda params, video: video, empty=np.full(2, 0.5, np.float32))
+    found = explain_batch(esv_jax.exact(), game, None, logits)
+    for b in range(3):
+        one_by_one = esv_jax.explain(esv_jax.exact(), game._replace(sum_over_all=None), None, logits[b])
+        np.testing.assert_allclose(found.values[b], one_by_one.values, atol=1e-5)
+
+
 def test_videos_are_a_batch():
     with pytest.raises(esv_jax.InputError, match=r"videos should have shape \[B, T, D\], found \[4, 2\]"):
         explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS[0])

@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,7 +65,59 @@ def test_exact_estimators_run_once():
     assert [report[:2] for report in reports] == [(2**T - 1, 0.0)]
 
 
+def test_evaluations_are_never_exceeded():
+    """Plans of `stratified` have more or fewer rows with the key."""
+    for budget in (200, 333, 400):
+        reports = []
+        esv_jax.explain_until(
+            esv_jax.stratified(per_size=10),
+            game(),
+            jnp.zeros(()),
+            LOGITS[:8],
+            key=jax.random.key(0),
+            max_evaluations=budget,
+            callback=reports.append,
+        )
+        assert budget - 70 < reports[-1].evaluations <= budget
+    assert len({b.evaluations - a.evaluations for a, b in itertools.pairwise(reports)}) > 1
+
+
+def test_nan_stops_it():
+    reports = []
+    out = esv_jax.explain_until(
+        ESTIMATOR,
+        game(),
+        jnp.zeros(()),
+        np.where(np.arange(T)[:, None] == 2, np.nan, LOGITS),
+        key=jax.random.key(0),
+        max_evaluations=10_000,
+        callback=reports.append,
+    )
+    assert len(reports) == 1
+    assert np.isnan(out.values).all()
+
+
+def test_exact_estimators_need_no_plan():
+    num_frames = 21  # more than a plan of all coalitions may have
+    video = np.tile(LOGITS, (3, 1))[:num_frames]
+    out = esv_jax.explain_until(
+        esv_jax.exact(), game(), jnp.zeros(()), video, key=jax.random.key(0), max_evaluations=2**21
+    )
+    np.testing.assert_allclose(out.values.sum(axis=0), out.full - out.empty, atol=1e-5)
+    assert np.max(out.std_error) == 0
+
+
+@pytest.mark.parametrize("key", [None, 0, jax.random.split(jax.random.key(0), 3)])
+def test_keys(key):
+    with pytest.raises(esv_jax.InputError, match="key"):
+        esv_jax.explain_until(ESTIMATOR, game(), jnp.zeros(()), LOGITS, key=key, max_evaluations=200)
+
+
 def test_mistakes_are_told():
+    with pytest.raises(esv_jax.InputError, match=r"number of frames of the video should be .* at least 1, found 0"):
+        esv_jax.explain_until(
+            ESTIMATOR, game(), jnp.zeros(()), np.float32(1), key=jax.random.key(0), max_evaluations=200
+        )
     with pytest.raises(esv_jax.InputError, match="at least 101, which one run takes, found 100"):
         until(max_evaluations=100)
     with pytest.raises(esv_jax.InputError, match="target_std_error should be positive, found 0"):

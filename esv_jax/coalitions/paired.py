@@ -73,8 +73,12 @@ def plan(num_frames: int, strata: Strata, key: Any) -> Plan:
     Raises:
       InputError: no key, or a traced key.
     """
-    inside = draw(num_frames, strata, plans.host_generator(key))
-    return plans.free(np.concatenate([inside, ~inside[::-1], np.ones((1, num_frames), bool)]))
+    return of_pairs(draw(num_frames, strata, plans.host_generator(key)))
+
+
+def of_pairs(inside: np.ndarray) -> Plan:
+    """The plan of the pairs whose smaller parts are `inside` [P, T], in the order that `plan` tells of."""
+    return plans.free(np.concatenate([inside, ~inside[::-1], np.ones((1, inside.shape[1]), bool)]))
 
 
 def draw(num_frames: int, strata: Strata, rng: np.random.Generator) -> np.ndarray:
@@ -97,8 +101,7 @@ def _draw(num_frames: int, size: int, count: int, rng: np.random.Generator) -> n
     halves = 2 * size == num_frames
     if math.comb(num_frames, size) <= max(64, 4 * count):
         members = lattice.combinations(num_frames, size)
-        inside = np.zeros((len(members), num_frames), bool)
-        np.put_along_axis(inside, members, True, axis=1)
+        inside = lattice.inside(members, num_frames)
         inside = inside[inside[:, 0]] if halves else inside
         return inside[rng.permutation(len(inside))[:count]]
     codes = plans.frame_codes(num_frames)

@@ -217,4 +217,6 @@ def host_generator(key: Any) -> np.random.Generator:
         data = jax.random.key_data(key)
     except (TypeError, ValueError) as error:
         raise checks.InputError(f"key should be a JAX PRNG key as of jax.random.key(0), found {key!r}") from error
+    if data.ndim != 1:
+        raise checks.InputError(f"key should be one JAX PRNG key, found an array of them, of shape {data.shape[:-1]}")
     return np.random.default_rng(np.asarray(data).ravel().tolist())

@@ -13,8 +13,7 @@ def pairs(num_frames: int, strata: paired.Strata, key: jax.Array, dtype: jax.typ
     for size, (count, population) in enumerate(zip(strata.drawn, strata.population, strict=True), start=1):
         if count == population:
             members = lattice.combinations(num_frames, size)
-            inside = np.zeros((len(members), num_frames), bool)
-            np.put_along_axis(inside, members, True, axis=1)
+            inside = lattice.inside(members, num_frames)
             listed.append(inside[inside[:, 0]] if 2 * size == num_frames else inside)
         else:
             sizes.append(np.full(count, size, np.int32))

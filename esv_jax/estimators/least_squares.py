@@ -1,13 +1,16 @@
 """The additive game nearest to the odd parts of worths, and its errors from sampling theory."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax.base import Array
-from esv_jax.coalitions import paired
+from esv_jax.base import Array, Plan
+from esv_jax.coalitions import paired, plans
+
+# So many random pairs a frame decide the additive game, or else one plan in some million does not.
+SURELY_ENOUGH = 3
 
 
 class Design(NamedTuple):
@@ -27,6 +30,29 @@ class Design(NamedTuple):
 def strata(num_frames: int, max_evaluations: int) -> paired.Strata:
     """As many pairs of every size as `max_evaluations` allows, in proportion to 1 / (s (T - s))."""
     return paired.allocate(num_frames, (max_evaluations - 1) // 2, size_weights(num_frames))
+
+
+def plan(num_frames: int, max_evaluations: int, key: Any) -> Plan:
+    """A plan of pairs by `strata` that decides the additive game: it is drawn anew where it leaves two frames together.
+
+    Raises:
+      InputError: no key, or a traced key.
+    """
+    drawn, rng = strata(num_frames, max_evaluations), plans.host_generator(key)
+    inside = paired.draw(num_frames, drawn, rng)
+    while len(inside) < SURELY_ENOUGH * num_frames and not decides(inside):
+        inside = paired.draw(num_frames, drawn, rng)
+    return paired.of_pairs(inside)
+
+
+def decides(inside: np.ndarray) -> bool:
+    """Whether pairs, bool [P, T], and the total decide an additive game: their rows and the full one have rank T."""
+    gram = inside.T.astype(np.float64) @ inside + 1.0
+    try:
+        pivots = np.diag(np.linalg.cholesky(gram))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(pivots.min() > 1e-6 * pivots.max())
 
 
 def size_weights(num_frames: int) -> np.ndarray:

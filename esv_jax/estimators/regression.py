@@ -30,7 +30,7 @@ def regression(*, max_evaluations: int) -> Estimator:
 
     def plan(num_frames: int, *, key: Any = None) -> Plan:
         paired.check_budget(num_frames, max_evaluations, 3 * num_frames)
-        return paired.plan(num_frames, least_squares.strata(num_frames, max_evaluations), key)
+        return least_squares.plan(num_frames, max_evaluations, key)
 
     def finish(state: evaluated.Evaluated, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
         drawn = least_squares.strata(state.inside.shape[1], max_evaluations)

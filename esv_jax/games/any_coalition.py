@@ -12,9 +12,10 @@ from esv_jax.base import Level
 from esv_jax.coalitions import lattice
 from esv_jax.games.clips import in_chunks
 
-# With all subsets at hand: the most of them, and the coalitions whose indicator [rows, subsets] is held at a time.
+# With all subsets at hand: the most of them; the coalitions, and the entries of which subsets are in them, at a time.
 MAX_SUBSETS = 2**20
 ROWS_AT_ONCE = 256
+HELD_AT_ONCE = 2**24
 # Where there are more: random subsets of each size, for each coalition.
 RANDOM_SUBSETS = 32
 NO_CHILDREN: Any = None
@@ -45,6 +46,7 @@ def tables(scale_logits: ScaleLogits, prepared: Any, num_frames: int, num_scales
 def from_tables(of_sizes: tuple[jax.Array, ...], level: Level) -> jax.Array:
     """A(S) [N, C]: a product of `tables` with which subsets are in S."""
     num_frames = of_sizes[0].shape[0]
+    num_subsets = sum(len(table) for table in of_sizes)
 
     def joint(inside: jax.Array) -> jax.Array:
         total = jnp.zeros((inside.shape[0], of_sizes[0].shape[1]), of_sizes[0].dtype)
@@ -57,7 +59,11 @@ def from_tables(of_sizes: tuple[jax.Array, ...], level: Level) -> jax.Array:
             total = total + mean / jnp.maximum(held.sum(axis=1, keepdims=True), 1)
         return total / jnp.minimum(inside.sum(axis=1, keepdims=True), len(of_sizes))
 
-    return in_chunks(joint, lattice.indicator(level, num_frames, of_sizes[0].dtype), ROWS_AT_ONCE)
+    return in_chunks(
+        joint,
+        lattice.indicator(level, num_frames, of_sizes[0].dtype),
+        max(1, min(ROWS_AT_ONCE, HELD_AT_ONCE // num_subsets)),
+    )
 
 
 def from_random_subsets(scale_logits: ScaleLogits, prepared: Any, level: Level, num_scales: int) -> jax.Array:

@@ -18,7 +18,7 @@ def clip_game(predict: Predict, *, empty: Array, clips_at_once: int | None = Non
 
     Args:
       predict: (params, clips [N, k, D]) -> worths [N, C], for every k >= 1; JAX-traceable. Frames may have any shape in
-        place of [D].
+        place of [D]. It is compiled for every k: 64 frames take some ten seconds, for the smallest of models.
       empty: float [C], the worth of no frames, as a rule the class prior.
       clips_at_once: the most clips handed to one call of `predict`, to bound memory (the last call is padded with
         repeats); None: all of a size at once.
@@ -41,7 +41,11 @@ def _prepare(params: Any, video: jax.Array) -> Any:
 def _worths(predict: Predict, clips_at_once: int | None):
     def worths(prepared: Any, level: Level, carry: None) -> tuple[jax.Array, None]:
         params, video = prepared
-        return in_chunks(lambda members: predict(params, video[members]), level.members, clips_at_once), None
+
+        def of_rows(members: jax.Array) -> jax.Array:
+            return checks.model_output("what predict returns", predict(params, video[members]), members.shape[0])
+
+        return in_chunks(of_rows, level.members, clips_at_once), None
 
     return worths
 

@@ -17,12 +17,26 @@ def frame_mean_game(frame_logits: Callable[[Any, jax.Array], jax.Array], *, empt
     """v(S) = softmax(mean over i in S of frame_logits(x_i)). Every frame goes through the model once a video.
 
     Args:
-      frame_logits: (params, video [T, D]) -> logits [T, C] of the single frames.
+      frame_logits: (params, video [T, D]) -> logits [T, C] of the single frames, finite (one that is infinite makes the
+        values of every class NaN).
       empty: float [C], the worth of no frames: probabilities, not logits.
     """
     return Game(
-        checks.scores("empty", empty), frame_logits, _mean_logits, jax.nn.softmax, 0, frame_mean_sums.sum_over_all
+        checks.scores("empty", empty),
+        _checked(frame_logits),
+        _mean_logits,
+        jax.nn.softmax,
+        0,
+        frame_mean_sums.sum_over_all,
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _checked(frame_logits: Callable[[Any, jax.Array], jax.Array]):
+    def prepare(params: Any, video: jax.Array) -> jax.Array:
+        return checks.model_output("what frame_logits returns", frame_logits(params, video), video.shape[0])
+
+    return prepare
 
 
 def _mean_logits(logits: jax.Array, level: Level, carry: None) -> tuple[jax.Array, None]:

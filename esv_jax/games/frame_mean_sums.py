@@ -39,16 +39,16 @@ class Half(NamedTuple):
 
 def sum_over_all(
     logits: jax.Array, with_frame: np.ndarray, without_frame: np.ndarray
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array | bool]:
     """`whole_lattice.sum_over_all` for v(S) = softmax(mean over S of logits [T, C]).
 
     Returns:
-      (values [T, C], full [C], trusted bool []): not trusted where logits of a frame differ by more than 60
-      (products may then underflow).
+      (values [T, C], full [C], trusted: bool [], or True where it always is): not trusted where logits of a frame
+      differ by more than 60 (products may then underflow).
     """
     num_frames = logits.shape[0]
     if num_frames < FEWEST_FRAMES:
-        return _one_by_one(logits, with_frame, without_frame)
+        return *_one_by_one(logits, with_frame, without_frame), True
     middle = num_frames // 2
     # Softmax does not see what all classes share.
     logits = logits - logits.max(axis=1, keepdims=True)
@@ -65,7 +65,8 @@ def sum_over_all(
         e_left = jnp.exp(left.total / size) * left.real
         e_right = jnp.exp(right.total / size) * right.real
         normaliser = _product(e_left, e_right.T)
-        share = jnp.where(normaliser > 0, 1 / normaliser, 0)
+        # The inner where keeps gradients finite in the rows that fill up.
+        share = jnp.where(normaliser > 0, 1 / jnp.where(normaliser > 0, normaliser, 1), 0)
         worth_left = e_left * _product(share, e_right)
         worth_right = e_right * _product(share.T, e_left)
         values_left, values_right, everyone = sums
@@ -95,15 +96,13 @@ def _half(logits: jax.Array) -> Half:
     return Half(_product(indicator, logits), indicator, jnp.asarray(real, logits.dtype))
 
 
-def _one_by_one(
-    logits: jax.Array, with_frame: np.ndarray, without_frame: np.ndarray
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _one_by_one(logits: jax.Array, with_frame: np.ndarray, without_frame: np.ndarray) -> tuple[jax.Array, jax.Array]:
     num_frames = logits.shape[0]
     inside = (np.arange(1, 2**num_frames)[:, None] >> np.arange(num_frames)) & 1
     size = inside.sum(axis=1)
     worths = jax.nn.softmax(_product(jnp.asarray(inside / size[:, None], logits.dtype), logits))
     coefficient = np.where(inside > 0, with_frame[size][:, None], without_frame[size][:, None])
-    return _product(jnp.asarray(coefficient.T, logits.dtype), worths), worths[-1], jnp.bool_(True)
+    return _product(jnp.asarray(coefficient.T, logits.dtype), worths), worths[-1]
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:

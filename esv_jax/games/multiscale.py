@@ -57,7 +57,7 @@ def multiscale_game(
     """
     if not fns:
         raise checks.InputError("fns should hold a function for every scale 1..M, found none")
-    scale_logits = _scale_logits_of_fns(tuple(fns))
+    scale_logits = _scale_logits_of_fns(tuple(fns), len(checks.scores("empty", empty)))
     if average == "scores" and not all_subsets:
         scale_scores = _softmax_of(scale_logits)
         logits = _joint_logits(scale_scores, len(fns))
@@ -96,10 +96,12 @@ def _pair(params: Any, video: jax.Array) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _scale_logits_of_fns(fns: tuple[Callable[[Any, jax.Array], jax.Array], ...]):
+def _scale_logits_of_fns(fns: tuple[Callable[[Any, jax.Array], jax.Array], ...], num_classes: int):
     def scale_logits(prepared: Any, level: Level) -> jax.Array:
         params, video = prepared
-        return fns[level.members.shape[1] - 1](params, video[level.members])
+        num_rows, scale = level.members.shape
+        logits = fns[scale - 1](params, video[level.members])
+        return checks.model_output(f"what fns[{scale - 1}] returns", logits, num_rows, num_classes)
 
     return scale_logits
 

@@ -22,7 +22,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import whole_lattice
@@ -72,12 +71,12 @@ def shortcut(prepare: Any, score_of: Callable[[Any, Level], jax.Array], num_scal
     no_array: Any = None
     heads = Game(no_array, prepare, score, lambda worths: worths, own_program=num_scales)
 
-    def sum_over_all(prepared: Any, with_frame: np.ndarray, without_frame: np.ndarray) -> tuple[Array, Array, Array]:
+    def sum_over_all(prepared: Any, with_frame: np.ndarray, without_frame: np.ndarray) -> tuple[Array, Array, bool]:
         num_frames = len(with_frame) - 1
         alpha, beta = subset_weights(num_frames, num_scales, with_frame, without_frame)
         last = min(num_scales, num_frames)
         values, _ = whole_lattice.sum_over_sizes(heads, prepared, num_frames, last, alpha, beta)
         # The Shapley value shares out v(all) - v(empty), and v(empty) is not part of these sums.
-        return values, values.sum(axis=0), jnp.bool_(True)
+        return values, values.sum(axis=0), True
 
     return sum_over_all

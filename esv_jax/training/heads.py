@@ -146,13 +146,8 @@ def _chosen_shares(num_frames: int, size: int) -> np.ndarray:
 
 def subsets_up_to(num_frames: int, size: int) -> np.ndarray:
     """All subsets of 1..size of the frames, smaller ones first, bool [U, T]."""
-    indicator = []
-    for k in range(1, size + 1):
-        members = lattice.combinations(num_frames, k)
-        inside = np.zeros((len(members), num_frames), bool)
-        np.put_along_axis(inside, members, True, axis=1)
-        indicator.append(inside)
-    return np.concatenate(indicator)
+    sizes = range(1, size + 1)
+    return np.concatenate([lattice.inside(lattice.combinations(num_frames, k), num_frames) for k in sizes])
 
 
 def joining(num_frames: int, scales: int) -> tuple[np.ndarray, np.ndarray]:

@@ -62,6 +62,16 @@ def test_regression_solves_the_constrained_least_squares(x64):
     np.testing.assert_allclose(out.values, np.linalg.solve(kkt, right)[:T], atol=1e-10)
 
 
+@pytest.mark.parametrize("num_frames", [6, 8, 9])
+def test_regression_tells_all_frames_apart_at_its_least_budget(num_frames):
+    """Of plans drawn once, one in thirty does not, and its equations have no solution."""
+    estimator = esv_jax.regression(max_evaluations=3 * num_frames)
+    for seed in range(200):
+        level = estimator.plan(num_frames, key=jax.random.key(seed)).levels
+        rows = np.concatenate([np.eye(num_frames)[part.members].sum(axis=1) for part in level])
+        assert np.linalg.matrix_rank(rows) == num_frames
+
+
 def test_orderings_average_what_frames_add(x64):
     estimator = esv_jax.orderings(max_evaluations=6 * (T - 1) + 1)
     table = table_of(2)

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -38,6 +39,18 @@ def test_wide_logits_go_the_slow_way_and_stay_right(monkeypatch):
     out = esv_jax.explain(esv_jax.exact(), game, None, logits.astype(np.float32))
     oracle = oracles.permutation_shapley(lambda s: oracles.softmax(logits[list(s)].mean(axis=0)) if s else EMPTY, 5)
     np.testing.assert_allclose(out.values, oracle, atol=1e-5)
+
+
+def test_gradients_are_those_of_the_slow_way():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(12, 3)) * 3, jnp.float32)
+    game = esv_jax.frame_mean_game(frames_as_logits, empty=np.full(3, 1 / 3, np.float32))
+
+    def value(logits, game):
+        return esv_jax.explain(esv_jax.exact(), game, None, logits).values[4, 1]
+
+    slow = jax.grad(value)(logits, game._replace(sum_over_all=None))
+    assert np.abs(slow).max() > 1e-3
+    np.testing.assert_allclose(jax.grad(value)(logits, game), slow, atol=1e-6)
 
 
 def test_nan_logits_show():
