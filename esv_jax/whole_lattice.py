@@ -15,6 +15,7 @@ import numpy as np
 
 from esv_jax.base import Game, Level
 from esv_jax.coalitions import lattice, unrank, weights
+from esv_jax.precise import matmul
 
 # Coalitions worked on at a time: enough to keep matrix products busy, few enough for their scores to stay in cache.
 TILE_ROWS = 2048
@@ -87,12 +88,6 @@ def _visit_all(game: Game, prepared: Any, num_frames: int, by_size: Any) -> tupl
     return sum_over_sizes(game, prepared, num_frames, num_frames, *by_size)
 
 
-def _weigh(coefficient: jax.Array, worths: jax.Array) -> jax.Array:
-    """Coefficients [T, N] times worths [N, C]."""
-    # Values are small differences of sums: reduced precision on accelerators would show.
-    return jnp.matmul(coefficient, worths, precision=jax.lax.Precision.HIGHEST)
-
-
 def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> tuple[jax.Array, jax.Array]:
     """For games without state that take any sizes together: coalition n holds the frames of n's bits."""
     tile = min(2**num_frames, 2 * TILE_ROWS)
@@ -103,7 +98,7 @@ def _any_order(game: Game, prepared: Any, num_frames: int, by_size: Any) -> tupl
         number_or_full = jnp.where(number == 0, 2**num_frames - 1, number)
         inside, worths = _worths_of_numbers(game, prepared, num_frames, number_or_full)
         coefficient = weights.coefficients(inside, by_size, worths.dtype)
-        return _weigh(jnp.where(number[:, None] == 0, 0, coefficient).T, worths)
+        return matmul(jnp.where(number[:, None] == 0, 0, coefficient).T, worths)
 
     values = jax.lax.fori_loop(1, 2**num_frames // tile, lambda n, values: values + one_tile(n), one_tile(0))
     _, full = _worths_of_numbers(game, prepared, num_frames, jnp.full(1, 2**num_frames - 1, jnp.int32))
@@ -129,7 +124,7 @@ def _unrolled(game: Game, prepared: Any, num_frames: int, last: int, by_size: An
         inside.append(lattice.inside(members, num_frames))
     worths = game.link(jnp.concatenate(found))
     coefficient = weights.coefficients(np.concatenate(inside).astype(np.int32), by_size, worths.dtype)
-    return _weigh(coefficient.T, worths), found[-1][:1], carry
+    return matmul(coefficient.T, worths), found[-1][:1], carry
 
 
 def _visit_size(
@@ -163,7 +158,7 @@ def _visit_size(
             logits = jax.lax.dynamic_slice_in_dim(table, start, tile, axis=0)
         coefficient = jnp.where(jnp.asarray(level.inside).T > 0, with_frame, without_frame)
         coefficient = jnp.where((row < num_rows)[None, :], coefficient, 0)
-        return values + _weigh(coefficient, game.link(logits)), logits[:1], table
+        return values + matmul(coefficient, game.link(logits)), logits[:1], table
 
     num_tiles = _num_tiles(most) if isinstance(size, int) else (num_rows + (tile - 1)) // tile
     values, logits, table = jax.lax.fori_loop(0, num_tiles, one_tile, (values, logits, table))

@@ -10,6 +10,7 @@ import numpy as np
 from esv_jax import checks
 from esv_jax.base import Array, Estimator, Plan
 from esv_jax.coalitions import lattice, plans, weights
+from esv_jax.precise import matmul
 
 # A plan's tables hold 2^T rows; without a plan, coalitions are made on the device and numbered by an int32.
 MAX_FRAMES_OF_A_PLAN = 20
@@ -54,7 +55,7 @@ def _init(num_frames: int, empty: jax.Array) -> jax.Array:
 def _update(values: jax.Array, members: Array, worths: jax.Array, logits: jax.Array) -> jax.Array:
     inside = lattice.membership(members, values.shape[0], worths.dtype)
     coefficient = weights.coefficients(inside, weights.shapley(values.shape[0]), worths.dtype)
-    return values + jnp.matmul(coefficient.T, worths, precision=jax.lax.Precision.HIGHEST)
+    return values + matmul(coefficient.T, worths)
 
 
 def _finish(values: jax.Array, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from esv_jax.base import Array, Plan
 from esv_jax.coalitions import paired, plans
+from esv_jax.precise import matmul
 
 # So many random pairs a frame decide the additive game, or else one plan in some million does not.
 SURELY_ENOUGH = 3
@@ -75,7 +76,7 @@ def design(inside: jax.Array, weight: jax.Array) -> Design:
     size = inside.sum(axis=1, keepdims=True)
     centred = inside - size / num_frames
     weighted = weight[:, None] * centred
-    gram = _product(centred.T, weighted)
+    gram = matmul(centred.T, weighted)
     # Rows of `centred` sum to 0, so gram is singular in the one direction that the total decides.
     constant = jnp.full_like(gram, jnp.trace(gram) / num_frames**2)
     return Design(size, centred, jnp.linalg.solve(gram + constant, weighted.T))
@@ -89,8 +90,8 @@ def values(design: Design, odd: jax.Array, total: jax.Array) -> tuple[jax.Array,
     num_frames = design.centred.shape[1]
     even = total / num_frames
     target = odd - (design.size - num_frames / 2) * even[None]
-    deviation = _product(design.influence, target)
-    return even[None] + deviation, target - _product(design.centred, deviation)
+    deviation = matmul(design.influence, target)
+    return even[None] + deviation, target - matmul(design.centred, deviation)
 
 
 def solve(inside: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Strata) -> tuple[jax.Array, jax.Array]:
@@ -111,8 +112,4 @@ def solve(inside: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.St
     leverage = (pairs.influence.T * pairs.centred).sum(axis=1)
     # A pair that alone decides a direction leaves no residual: the floor keeps that from being 0 / 0.
     left_out = residual / jnp.maximum(1 - leverage, 1e-3)[:, None]
-    return found, jnp.sqrt(_product(pairs.influence**2 * unseen[None], left_out**2))
-
-
-def _product(a: Array, b: Array) -> jax.Array:
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    return found, jnp.sqrt(matmul(pairs.influence**2 * unseen[None], left_out**2))

@@ -5,11 +5,13 @@ ridge; leave-one-out errors, pushed through the link, choose the strength and co
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from esv_jax.precise import matmul
 
 # Strengths of the ridge, relative to the largest eigenvalue; float32 carries no smaller ones.
 RIDGES = 10.0 ** np.arange(-6, 0.1, 0.75)
@@ -27,7 +29,6 @@ ARCCOS = (
     0.0066700901,
     -0.0012624911,
 )
-HIGHEST = jax.lax.Precision.HIGHEST
 
 Link = Callable[[jax.Array], jax.Array]
 
@@ -107,24 +108,24 @@ def learned_metric(kernel: Kernel, centres: jax.Array, coefficients: jax.Array, 
       inside: float [N, T], coalitions at which gradients are taken.
     """
     plain = _waves(kernel._replace(metric=jnp.eye(len(kernel.metric), dtype=inside.dtype)), inside)
-    seen, seen_centres = _product(plain, kernel.metric), _waves(kernel, centres)
+    seen, seen_centres = matmul(plain, kernel.metric), _waves(kernel, centres)
     norms, norms_of_centres = (jnp.sqrt((a**2).sum(axis=1) + 1) for a in (seen, seen_centres))
-    cosine = jnp.clip((_product(seen, seen_centres.T) + 1) / (norms[:, None] * norms_of_centres[None]), -1, 1)
+    cosine = jnp.clip((matmul(seen, seen_centres.T) + 1) / (norms[:, None] * norms_of_centres[None]), -1, 1)
     # The gradient of the arc-cosine kernel in its first argument: towards each centre, and along itself.
     towards = 1 - jnp.arccos(cosine) / jnp.pi
     along = jnp.sqrt(1 - cosine**2) / jnp.pi * norms_of_centres[None] / norms[:, None]
 
     def add(total: jax.Array, of_class: jax.Array) -> tuple[jax.Array, None]:
-        gradient = _product(towards, of_class[:, None] * seen_centres) + _product(along, of_class[:, None]) * seen
-        return total + _product(gradient.T, gradient), None
+        gradient = matmul(towards, of_class[:, None] * seen_centres) + matmul(along, of_class[:, None]) * seen
+        return total + matmul(gradient.T, gradient), None
 
     total, _ = jax.lax.scan(add, jnp.zeros_like(kernel.metric), coefficients.T)
-    total = _product(_product(kernel.metric, total), kernel.metric.T)
+    total = matmul(matmul(kernel.metric, total), kernel.metric.T)
     values, vectors = jnp.linalg.eigh(total)
     values = jnp.maximum(values, 0)
     scale = jnp.sqrt(values / jnp.maximum(values.mean(), 1e-30) + UNLEARNED)
-    metric = _product(vectors * scale[None], vectors.T)
-    return metric * jnp.sqrt((plain**2).sum() / (_product(plain, metric) ** 2).sum())
+    metric = matmul(vectors * scale[None], vectors.T)
+    return metric * jnp.sqrt((plain**2).sum() / (matmul(plain, metric) ** 2).sum())
 
 
 def _waves(kernel: Kernel, inside: jax.Array) -> jax.Array:
@@ -132,15 +133,15 @@ def _waves(kernel: Kernel, inside: jax.Array) -> jax.Array:
     size = inside.sum(axis=1, keepdims=True)
     # Frames before: a product with a triangle is faster than a running sum.
     before = jnp.asarray(np.triu(np.ones((num_frames, num_frames)), 1), inside.dtype)
-    angle = jnp.pi * _product(inside, before) / jnp.maximum(size - 1, 1)
+    angle = jnp.pi * matmul(inside, before) / jnp.maximum(size - 1, 1)
     scaled = inside / size**kernel.power
     waves = jnp.concatenate([c * scaled * jnp.cos(j * angle) for j, c in enumerate(kernel.waves)], axis=1)
-    return _product(waves, kernel.metric)
+    return matmul(waves, kernel.metric)
 
 
 def _arc_cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     """Arc-cosine kernel of degree 1, with a bias, of rows a [N, F], b [P, F] -> [N, P]."""
-    product = _product(a, b.T) + 1
+    product = matmul(a, b.T) + 1
     norms = jnp.sqrt(((a**2).sum(axis=1) + 1)[:, None] * ((b**2).sum(axis=1) + 1)[None, :])
     cosine = jnp.clip(product / norms, -1, 1)
     size = jnp.abs(cosine)
@@ -165,17 +166,17 @@ def fit(
     centre, offset = functions.mean(axis=0), logits.mean(axis=0)
     centred, targets = functions - centre[None], logits - offset[None]
     if whitening is not None:
-        centred = _product(centred, whitening)
-    values, vectors = jnp.linalg.eigh(_product(centred.T, centred))
+        centred = matmul(centred, whitening)
+    values, vectors = jnp.linalg.eigh(matmul(centred.T, centred))
     values = jnp.maximum(values, 0)
-    rotated = _product(centred, vectors)
-    moments = _product(rotated.T, targets)
+    rotated = matmul(centred, vectors)
+    moments = matmul(rotated.T, targets)
     worths = link(logits)
 
     def error(ridge: jax.Array) -> jax.Array:
         shrunk = 1 / (values + ridge)
         leverage = (rotated**2 * shrunk[None]).sum(axis=1) + 1 / num_rows
-        residual = targets - _product(rotated, shrunk[:, None] * moments)
+        residual = targets - matmul(rotated, shrunk[:, None] * moments)
         left_out = residual / jnp.maximum(1 - leverage, 1e-4)[:, None]
         missed = ((link(logits - left_out) - worths) ** 2).sum(axis=1)
         return (row_weights * missed).sum() / row_weights.sum()
@@ -183,15 +184,15 @@ def fit(
     ridges = jnp.asarray(RIDGES, functions.dtype) * values[-1]
     errors = jax.lax.map(error, ridges)
     best = jnp.argmin(errors)
-    coefficients = _product(vectors, moments / (values + ridges[best])[:, None])
+    coefficients = matmul(vectors, moments / (values + ridges[best])[:, None])
     if whitening is not None:
-        coefficients = _product(whitening, coefficients)
+        coefficients = matmul(whitening, coefficients)
     return Fit(centre, offset, coefficients, ridges[best], errors[best])
 
 
 def predict(fitted: Fit, functions: jax.Array) -> jax.Array:
     """Logits [N, C]."""
-    return fitted.offset[None] + _product(functions - fitted.centre[None], fitted.coefficients)
+    return fitted.offset[None] + matmul(functions - fitted.centre[None], fitted.coefficients)
 
 
 def without_groups(
@@ -209,18 +210,14 @@ def without_groups(
     centred, targets = functions - fitted.centre[None], logits - fitted.offset[None]
     wanted = asked - fitted.centre[None]
     if whitening is not None:
-        centred, wanted = _product(centred, whitening), _product(wanted, whitening)
-    gram, moments = _product(centred.T, centred), _product(centred.T, targets)
+        centred, wanted = matmul(centred, whitening), matmul(wanted, whitening)
+    gram, moments = matmul(centred.T, centred), matmul(centred.T, targets)
     gram = gram + fitted.ridge * jnp.eye(len(gram), dtype=gram.dtype)
 
     def one(rows: jax.Array) -> jax.Array:
         left_out, missing = centred[rows], targets[rows]
-        factor = jax.scipy.linalg.cho_factor(gram - _product(left_out.T, left_out))
-        coefficients = jax.scipy.linalg.cho_solve(factor, moments - _product(left_out.T, missing))
-        return fitted.offset[None] + _product(wanted, coefficients)
+        factor = jax.scipy.linalg.cho_factor(gram - matmul(left_out.T, left_out))
+        coefficients = jax.scipy.linalg.cho_solve(factor, moments - matmul(left_out.T, missing))
+        return fitted.offset[None] + matmul(wanted, coefficients)
 
     return jax.lax.map(one, groups)
-
-
-def _product(a: Any, b: Any) -> jax.Array:
-    return jnp.matmul(a, b, precision=HIGHEST)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from esv_jax.base import Array
 from esv_jax.coalitions import lattice
+from esv_jax.precise import matmul
 
 
 class Moments(NamedTuple):
@@ -31,7 +32,7 @@ def with_and_without(members: Array, worths: jax.Array, num_frames: int) -> tupl
     centred = worths - centre
     powers = jnp.concatenate([centred, centred**2], axis=1)
     # The values are small differences of means: reduced precision on accelerators would show.
-    sums = jnp.matmul(inside.T, powers, precision=jax.lax.Precision.HIGHEST)
+    sums = matmul(inside.T, powers)
     count = inside.sum(axis=0)[:, None]
     rest = powers.sum(axis=0, keepdims=True) - sums
     return _moments(count, sums, centre), _moments(worths.shape[0] - count, rest, centre)

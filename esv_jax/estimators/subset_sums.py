@@ -13,6 +13,7 @@ from esv_jax import checks
 from esv_jax.base import Array, Attribution, Estimator, Level, Plan
 from esv_jax.coalitions import balanced, lattice, paired, plans
 from esv_jax.games import score_average
+from esv_jax.precise import matmul
 
 # A frame's own residuals count as much as this many of all frames together in its standard error.
 BORROWED = 4
@@ -102,7 +103,7 @@ def _of_subsets(
         # What is taken off comes from the other sizes, which are drawn independently: no bias.
         level_mean = (means.sum(axis=0) - means[position]) / (last - 1) if last > 1 else empty
         centred = of_size - level_mean[None]
-        held = _product(inside.T, centred) / count
+        held = matmul(inside.T, centred) / count
         values = values + (a - b) * held + (b * centred.mean(axis=0) + level_mean / (last * num_frames))[None]
         if count < math.comb(num_frames, size):
             variance = variance + _variance(inside, of_size - means[position][None], float(a), float(b), size)
@@ -116,9 +117,5 @@ def _variance(inside: jax.Array, residual: jax.Array, a: float, b: float, size: 
     mean = squares.mean(axis=0)
     occurs = inside.sum(axis=0)[:, None]
     pooled = (mean * ((size * a**2 + (num_frames - size) * b**2) / num_frames) / count)[None]
-    own = ((a**2 - b**2) * _product(inside.T, squares) + b**2 * count * mean[None]) / count**2
+    own = ((a**2 - b**2) * matmul(inside.T, squares) + b**2 * count * mean[None]) / count**2
     return (occurs * own + BORROWED * pooled) / (occurs + BORROWED)
-
-
-def _product(left: jax.Array, right: jax.Array) -> jax.Array:
-    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)

@@ -19,6 +19,7 @@ from esv_jax import models
 from esv_jax.base import Game, Level
 from esv_jax.coalitions import lattice
 from esv_jax.estimators import cheap, least_squares
+from esv_jax.precise import matmul
 
 HIGHEST = jax.lax.Precision.HIGHEST
 FEATURE_DIM = 256
@@ -52,7 +53,7 @@ def tsn(instance: int, num_frames: int) -> Instance:
 
 
 def _tsn_logits(params: Any, video: jax.Array) -> jax.Array:
-    return jnp.matmul(jnp.maximum(video, 0), params["w"], precision=HIGHEST) + params["b"][None]
+    return matmul(jnp.maximum(video, 0), params["w"]) + params["b"][None]
 
 
 def order(instance: int, num_frames: int) -> Instance:
@@ -83,10 +84,10 @@ def _order_logits(prepared: Any, level: Level, carry: None) -> tuple[jax.Array, 
     hidden = jnp.zeros((inside.shape[0], shares.shape[2]), shares.dtype)
     for j, share in enumerate(shares):
         wave = inside * jnp.cos(j * angle) * (1.0 if j == 0 else 2**0.5) / jnp.sqrt(size)
-        hidden = hidden + jnp.matmul(wave, share, precision=HIGHEST)
+        hidden = hidden + matmul(wave, share)
     hidden = jnp.maximum(1.5 * hidden + params["b1"][None], 0)
-    hidden = jnp.maximum(jnp.matmul(hidden, params["w2"], precision=HIGHEST) + params["b2"][None], 0)
-    return jnp.matmul(hidden, params["w3"], precision=HIGHEST), None
+    hidden = jnp.maximum(matmul(hidden, params["w2"]) + params["b2"][None], 0)
+    return matmul(hidden, params["w3"]), None
 
 
 def trn(instance: int, num_frames: int) -> Instance:

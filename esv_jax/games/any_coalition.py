@@ -11,6 +11,7 @@ from esv_jax import checks
 from esv_jax.base import Level
 from esv_jax.coalitions import lattice
 from esv_jax.games.clips import in_chunks
+from esv_jax.precise import matmul
 
 # With all subsets at hand: the most of them; the coalitions, and the entries of which subsets are in them, at a time.
 MAX_SUBSETS = 2**20
@@ -55,7 +56,7 @@ def from_tables(of_sizes: tuple[jax.Array, ...], level: Level) -> jax.Array:
             held = inside[:, subset[:, 0]]
             for position in range(1, size):
                 held = held * inside[:, subset[:, position]]
-            mean = jnp.matmul(held, table, precision=jax.lax.Precision.HIGHEST)
+            mean = matmul(held, table)
             total = total + mean / jnp.maximum(held.sum(axis=1, keepdims=True), 1)
         return total / jnp.minimum(inside.sum(axis=1, keepdims=True), len(of_sizes))
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from esv_jax import checks
 from esv_jax.base import Array, Game, Level
 from esv_jax.coalitions import lattice
 from esv_jax.games import frame_mean_sums
+from esv_jax.precise import matmul
 
 
 def frame_mean_game(frame_logits: Callable[[Any, jax.Array], jax.Array], *, empty: Array) -> Game:
@@ -42,7 +42,7 @@ def _checked(frame_logits: Callable[[Any, jax.Array], jax.Array]):
 def _mean_logits(logits: jax.Array, level: Level, carry: None) -> tuple[jax.Array, None]:
     # A product with the membership matrix beats gathering k rows of [C] for every coalition.
     inside = lattice.indicator(level, logits.shape[0], logits.dtype)
-    total = jnp.matmul(inside, logits, precision=jax.lax.Precision.HIGHEST)
+    total = matmul(inside, logits)
     return total / inside.sum(axis=1, keepdims=True), None
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax.coalitions import lattice
+from esv_jax.precise import matmul
 
 # exp(-60) is far above the smallest float32, and the sums lose nothing that float32 could hold.
 WIDEST_LOGITS = 60.0
@@ -64,15 +65,15 @@ def sum_over_all(
         size = a + b
         e_left = jnp.exp(left.total / size) * left.real
         e_right = jnp.exp(right.total / size) * right.real
-        normaliser = _product(e_left, e_right.T)
+        normaliser = matmul(e_left, e_right.T)
         # The inner where keeps gradients finite in the rows that fill up.
         share = jnp.where(normaliser > 0, 1 / jnp.where(normaliser > 0, normaliser, 1), 0)
-        worth_left = e_left * _product(share, e_right)
-        worth_right = e_right * _product(share.T, e_left)
+        worth_left = e_left * matmul(share, e_right)
+        worth_right = e_right * matmul(share.T, e_left)
         values_left, values_right, everyone = sums
         return (
-            values_left + gain[size] * _product(left.inside.T, worth_left),
-            values_right + gain[size] * _product(right.inside.T, worth_right),
+            values_left + gain[size] * matmul(left.inside.T, worth_left),
+            values_right + gain[size] * matmul(right.inside.T, worth_right),
             everyone + base[size] * worth_left.sum(axis=0),
         )
 
@@ -93,17 +94,13 @@ def _half(logits: jax.Array) -> Half:
         inside[size, np.arange(len(rows))[:, None], rows] = 1
         real[size, : len(rows)] = 1
     indicator = jnp.asarray(inside, logits.dtype)
-    return Half(_product(indicator, logits), indicator, jnp.asarray(real, logits.dtype))
+    return Half(matmul(indicator, logits), indicator, jnp.asarray(real, logits.dtype))
 
 
 def _one_by_one(logits: jax.Array, with_frame: np.ndarray, without_frame: np.ndarray) -> tuple[jax.Array, jax.Array]:
     num_frames = logits.shape[0]
     inside = (np.arange(1, 2**num_frames)[:, None] >> np.arange(num_frames)) & 1
     size = inside.sum(axis=1)
-    worths = jax.nn.softmax(_product(jnp.asarray(inside / size[:, None], logits.dtype), logits))
+    worths = jax.nn.softmax(matmul(jnp.asarray(inside / size[:, None], logits.dtype), logits))
     coefficient = np.where(inside > 0, with_frame[size][:, None], without_frame[size][:, None])
-    return _product(jnp.asarray(coefficient.T, logits.dtype), worths), worths[-1]
-
-
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    return matmul(jnp.asarray(coefficient.T, logits.dtype), worths), worths[-1]

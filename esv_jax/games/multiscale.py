@@ -24,6 +24,7 @@ from esv_jax import checks
 from esv_jax.base import Array, Game, Level
 from esv_jax.games import any_coalition, position_sums, score_average
 from esv_jax.games.any_coalition import ScaleLogits
+from esv_jax.precise import matmul
 
 # Sums over so few children are compiled as one pass; longer ones as a loop, which compiles faster and runs slower.
 UNROLLED_CHILDREN = 8
@@ -183,7 +184,7 @@ def _mean_of_children(level: Level, below: jax.Array) -> jax.Array:
     """Mean of `below` [N_{k-1}, C] over the children that the plan holds, [N_k, C]; NaN where it holds none."""
     few = len(below) <= DENSE_CHILDREN * level.children.shape[1]
     if few and isinstance(level.children, np.ndarray) and (level.children >= 0).all():
-        return jnp.matmul(_mean_matrix(level.children, below), below, precision=jax.lax.Precision.HIGHEST)
+        return matmul(_mean_matrix(level.children, below), below)
     children = jnp.asarray(level.children)
     held = (children >= 0).astype(below.dtype)
     width = children.shape[1]

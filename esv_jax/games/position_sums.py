@@ -15,6 +15,7 @@ import numpy as np
 
 from esv_jax.base import Array
 from esv_jax.coalitions import lattice
+from esv_jax.precise import matmul
 
 # Rows of a table, at most, wherever a part holds more than one position.
 MAX_ROWS = 2048
@@ -34,7 +35,7 @@ def tables(shares: jax.Array) -> tuple[jax.Array, ...]:
         indicator = np.zeros((len(members), length * choices), shares.dtype)
         np.put_along_axis(indicator, members + (choices - 1) * np.arange(length), 1, axis=1)
         flat = shares[start : start + length].reshape(length * choices, width)
-        made.append(jnp.matmul(indicator, flat, precision=jax.lax.Precision.HIGHEST))
+        made.append(matmul(indicator, flat))
     return tuple(made)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from esv_jax import checks
 from esv_jax.base import Array
 from esv_jax.models.tsn import variable_dtype
+from esv_jax.precise import matmul
 
 
 class TRN(nn.Module):
@@ -67,7 +68,7 @@ class TRN(nn.Module):
         x, kernels = self._inputs(frames)
         choices = x.shape[0] - self.num_frames + 1
         windows = jnp.stack([x[p : p + choices] for p in range(self.num_frames)])
-        return jnp.matmul(windows, kernels, precision=jax.lax.Precision.HIGHEST)
+        return matmul(windows, kernels)
 
     def _first_layer(self, frames: Array, product: str) -> jax.Array:
         x, kernels = self._inputs(frames)

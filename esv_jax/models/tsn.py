@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from esv_jax import checks
 from esv_jax.base import Array
+from esv_jax.precise import matmul
 
 
 class TSN(nn.Module):
@@ -47,7 +48,7 @@ class TSN(nn.Module):
         x = jnp.asarray(frames, kernel.dtype)
         x = nn.relu(x) if self.input_relu else x
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST) + bias[None]
+        return matmul(x, kernel) + bias[None]
 
 
 def variable_dtype(frames: Array) -> jax.typing.DTypeLike:

@@ -1,0 +1,11 @@
+"""Products in full precision, on accelerators too: values are small differences of sums, and less would show."""
+
+import jax
+import jax.numpy as jnp
+
+from esv_jax.base import Array
+
+
+def matmul(a: Array, b: Array) -> jax.Array:
+    """jnp.matmul at the highest precision."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
