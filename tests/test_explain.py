@@ -146,13 +146,13 @@ def test_the_demo_of_the_design():
 
 
 def test_iterations_pool_their_cells_and_lower_the_error():
-    table = np.random.default_rng(0).uniform(size=(2**8, 1)).astype(np.float32)
+    table = np.random.default_rng(0).uniform(size=(2**6, 1)).astype(np.float32)
     the_game = esv_jax.clip_game(lambda t, clips: t[clips[:, :, 0].astype(jnp.int32).sum(axis=1)], empty=table[0])
-    video = 2.0 ** np.arange(8, dtype=np.float32)[:, None]
+    video = 2.0 ** np.arange(6, dtype=np.float32)[:, None]
     truth = esv_jax.explain(esv_jax.exact(), the_game, table, video).values
 
     def mean_square(iterations):
-        estimator = esv_jax.stratified(per_size=10, iterations=iterations)
+        estimator = esv_jax.stratified(per_size=5, iterations=iterations)
         outs = [esv_jax.explain(estimator, the_game, table, video, key=jax.random.key(s)) for s in range(20)]
         return np.mean([np.square(out.values - truth) for out in outs])
 

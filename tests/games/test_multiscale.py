@@ -58,7 +58,7 @@ def test_too_many_subsets():
 @pytest.mark.parametrize("name", ["multiscale_game", "trn_game"])
 def test_plans_without_children_take_all_subsets_by_themselves(name):
     video = np.random.default_rng(5).normal(size=(6, 3)).astype(np.float32)
-    estimator = esv_jax.recommended(max_evaluations=40)
+    estimator = esv_jax.regression(max_evaluations=40)
     plan = estimator.plan(num_frames=6, key=jax.random.key(0))
     game, params = GAMES[name].make(np.float32)
     found = esv_jax.explain(estimator, game, params, video, plan=plan)
@@ -103,15 +103,14 @@ def test_random_positions_are_different_and_all_alike():
     np.testing.assert_allclose(counts / len(drawn), 0.1, atol=0.015)
 
 
-def test_recommended_explains_more_frames_than_have_tables():
+def test_more_frames_than_have_tables():
     game = esv_jax.multiscale_game([lambda p, c: jnp.tanh(c).mean(axis=1) * 3] * 8, empty=np.ones(3, np.float32) / 3)
     video = np.random.default_rng(7).normal(size=(40, 3)).astype(np.float32)
-    out = esv_jax.explain(esv_jax.recommended(max_evaluations=160), game, jnp.zeros(()), video, key=jax.random.key(0))
+    estimator = esv_jax.regression(max_evaluations=1000)
+    out = esv_jax.explain(estimator, game, jnp.zeros(()), video, key=jax.random.key(0))
     np.testing.assert_allclose(out.values.sum(axis=0), out.full - out.empty, atol=1e-5)
     # All heads see a mean over frames, so that this game is the one of the mean over frames.
     mean = esv_jax.frame_mean_game(lambda p, x: jnp.tanh(x) * 3, empty=np.ones(3, np.float32) / 3)
-    wanted = esv_jax.explain(
-        esv_jax.recommended(max_evaluations=160), mean, jnp.zeros(()), video, key=jax.random.key(1)
-    )
+    wanted = esv_jax.explain(estimator, mean, jnp.zeros(()), video, key=jax.random.key(1))
     error = np.asarray(out.values - wanted.values)
     assert (error**2).mean() < 0.1 * (np.asarray(wanted.values) ** 2).mean()
