@@ -8,6 +8,7 @@ made of. Without --evidence, what compares with recorded evidence is left out. R
 on where it stopped. What the tables hold is said in esv_jax/analyses.
 """
 
+import hashlib
 import json
 import os
 import zipfile
@@ -60,7 +61,7 @@ def main() -> None:
     subjects = open_subjects(STORE.value, MODEL.value, FEATURES.value)
     evidence = recorded.read_evidence(EVIDENCE.value) if EVIDENCE.value else None
     _check_counts(subjects)
-    settings = _settings()
+    settings = _settings(subjects)
     marks = _marks(out)
     for name, step in _steps(subjects, evidence, out, settings).items():
         if marks.get(name) == settings:
@@ -97,7 +98,8 @@ def _steps(
         "order": lambda: sanity.shuffled(subjects, count, seed=seed),
     }
     if methods.can_show_frames(last):
-        steps["a pictures"] = lambda: portraits.most_and_least(last, count)
+        if last.right(count).any():
+            steps["a pictures"] = lambda: portraits.most_and_least(last, count)
         steps["d pictures"] = lambda: portraits.misled(last, count)
     if evidence is not None:
         steps["evidence"] = lambda: recorded.analyse(subjects, compared(), count, evidence)
@@ -116,12 +118,14 @@ def _check_counts(subjects: list[Subject]) -> None:
                 )
 
 
-def _settings() -> dict[str, object]:
+def _settings(subjects: list[Subject]) -> dict[str, object]:
     """What decides the results, apart from the code."""
     return {
         "values": [store.read_configuration(path) for path in STORE.value],
         "frames": [store.num_frames_stored(path) for path in STORE.value],
-        "flags": [NUM_FRAMES.value, APPROXIMATED.value, FEW_VIDEOS.value, SEED.value, bool(EVIDENCE.value)],
+        "flags": [NUM_FRAMES.value, APPROXIMATED.value, FEW_VIDEOS.value, SEED.value],
+        "evidence": EVIDENCE.value and hashlib.sha256(Path(EVIDENCE.value).read_bytes()).hexdigest(),
+        "with_frames": methods.can_show_frames(subjects[-1]),
     }
 
 

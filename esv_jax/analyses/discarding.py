@@ -95,8 +95,11 @@ def _figure(table: Table, subjects: list[Subject], names: list[str], measure: st
                 mine = table.where(model=subject.name, ranked_by="true", method=name, first=first, measure=measure)
                 look = charts.style(i) | ({"linewidth": 2.2} if name == ESV else {"linewidth": 1.0})
                 panel.plot(mine.numbers("removed"), mine.numbers("mean"), label=name, **look)
+                if name == ESV:
+                    low, high = mine.numbers("low"), mine.numbers("high")
+                    panel.fill_between(mine.numbers("removed"), low, high, color=look["color"], alpha=0.15, lw=0)
             panel.set_title(f"{subject.name}, {first} first")
-        row[0].set_ylabel(measure)
+        row[0].set_ylabel(f"{measure}\n(band: 95 % interval of ESV)")
     for panel in axes[-1]:
         panel.set_xlabel("frames removed")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from esv_jax.analyses import tables
+from esv_jax.analyses import recorded, tables
 from esv_jax.analyses.tables import Table
 from esv_jax.checks import InputError
 
@@ -58,7 +58,7 @@ def _chosen(table: Table, column: str, values: Sequence[Any]) -> Table:
 
 
 def _supporting(read: Read) -> Table:
-    return pivot(_chosen(read("a_supporting"), "group", ("all clips", "right", "wrong")), "group", ["model"], "clips")
+    return pivot(read("a_supporting").where(of="total"), "group", ["model"], "clips")
 
 
 def _leanings(read: Read) -> Table:
@@ -66,7 +66,7 @@ def _leanings(read: Read) -> Table:
     rows = []
     for model in dict.fromkeys(table.column("model")):
         mine = table.where(model=model)
-        for leaning in ("early", "neither", "late"):
+        for leaning in ("early", "middle", "late", "neither"):
             names = mine.where(leans=leaning).column("class")
             rows.append((model, leaning, len(names), "; ".join(names)))
     return Table(("model", "leans", "classes", "which"), rows)
@@ -136,12 +136,9 @@ def _evidence(read: Read) -> Table:
     random = read("s_random")
     named = Table(random.columns, [(r[0], "ESV of random weights", *r[2:]) for r in random.rows])
     joined = Table(table.columns, [*table.rows, *named.rows])
-    wanted = [
-        row
-        for row in joined.rows
-        if (row[2] == "absolute" and row[3] != "mass inside") or (row[2], row[3]) == ("signed", "AUROC")
-    ]
-    return pivot(Table(joined.columns, wanted), "method", ["model", "ranking", "measure"])
+    wanted = [row for row in joined.rows if row[3] in ("AUROC", recorded.BEYOND_POSITION, "mass inside - chance")]
+    of_models = [(f"{row[0]}: {row[1]}", *row[1:]) for row in wanted]
+    return pivot(Table(joined.columns, of_models), "model", ["ranking", "measure"], "values")
 
 
 def _shuffled(read: Read) -> Table:

@@ -35,20 +35,30 @@ def analyse(subjects: list[Subject], num_frames: int) -> Report:
 
 
 def _leanings(subject: Subject, num_frames: int) -> list[tuple[Any, ...]]:
-    """By class: the centre of the positive values, 0..1, and the share of positive values in each third of the clip."""
+    """By class: the centre of the positive values, 0..1, and the share of positive values in each third of the clip.
+
+    A class leans early or late where the interval of the centre is before or behind the middle; else to the middle,
+    where that of the share in the middle third is above a third.
+    """
     values = subject.esv_of(num_frames, subject.label)
     centre = summary.centre_of_mass(values)
     positive = np.maximum(values, 0).astype(np.float64)
-    third = (np.arange(num_frames) + 0.5) * 3 // num_frames
+    # How much of each frame's time lies in each third of the clip.
+    edge, third = np.arange(num_frames + 1) / num_frames, np.arange(4) / 3
+    begin, end = np.maximum(edge[:-1, None], third[None, :-1]), np.minimum(edge[1:, None], third[None, 1:])
+    in_third = np.maximum(end - begin, 0) * num_frames
+    total = positive.sum(axis=1, keepdims=True)
+    of_clip = np.where(total > 0, positive @ in_third / np.where(total > 0, total, 1), 1 / 3)
     rows = []
     for c, name in enumerate(subject.classes):
         mine = subject.label == c
         if not mine.any():
             continue
-        total = positive[mine].sum()
-        shares = [float(positive[mine][:, third == k].sum() / total) if total else 0.0 for k in range(3)]
+        shares = [float(share) for share in of_clip[mine].mean(axis=0)]
         found = with_interval(bootstrap.interval(centre[mine]))
+        middle = bootstrap.interval(of_clip[mine][:, 1])
         leans = "early" if found[2] < 0.5 else "late" if found[1] > 0.5 else "neither"
+        leans = "middle" if leans == "neither" and middle.low > 1 / 3 else leans
         rows.append((subject.name, name, *found, *shares, leans))
     return rows
 

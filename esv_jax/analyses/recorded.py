@@ -15,6 +15,10 @@ from esv_jax.checks import InputError
 from esv_jax.evaluation import bootstrap, evidence
 
 _SIGNED, _ABSOLUTE = "signed", "absolute"
+# Evidence lies in the middle of most clips, and values have their own profile over positions: how much better a clip's
+# own values find its evidence than the values of other clips do.
+BEYOND_POSITION = "AUROC - other clips"
+NEARNESS = "near the middle"
 
 
 def read_evidence(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -53,6 +57,7 @@ def measures(values: np.ndarray, mask: np.ndarray) -> dict[tuple[str, str], np.n
         (_ABSOLUTE, np.abs(values), np.abs(values)),
     ):
         found[kind, "AUROC"] = evidence.auroc(ranked, mask)
+        found[kind, BEYOND_POSITION] = found[kind, "AUROC"] - _of_other_clips(ranked, mask)
         found[kind, "average precision"] = evidence.average_precision(ranked, mask)
         # A method without positive values puts none of them on the evidence, and none elsewhere: chance.
         inside = evidence.mass_inside(mass, mask)
@@ -61,17 +66,34 @@ def measures(values: np.ndarray, mask: np.ndarray) -> dict[tuple[str, str], np.n
     return found
 
 
+def _of_other_clips(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """For every clip the area under ROC of the other clips' values against its mask, their mean, float64 [B].
+
+    That of its own values where there is no other clip.
+    """
+    own = evidence.auroc(values, mask)
+    if len(mask) == 1:
+        return own
+    total = np.array([evidence.auroc(values, of_clip[None]).sum() for of_clip in mask])
+    return (total - own) / (len(mask) - 1)
+
+
 def analyse(
     subjects: list[Subject], methods: list[Methods], num_frames: int, recorded: dict[str, np.ndarray]
 ) -> Report:
-    """How well every method's values for the true class find the evidence, in clips that the model is right about."""
+    """How well every method's values for the true class find the evidence, in clips that the model is right about.
+
+    Beside them what a frame's nearness to the middle of the clip finds, which asks no model.
+    """
     overall: list[tuple[Any, ...]] = []
     by_class: list[tuple[Any, ...]] = []
     for subject, values in zip(subjects, methods, strict=True):
         mask = masks(subject, num_frames, recorded)
         defined = np.isfinite(evidence.chance_mass(mask)) & subject.right(num_frames)
-        for name, of_all in values.items():
-            found = measures(of_all[defined][..., 0], mask[defined])
+        near = num_frames / 2 - np.abs(np.arange(num_frames) - (num_frames - 1) / 2)
+        asked = {name: of_all[..., 0] for name, of_all in values.items()} | {NEARNESS: np.tile(near, (len(mask), 1))}
+        for name, of_all in asked.items():
+            found = measures(of_all[defined], mask[defined])
             for (kind, measure), per_video in found.items():
                 if len(per_video):
                     key = (subject.name, name, kind, measure)
@@ -86,7 +108,7 @@ def analyse(
         "r_evidence": Table((*key, "mean", "low", "high", "videos"), overall),
         "r_by_class": Table((*key, "class", "mean", "low", "high", "videos"), by_class),
     }
-    names = list(methods[0])
+    names = [*methods[0], NEARNESS]
     figures: dict[str, Any] = {
         "r_evidence": lambda: _figure(tables["r_evidence"], subjects, names),
         "r_by_class": lambda: _grid(tables["r_by_class"], subjects, names),
@@ -97,13 +119,12 @@ def analyse(
 def _figure(table: Table, subjects: list[Subject], names: list[str]) -> Any:
     figure, axes = charts.subplots(2, 3, 4.4, sharey=True, sharex="col")
     for row, kind in zip(axes, (_SIGNED, _ABSOLUTE), strict=True):
-        for panel, measure in zip(row, ("AUROC", "average precision", "mass inside - chance"), strict=True):
+        for panel, measure in zip(row, ("AUROC", BEYOND_POSITION, "mass inside - chance"), strict=True):
             for i, subject in enumerate(subjects):
                 mine = table.where(model=subject.name, ranking=kind, measure=measure)
                 y = np.array([-names.index(name) for name in mine.column("method")]) + 0.2 * (0.5 - i)
                 charts.dots(panel, y, mine.numbers("mean"), mine.numbers("low"), mine.numbers("high"), i, subject.name)
-            if measure != "average precision":
-                panel.axvline(0.5 if measure == "AUROC" else 0, color=charts.INK, linewidth=0.6)
+            panel.axvline(0.5 if measure == "AUROC" else 0, color=charts.INK, linewidth=0.6)
             panel.set_yticks([-i for i in range(len(names))], names)
             panel.grid(axis="x", linewidth=0.3)
             panel.set_title(f"{kind} values")

@@ -21,11 +21,16 @@ _RANDOM_MODELS = 5
 def random_weights(
     subjects: list[Subject], num_frames: int, of_evidence: dict[str, np.ndarray], *, seed: int
 ) -> Report:
-    """How well the values of heads with fresh random weights find the evidence: means over five heads and all clips."""
+    """How well the values of heads with fresh random weights find the evidence: means over five heads.
+
+    Of the clips that the trained model is right about, as for its own values.
+    """
     rows: list[tuple[Any, ...]] = []
     for subject in subjects:
         mask = recorded.masks(subject, num_frames, of_evidence)
-        defined = np.isfinite(evidence.chance_mass(mask))
+        defined = np.isfinite(evidence.chance_mass(mask)) & subject.right(num_frames)
+        if not defined.any():
+            continue
         per_model = []
         for i in range(_RANDOM_MODELS):
             key = jax.random.fold_in(jax.random.key(seed), i)

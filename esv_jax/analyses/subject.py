@@ -81,6 +81,10 @@ def open_subjects(
     source = feature_store.open_store(features)
     opened = [results.open_common(store) for store in stores]
     common = set.intersection(*(set(next(iter(d.values()))["uid"].values.tolist()) for d in opened))
+    if not common:
+        raise InputError(
+            f"the stores {', '.join(map(str, stores))} should hold the same videos, found none in all of them"
+        )
     subjects = [
         _subject(store, datasets, checkpoints.load_model(model), source, common)
         for store, datasets, model in zip(stores, opened, models, strict=True)

@@ -11,6 +11,9 @@ import numpy as np
 from esv_jax.checks import InputError
 from esv_jax.evaluation.bootstrap import Interval
 
+# Columns of text, even where all classes are named by numbers.
+_NAMES = ("class", "group", "clip", "true", "predicted")
+
 
 class Table(NamedTuple):
     """Rows of text, int and float, one value a column."""
@@ -47,7 +50,8 @@ def write(path: Path, table: Table) -> None:
 
 
 def read(path: str | os.PathLike) -> Table:
-    """A csv that `write` made; columns of which all values are numbers are read as numbers.
+    """A csv that `write` made; columns of which all values are numbers are read as numbers, but for
+    names of classes and clips.
 
     Raises:
       InputError: no such file, or not a table.
@@ -59,7 +63,8 @@ def read(path: str | os.PathLike) -> Table:
         raise InputError(f"{path} cannot be read as a table: {error}") from error
     if any(len(row) != len(columns) for row in rows):
         raise InputError(f"{path} should have {len(columns)} values in every line")
-    parsed = [_parsed(values) for values in zip(*rows, strict=True)]
+    by_column = zip(columns, zip(*rows, strict=True), strict=True) if rows else ()
+    parsed = [list(values) if column in _NAMES else _parsed(values) for column, values in by_column]
     return Table(tuple(columns), list(zip(*parsed, strict=True)))
 
 
