@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from esv_jax import checkpoints, cli
+from esv_jax import checkpoints, cli, one_writer
 from esv_jax.analyses import (
     agreements,
     approximation,
@@ -62,16 +62,17 @@ def main() -> None:
     evidence = recorded.read_evidence(EVIDENCE.value) if EVIDENCE.value else None
     _check_counts(subjects)
     settings = _settings(subjects)
-    marks = _marks(out)
-    for name, step in _steps(subjects, evidence, out, settings).items():
-        if marks.get(name) == settings:
-            print(f"{name}: done before")
-            continue
-        made = step()
-        report.save(out, made)
-        marks[name] = settings
-        checkpoints.write_json(out / _MARKS, marks)
-        print(f"{name}: {', '.join(f'{table}.csv' for table in made.tables)}", flush=True)
+    with one_writer.alone(out, "the analyses in"):
+        marks = _marks(out)
+        for name, step in _steps(subjects, evidence, out, settings).items():
+            if marks.get(name) == settings:
+                print(f"{name}: done before")
+                continue
+            made = step()
+            report.save(out, made)
+            marks[name] = settings
+            checkpoints.write_json(out / _MARKS, marks)
+            print(f"{name}: {', '.join(f'{table}.csv' for table in made.tables)}", flush=True)
     print(f"wrote {out}")
 
 

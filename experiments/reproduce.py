@@ -24,7 +24,7 @@ from typing import Any
 
 from absl import flags
 
-from esv_jax import checkpoints, cli
+from esv_jax import checkpoints, cli, one_writer
 from esv_jax.analyses import page, tables
 from esv_jax.checks import InputError
 
@@ -57,8 +57,9 @@ def main() -> None:
     out = cli.output_folder(OUT.value)
     if DATA.value != "procedural" and not flags.FLAGS["page"].present:
         raise InputError(f"--data={DATA.value} needs --page, or RESULTS.md would be of other data")
-    for name, arguments in _steps(out).items():
-        _run(out, name, arguments)
+    with one_writer.alone(out, "the run in"):
+        for name, arguments in _steps(out).items():
+            _run(out, name, arguments)
     words = page.of_folder(out / "analysis")
     words |= {"commands": _commands(out), "models": _models(out), "cost": _cost(out), "frames": str(MOST_FRAMES.value)}
     target = Path(PAGE.value)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from esv_jax import one_writer
 from esv_jax.checks import InputError, check_shape, require
 from esv_jax.results.store import (
     FLOAT,
@@ -27,11 +28,6 @@ from esv_jax.results.store import (
     strings_are_fine,
 )
 from esv_jax.results.video_index import VideoIndex
-
-try:
-    import fcntl
-except ImportError:  # Windows: no locks there
-    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
@@ -50,7 +46,7 @@ def writing(path: str | os.PathLike, configuration: Mapping[str, Any]) -> Iterat
     folder = Path(path)
     with _told_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with one_writer.alone(folder, "the results store"):
         if (folder / METADATA_FILE).exists():
             _check_same(read_configuration(folder), dict(configuration), folder)
         else:
@@ -206,22 +202,3 @@ def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Pat
             f"the results store {folder} was made with {name} {found.get(name)}, not {wanted.get(name)}: "
             "use another folder"
         )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing the store; the system lets go of it when this one ends, however it does."""
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is writing the results store {folder}") from error
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(handle)

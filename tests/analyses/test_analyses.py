@@ -2,9 +2,11 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+import esv_jax
 from esv_jax.analyses import (
     agreements,
     approximation,
@@ -110,6 +112,23 @@ def test_mistakes(tmp_path):
             gap = [one.values[T].esv[v, i, score[v].argmax()] - one.values[T].esv[v, i, one.label[v]] for i in range(T)]
             assert worst == int(np.argmax(gap))
             assert third not in (CLASSES[score[v].argmax()], CLASSES[one.label[v]])
+        esv = one.values[T].esv
+        told = {role: [] for role in ("true", "predicted", "share", "worst")}
+        for v in wrong:
+            p = score[v].argmax()
+            gap = [esv[v, i, p] - esv[v, i, one.label[v]] for i in range(T)]
+            told["true"].append(np.mean([esv[v, i, one.label[v]] > 0 for i in range(T)]))
+            told["predicted"].append(np.mean([esv[v, i, p] > 0 for i in range(T)]))
+            told["share"].append(max(gap) / sum(g for g in gap if g > 0))
+            told["worst"].append(esv[v, int(np.argmax(gap)), p])
+        for role, measure in (
+            ("true", "positive ESV for the true class"),
+            ("predicted", "positive ESV for the predicted class"),
+            ("share", "share of the misleading that the worst frame holds"),
+            ("worst", "ESV of the worst frame for the predicted class"),
+        ):
+            found = tables["d_summary"].where(model=one.name, measure=measure)
+            assert found.column("mean") == [pytest.approx(np.mean(told[role]))]
     assert sum(len(tables["d_mistakes"].where(model=one.name).rows) for one in BOTH) > 3
 
 
@@ -138,6 +157,9 @@ def test_discarding(tmp_path, compared):
     all_negative = (TSN.esv_of(T, TSN.label) < 0).all(axis=1)
     assert not all_negative.any()
     assert dropped.column("accuracy_kept") == [pytest.approx(np.mean(right))]
+    assert dropped.column("gain") == [pytest.approx(np.mean(right) - TSN.right(T).mean())]
+    kept = np.mean([(TSN.values[T].esv[v, :, TSN.label[v]] >= 0).sum() for v in range(B)])
+    assert dropped.column("frames_kept") == [pytest.approx(kept)]
 
 
 def test_agreement(tmp_path, compared):
@@ -209,9 +231,20 @@ def test_order_matters_to_the_trn_alone():
     assert trn > 0.01
 
 
-def test_random_weights(tmp_path):
+def test_random_weights(tmp_path, monkeypatch):
     table = saved(tmp_path, sanity.random_weights([TSN], T, EVIDENCE, seed=0))["s_random"]
     assert table.where(ranking="absolute", measure="AUROC").column("videos") == [TSN.right(T).sum()]
+    monkeypatch.setattr(sanity, "_RANDOM_MODELS", 1)
+    one = sanity.random_weights([TSN], T, EVIDENCE, seed=0).tables["s_random"]
+    variables = TSN.model.module.init(jax.random.fold_in(jax.random.key(0), 0), TSN.features[T][0])
+    game = esv_jax.tsn_game(TSN.model.module, empty=TSN.prior)
+    chances = []
+    for v in np.flatnonzero(TSN.right(T)):
+        esv = np.asarray(esv_jax.explain(esv_jax.exact(), game, variables, TSN.features[T][v]).values)[:, TSN.label[v]]
+        mask = [2 * i in EVIDENCE[f"{v:06d}"] for i in range(T)]
+        chances.append(np.mean([esv[i] > esv[j] for i in range(T) if mask[i] for j in range(T) if not mask[j]]))
+    assert one.where(ranking="signed", measure="AUROC").column("mean") == [pytest.approx(np.mean(chances))]
+    monkeypatch.undo()
     again = sanity.random_weights([TSN], T, EVIDENCE, seed=0).tables["s_random"]
     assert again == table
     assert sanity.random_weights([TSN], T, EVIDENCE, seed=1).tables["s_random"] != table

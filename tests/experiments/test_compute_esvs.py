@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax import checkpoints, explain_batch, models
+from esv_jax import checkpoints, explain_batch, models, one_writer
 from esv_jax.data import feature_store, play_fair_features
 from esv_jax.data.frame_sampling import segment_centres
 from esv_jax.interop import heads
-from esv_jax.results import store_writer
 from tests.experiments.scripts import run_script
 from tests.results.stores import files_of
 
@@ -221,7 +220,7 @@ def test_another_configuration_is_refused(root, tmp_path, compute):
 
 
 def test_two_runs_at_once_are_refused(tmp_path, compute):
-    with store_writer._locked(tmp_path):
+    with one_writer.alone(tmp_path, "the results store"):
         ran = compute("--num_frames=4", out=".")
     assert ran.exit_code == 1
     assert ran.stderr == f"error: another process is writing the results store {tmp_path}\n"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from esv_jax import one_writer
 from tests.experiments.scripts import run_script
 
 
@@ -34,6 +35,14 @@ def test_a_step_that_failed_is_run_again_and_what_was_done_is_not(reproduce):
     ran, ended = reproduce(fails="analyse")
     assert ran == ["train", "train", "compute_esvs", "compute_esvs", "analyse"]
     assert "[features] done before" in ended.stdout
+
+
+def test_two_runs_at_once_are_refused(reproduce, tmp_path):
+    (tmp_path / "out").mkdir()
+    with one_writer.alone(tmp_path / "out", "the run in"):
+        ran, ended = reproduce()
+    assert ran == []
+    assert ended.stderr == f"error: another process is writing the run in {tmp_path / 'out'}\n"
 
 
 def test_a_run_with_other_flags_is_refused(reproduce):
