@@ -102,6 +102,11 @@ class Estimator(NamedTuple):
     of_subsets: Callable[..., "Attribution"] | None = None
 
 
+def exact_weights(estimator: Estimator, num_frames: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """`estimator.weights` for so many frames; None where it samples, and so needs a plan."""
+    return None if estimator.weights is None else estimator.weights(num_frames)
+
+
 class Attribution(NamedTuple):
     """How a score divides over the frames.
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from esv_jax import checks, whole_lattice
-from esv_jax.base import Array, Attribution, Estimator, Game, Level, Plan
+from esv_jax.base import Array, Attribution, Estimator, Game, Level, Plan, exact_weights
 
 
 def explain(
@@ -36,7 +36,7 @@ def explain(
     shape = jnp.shape(video)
     if not shape or shape[0] < 1:
         raise checks.InputError(f"video should have shape [T, ...] with at least one frame, found {list(shape)}")
-    if plan is None and estimator.weights is not None and estimator.weights(shape[0]) is not None:
+    if plan is None and exact_weights(estimator, shape[0]) is not None:
         return _walk_everything(estimator.weights, _functions(game), game.empty, params, video)
     if plan is None:
         plan = estimator.plan(shape[0], key=key)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Attribution, Estimator, Game, Plan
+from esv_jax.base import Array, Attribution, Estimator, Game, Plan, exact_weights
 from esv_jax.explain import explain
 
 # Of coalitions' scores: what stays in a processor's cache; what keeps an accelerator busy.
@@ -82,7 +82,7 @@ def _explain_all(
     def explain_all(game: Game) -> Attribution:
         return jax.vmap(lambda video: explain(estimator, game, params, video, plan=plan))(videos)
 
-    weights = None if estimator.weights is None else estimator.weights(jnp.shape(videos)[1])
+    weights = exact_weights(estimator, jnp.shape(videos)[1])
     sum_over_all = game.sum_over_all
     if plan is not None or weights is None or sum_over_all is None:
         return explain_all(game)

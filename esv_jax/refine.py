@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Attribution, Estimator, Game
+from esv_jax.base import Array, Attribution, Estimator, Game, exact_weights
 from esv_jax.coalitions import plans
 from esv_jax.explain import explain
 
@@ -59,21 +59,23 @@ def explain_until(
     shape = jnp.shape(video)
     num_frames = shape[0] if shape else 0
     checks.check_positive("number of frames of the video", num_frames)
-    if estimator.weights is not None and estimator.weights(num_frames) is not None:
-        return _exactly(estimator, game, params, video, max_evaluations, callback, start)
-    plans.host_generator(key)  # raises what is wrong with it
+    is_exact = exact_weights(estimator, num_frames) is not None
+    if not is_exact:
+        plans.host_generator(key)  # raises what is wrong with it
     values: Any = 0
     variance: Any = 0
     full: Any = 0
     result: Any = None
     evaluations = runs = 0
     while True:
-        plan = estimator.plan(num_frames, key=jax.random.fold_in(key, runs))
-        of_run = sum(len(level.members) for level in plan.levels)
+        plan = None if is_exact else estimator.plan(num_frames, key=jax.random.fold_in(key, runs))
+        of_run = 2**num_frames - 1 if plan is None else sum(len(level.members) for level in plan.levels)
         if evaluations + of_run > max_evaluations:
             if runs > 0:
                 return result
-            raise _too_few(of_run, max_evaluations)
+            raise checks.InputError(
+                f"max_evaluations should be at least {of_run}, which one run takes, found {max_evaluations}"
+            )
         found = explain(estimator, game, params, video, plan=plan)
         runs, evaluations = runs + 1, evaluations + of_run
         values, variance, full = values + found.values, variance + found.std_error**2, full + found.full
@@ -85,27 +87,3 @@ def explain_until(
         # Not larger than 0 is NaN too, which more runs do not mend.
         if not largest > 0 or (target_std_error is not None and largest <= target_std_error):
             return result
-
-
-def _exactly(
-    estimator: Estimator,
-    game: Game,
-    params: Any,
-    video: Array,
-    max_evaluations: int,
-    callback: Callable[[Progress], None] | None,
-    start: float,
-) -> Attribution:
-    evaluations = 2 ** jnp.shape(video)[0] - 1
-    if evaluations > max_evaluations:
-        raise _too_few(evaluations, max_evaluations)
-    found = explain(estimator, game, params, video)
-    if callback is not None:
-        callback(Progress(evaluations, float(np.max(found.std_error)), time.perf_counter() - start))
-    return found
-
-
-def _too_few(evaluations: int, max_evaluations: int) -> checks.InputError:
-    return checks.InputError(
-        f"max_evaluations should be at least {evaluations}, which one run takes, found {max_evaluations}"
-    )

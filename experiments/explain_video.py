@@ -20,7 +20,7 @@ from rich.console import Console
 
 import esv_jax
 from esv_jax import checkpoints, checks, cli
-from esv_jax.base import Attribution, Estimator, Game
+from esv_jax.base import Attribution, Estimator, Game, exact_weights
 from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
 from esv_jax.data import decode
@@ -101,7 +101,7 @@ def _backbone(model: Model) -> tuple[Model, Preprocess]:
 def _estimator(num_frames: int) -> tuple[Estimator, dict[str, Any]]:
     """The estimator, and how to name it in files."""
     name, budget = ESTIMATOR.value, MAX_EVALUATIONS.value
-    if name == "exact" or (name == "recommended" and num_frames <= 20 and 2**num_frames - 1 <= budget):
+    if name == "exact" or (name == "recommended" and _affords_all(num_frames)):
         return esv_jax.exact(), {"estimator": "exact"}
     if name.startswith("stratified"):
         if PER_SIZE.value < 2:
@@ -122,12 +122,14 @@ def _estimator(num_frames: int) -> tuple[Estimator, dict[str, Any]]:
     return estimator, method | ({} if TARGET.value is None else {"target_std_error": TARGET.value})
 
 
+def _affords_all(num_frames: int) -> bool:
+    return exact_weights(esv_jax.recommended(max_evaluations=MAX_EVALUATIONS.value), num_frames) is not None
+
+
 def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Array) -> Attribution:
     """One run of the estimator, or several up to the target, with a progress bar on stderr."""
-    if estimator.weights is not None:
-        return esv_jax.explain(estimator, game, variables, features)
     key = jax.random.key(SEED.value)
-    if TARGET.value is None:
+    if TARGET.value is None or exact_weights(estimator, features.shape[0]) is not None:
         return esv_jax.explain(estimator, game, variables, features, key=key)
     columns = [progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TimeElapsedColumn()]
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:

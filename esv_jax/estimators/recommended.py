@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Estimator, Plan
+from esv_jax.base import Array, Estimator, Plan, exact_weights
 from esv_jax.estimators.exact import MAX_FRAMES_OF_A_PLAN, exact
 from esv_jax.estimators.regression import regression
 from esv_jax.estimators.stratified_paired import stratified_paired
@@ -63,7 +63,6 @@ def recommended(*, max_evaluations: int = 4096) -> Estimator:
         return choice(len(frames)).finish(inner, empty, full, link)
 
     def weights(num_frames: int) -> tuple[np.ndarray, np.ndarray] | None:
-        estimator = choice(num_frames)
-        return None if estimator.weights is None else estimator.weights(num_frames)
+        return exact_weights(choice(num_frames), num_frames)
 
     return Estimator(plan, init, update, finish, weights)
