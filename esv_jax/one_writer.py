@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from esv_jax.checks import InputError
 
@@ -26,12 +27,23 @@ def alone(folder: Path, what: str) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is writing {what} {folder}") from error
-        except OSError:  # a file system without locks
-            pass
+        lock(handle, f"writing {what} {folder}")
         yield
     finally:
         os.close(handle)
+
+
+def lock(file: Any, doing: str) -> None:
+    """Keeps other processes from locking an open file (or its number) until it is closed, or this process ends.
+
+    Raises:
+      InputError: another process has locked it, and so is `doing` something.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"another process is {doing}") from error
+    except OSError:  # a file system without locks
+        return

@@ -11,7 +11,7 @@ from esv_jax.analyses.methods import ESV
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import bootstrap, evidence
+from esv_jax.evaluation import bootstrap, evidence, removal
 from esv_jax.explain_batch import explain_batch
 from esv_jax.model_game import game_of
 
@@ -36,7 +36,7 @@ def random_weights(
             key = jax.random.fold_in(jax.random.key(seed), i)
             variables = subject.model.module.init(key, subject.features[num_frames][0])
             esv = _explain(subject, variables, subject.features[num_frames])
-            of_label = np.take_along_axis(esv, subject.label[:, None, None], axis=2)[..., 0]
+            of_label = removal.of_class(esv, subject.label)
             per_model.append(recorded.measures(of_label[defined], mask[defined]))
         for kind, measure in per_model[0]:
             per_video = np.mean([found[kind, measure] for found in per_model], axis=0)
@@ -53,7 +53,7 @@ def shuffled(subjects: list[Subject], num_frames: int, *, seed: int) -> Report:
         videos, esv = subject.features[num_frames], subject.esv_of(num_frames, subject.label)
         order = rng.permuted(np.tile(np.arange(num_frames), (len(videos), 1)), axis=1)
         found = _explain(subject, subject.model.variables, np.take_along_axis(videos, order[:, :, None], axis=1))
-        moved = np.take_along_axis(found, subject.label[:, None, None], axis=2)[..., 0]
+        moved = removal.of_class(found, subject.label)
         difference = np.abs(moved - np.take_along_axis(esv, order, axis=1))
         rows.append((subject.name, float(difference.max()), float(difference.mean() / np.abs(esv).mean())))
     columns = ("model", "largest_difference", "mean_difference_over_mean_size")

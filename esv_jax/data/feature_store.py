@@ -19,13 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from esv_jax import one_writer
 from esv_jax.checks import InputError, check_finite, check_floating, check_shape
 from esv_jax.data.preprocess import Preprocess, preprocess_from_json
-
-try:
-    import fcntl
-except ImportError:  # Windows: no locks there
-    fcntl = None  # type: ignore[assignment]
 
 FORMAT_VERSION = 1
 DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
@@ -93,7 +89,7 @@ class FeatureWriter:
         self._rows = open(folder / _FEATURES_FILE, "ab", buffering=0)  # noqa: SIM115
         self._clips = open(folder / _CLIPS_FILE, "ab", buffering=0)  # noqa: SIM115
         try:
-            _lock(self._clips, folder)
+            one_writer.lock(self._clips, f"adding to the store {folder}")
             clips, num_bytes = _read_clips(folder, header)
             self._num_rows = sum(clip.num_frames for clip in clips)
             self._clips.truncate(num_bytes)
@@ -303,15 +299,3 @@ def _write(file: Any, content: bytes) -> None:
     while left:
         left = left[file.write(left) :]
     os.fsync(file.fileno())
-
-
-def _lock(file: Any, folder: Path) -> None:
-    """Keeps other processes from adding to the store; the system lets go of it when this one ends, however it does."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"another process is adding to the store {folder}") from error
-    except OSError:  # a file system without locks
-        return

@@ -58,12 +58,13 @@ def multiscale_game(
     """
     if not fns:
         raise checks.InputError("fns should hold a function for every scale 1..M, found none")
-    scale_logits = _scale_logits_of_fns(tuple(fns), len(checks.scores("empty", empty)))
+    empty = checks.scores("empty", empty)
+    scale_logits = _scale_logits_of_fns(tuple(fns), len(empty))
     if average == "scores" and not all_subsets:
         scale_scores = _softmax_of(scale_logits)
         logits = _joint_logits(scale_scores, len(fns))
         sums = score_average.shortcut(_pair, scale_scores, len(fns))
-        return Game(checks.scores("empty", empty), _pair, logits, _identity, len(fns), sums, scale_scores)
+        return Game(empty, _pair, logits, _identity, len(fns), sums, scale_scores)
     if average != "logits":
         raise checks.InputError(f'average should be "logits", or "scores" without all_subsets, found {average!r}')
     return _game(_pair, scale_logits, len(fns), empty, all_subsets, None)
