@@ -16,11 +16,11 @@ from esv_jax.estimators import stratified as stratified
 from esv_jax.estimators import stratified_paired as stratified_paired
 from esv_jax.estimators import surrogate as surrogate
 from esv_jax.estimators.subset_sums import subset_sums as subset_sums
-from esv_jax.explain import explain as explain
+from esv_jax.explaining.explain import explain as explain
+from esv_jax.explaining.until import Progress as Progress
+from esv_jax.explaining.until import explain_until as explain_until
 from esv_jax.games import clip_game as clip_game
 from esv_jax.games import frame_mean_game as frame_mean_game
 from esv_jax.games import multiscale_game as multiscale_game
 from esv_jax.games import trn_game as trn_game
 from esv_jax.games import tsn_game as tsn_game
-from esv_jax.refine import Progress as Progress
-from esv_jax.refine import explain_until as explain_until

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from esv_jax import checkpoints, cli, one_writer
+from esv_jax import files as one_writer
 from esv_jax.analyses import (
     agreements,
     approximation,
@@ -42,6 +42,8 @@ from esv_jax.analyses.subject import Subject, open_subjects
 from esv_jax.analyses.tables import Table
 from esv_jax.checks import InputError
 from esv_jax.results import store
+from esv_jax.saved import model_folder
+from experiments import cli
 
 STORE = flags.DEFINE_multi_string("store", None, "Results store; once a model.", required=True)
 MODEL = flags.DEFINE_multi_string("model", None, "Model folder of each store, in the same order.", required=True)
@@ -71,7 +73,7 @@ def main() -> None:
             made = step()
             report.save(out, made)
             marks[name] = settings
-            checkpoints.write_json(out / _MARKS, marks)
+            model_folder.write_json(out / _MARKS, marks)
             print(f"{name}: {', '.join(f'{table}.csv' for table in made.tables)}", flush=True)
     print(f"wrote {out}")
 

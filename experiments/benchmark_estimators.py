@@ -24,11 +24,13 @@ import numpy as np
 from absl import flags
 
 import esv_jax
-from esv_jax import cli
 from esv_jax.base import Estimator
+from esv_jax.benchmarks import games as benchmark_games
+from esv_jax.benchmarks import peers
+from esv_jax.benchmarks import report as estimator_report
+from esv_jax.benchmarks.games import Instance
 from esv_jax.checks import InputError
-from esv_jax.evaluation import benchmark_games, estimator_report, peers
-from esv_jax.evaluation.benchmark_games import Instance
+from experiments import cli
 
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 QUICK = flags.DEFINE_bool("quick", False, "Games of 12 frames at 256 and 1024 evaluations, one instance, one seed.")

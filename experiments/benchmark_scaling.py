@@ -27,9 +27,10 @@ import numpy as np
 from absl import flags
 
 import esv_jax
-from esv_jax import checks, cli, models
+from esv_jax import checks, models
 from esv_jax.base import Plan
-from esv_jax.evaluation import peers
+from esv_jax.benchmarks import peers
+from experiments import cli
 
 OUT = flags.DEFINE_string("out", None, "Folder for scaling.csv and scaling.png.", required=True)
 QUICK = flags.DEFINE_bool("quick", False, "Fewer and smaller cases.")

@@ -12,11 +12,11 @@ Classes that never occur are written with 0, and their number is printed.
 import numpy as np
 from absl import flags
 
-from esv_jax import cli
 from esv_jax.checks import InputError
 from esv_jax.data import epic
 from esv_jax.data.label_files import read_labelled_clips
 from esv_jax.data.priors import describe, priors_from_labels, read_priors, write_priors
+from experiments import cli
 
 LABELS = flags.DEFINE_string("labels", None, "Annotations of the training set, as for extract_features.")
 CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")

@@ -29,17 +29,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import esv_jax
-from esv_jax import checkpoints, cli
 from esv_jax.base import Attribution, Estimator, Plan
-from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
 from esv_jax.data import priors
 from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite, open_labelled
-from esv_jax.explain_batch import LARGEST_BATCH, explain_batch, explain_in_parts, fitting_batch
-from esv_jax.model_game import game_of
+from esv_jax.explaining.batch import LARGEST_BATCH, explain_batch, explain_in_parts, fitting_batch
 from esv_jax.results import store_writer
 from esv_jax.results.store import Chunks
 from esv_jax.results.video_index import VideoIndex, video_index
+from esv_jax.saved import model_folder
+from esv_jax.saved.game import game_of
+from esv_jax.saved.model_folder import Model
+from experiments import cli
 
 FEATURES = flags.DEFINE_string("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
 SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
@@ -98,7 +99,7 @@ class Method(NamedTuple):
 
 
 def main() -> None:
-    model = checkpoints.load_model(MODEL.value)
+    model = model_folder.load_model(MODEL.value)
     classes = model.card.classes
     given = priors.read_priors(PRIORS.value, len(classes)) if PRIORS.value else None
     prior = np.asarray(game_of(model, prior=given, name=MODEL.value).empty)
@@ -243,7 +244,7 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
     }
     return {
         "model_kind": model.card.kind,
-        "model_digest": checkpoints.digest(model),
+        "model_digest": model_folder.digest(model),
         "features_digest": _digest(Path(FEATURES.value)),
         "split": SPLIT.value,
         "prior_digest": hashlib.sha256(np.asarray(prior, "<f4").tobytes()).hexdigest()[:16],
@@ -251,7 +252,7 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
         "estimator_options": options.get(ESTIMATOR.value, {"max_evaluations": MAX_EVALUATIONS.value}),
         "seed": SEED.value,
         "device": jax.devices()[0].device_kind,
-        "versions": checkpoints.versions(),
+        "versions": model_folder.versions(),
     }
 
 

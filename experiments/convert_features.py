@@ -17,13 +17,14 @@ from absl import flags
 from rich.console import Console
 from rich.progress import track
 
-from esv_jax import checkpoints, cli
 from esv_jax.checks import InputError
 from esv_jax.data import epic, feature_store, play_fair_features
 from esv_jax.data.annotations import read_class_names
 from esv_jax.data.feature_store import FeatureStore, StoredClip
 from esv_jax.data.label_files import read_labelled_clips
 from esv_jax.data.play_fair_features import PlayFairFeatures
+from esv_jax.saved import model_folder
+from experiments import cli
 
 HDF = (".hdf", ".hdf5", ".h5")
 
@@ -104,9 +105,9 @@ def _write_store(
 ) -> None:
     with feature_store.create_or_append(OUT.value, source.header._replace(classes=classes)) as writer:
         folders = [Path(folder) / "backbone" for folder in (FEATURES.value, OUT.value)]
-        if folders[0].is_dir() and not (folders[1] / checkpoints.CARD_FILE).exists():
-            backbone = checkpoints.load_model(folders[0])
-            checkpoints.save_model(folders[1], backbone.card, backbone.variables)
+        if folders[0].is_dir() and not (folders[1] / model_folder.CARD_FILE).exists():
+            backbone = model_folder.load_model(folders[0])
+            model_folder.save_model(folders[1], backbone.card, backbone.variables)
         for i in track(chosen, "converting", console=Console(stderr=True)):
             clip = clips[i]
             if clip.uid not in writer.done:

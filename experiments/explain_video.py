@@ -19,17 +19,19 @@ from rich import progress
 from rich.console import Console
 
 import esv_jax
-from esv_jax import checkpoints, checks, cli
+from esv_jax import checks
 from esv_jax.base import Attribution, Estimator, Game, exact_weights
-from esv_jax.checkpoints import Model
 from esv_jax.checks import InputError
-from esv_jax.data import decode
-from esv_jax.data.clip import Clip
-from esv_jax.data.preprocess import Preprocess, resize_and_crop
 from esv_jax.data.priors import read_priors
-from esv_jax.model_game import game_of
 from esv_jax.results import figure, files, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
+from esv_jax.saved import model_folder
+from esv_jax.saved.game import game_of
+from esv_jax.saved.model_folder import Model
+from esv_jax.video import decode
+from esv_jax.video.clip import Clip
+from esv_jax.video.preprocess import Preprocess, resize_and_crop
+from experiments import cli
 
 DEMO_MODEL = Path(__file__).resolve().parent.parent / "demo_model" / "multiscale_trn"
 EVALUATIONS_OF_A_RUN = 1024  # where runs are repeated up to a target
@@ -55,7 +57,7 @@ OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 
 def main() -> None:
     out = cli.output_folder(OUT.value)
-    model = checkpoints.load_model(MODEL.value)
+    model = model_folder.load_model(MODEL.value)
     prior = read_priors(PRIORS.value, len(model.card.classes)) if PRIORS.value else None
     game = game_of(model, prior=prior, name=MODEL.value)
     backbone, preprocess = _backbone(model)
@@ -184,11 +186,11 @@ def _provenance(model: Model, clip: Clip, method: dict[str, Any]) -> dict[str, A
         "model": {
             "path": MODEL.value,
             "kind": model.card.kind,
-            "digest": checkpoints.digest(model),
+            "digest": model_folder.digest(model),
             "provenance": model.card.provenance,
         },
         "method": method,
-        "versions": checkpoints.versions(),
+        "versions": model_folder.versions(),
     }
 
 

@@ -10,9 +10,9 @@ The last one has every video's values for its own class.
 from absl import flags
 
 import esv_jax
-from esv_jax import cli
 from esv_jax.checks import InputError
 from esv_jax.results import export
+from experiments import cli
 
 STORE = flags.DEFINE_string("store", None, "The results store.", required=True)
 NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Which values, where the store holds several.")

@@ -25,15 +25,17 @@ from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from esv_jax import checkpoints, checks, cli
-from esv_jax.checkpoints import Model
+from esv_jax import checks
 from esv_jax.checks import InputError
 from esv_jax.data import epic, feature_store
 from esv_jax.data.annotations import LabelledClip
-from esv_jax.data.decoding import Video, available_cpus, batches_of
 from esv_jax.data.feature_store import FeatureWriter
 from esv_jax.data.label_files import read_labelled_clips
-from esv_jax.data.preprocess import Preprocess
+from esv_jax.saved import model_folder
+from esv_jax.saved.model_folder import Model
+from esv_jax.video.decoding import Video, available_cpus, batches_of
+from esv_jax.video.preprocess import Preprocess
+from experiments import cli
 
 Apply = Callable[[np.ndarray], jax.Array]
 
@@ -67,15 +69,15 @@ def main() -> None:
         feature_dim=backbone.card.feature_dim,
         dtype=DTYPE.value,
         classes=classes,
-        backbone={"name": backbone.card.kind, "digest": checkpoints.digest(backbone)},
+        backbone={"name": backbone.card.kind, "digest": model_folder.digest(backbone)},
         preprocess=preprocess,
     )
     apply = jax.jit(backbone.module.apply)
     variables = jax.device_put(backbone.variables)
     failures: list[str] = []
     with feature_store.create_or_append(OUT.value, header) as writer, _progress() as progress:
-        if not (Path(OUT.value) / "backbone" / checkpoints.CARD_FILE).exists():
-            checkpoints.save_model(Path(OUT.value) / "backbone", backbone.card, backbone.variables)
+        if not (Path(OUT.value) / "backbone" / model_folder.CARD_FILE).exists():
+            model_folder.save_model(Path(OUT.value) / "backbone", backbone.card, backbone.variables)
         todo = [clip for clip in clips if not _is_done(clip, writer.done)]
         task = progress.add_task("extracting", total=len(clips), completed=len(clips) - len(todo), frames=0)
         try:
@@ -105,9 +107,9 @@ def _backbone() -> tuple[Model, Preprocess]:
     if BACKBONE.value and MOBILENET_WEIGHTS.value:
         raise InputError("--backbone and --mobilenet_weights are two backbones: give one")
     if MOBILENET_WEIGHTS.value:
-        model = checkpoints.import_mobilenet_v1(MOBILENET_WEIGHTS.value)
+        model = model_folder.import_mobilenet_v1(MOBILENET_WEIGHTS.value)
     else:
-        model = checkpoints.load_model(BACKBONE.value or DEMO_MODEL)
+        model = model_folder.load_model(BACKBONE.value or DEMO_MODEL)
         model = model.backbone or model
     if model.card.preprocess is None:
         raise InputError(

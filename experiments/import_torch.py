@@ -18,20 +18,21 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from esv_jax import checkpoints, cli
-from esv_jax.checkpoints import Model, ModelCard
 from esv_jax.checks import InputError
 from esv_jax.data.annotations import read_class_names
 from esv_jax.data.priors import describe, read_priors
 from esv_jax.interop import backbones, heads, torch_file
 from esv_jax.interop.rules import Imported
+from esv_jax.saved import model_folder
+from esv_jax.saved.model_folder import Model, ModelCard
+from experiments import cli
 
 BACKBONES = {
     "bninception": (backbones.bn_inception_of, backbones.BN_INCEPTION_PREPROCESS),
     "resnet50": (backbones.resnet50_of, backbones.RESNET50_PREPROCESS),
 }
 
-KIND = flags.DEFINE_enum("kind", None, [*BACKBONES, *checkpoints.HEADS], "What the checkpoint is.", required=True)
+KIND = flags.DEFINE_enum("kind", None, [*BACKBONES, *model_folder.HEADS], "What the checkpoint is.", required=True)
 CHECKPOINT = flags.DEFINE_list(
     "checkpoint",
     None,
@@ -53,12 +54,12 @@ def main() -> None:
         raise InputError(f"a model of kind {KIND.value} is one file, found {len(CHECKPOINT.value)} in --checkpoint")
     imported = _imported([torch_file.read_state_dict(path) for path in CHECKPOINT.value])
     _check_flags(imported)
-    backbone = checkpoints.load_model(BACKBONE.value) if BACKBONE.value else None
+    backbone = model_folder.load_model(BACKBONE.value) if BACKBONE.value else None
     card = _card(imported, backbone)
-    checkpoints.save_model(OUT.value, card, imported.variables, backbone=backbone)
+    model_folder.save_model(OUT.value, card, imported.variables, backbone=backbone)
     options = ", ".join(f"{name} {value}" for name, value in imported.options.items())
     print(f"{OUT.value}: {imported.kind} ({options}) on features [{imported.feature_dim}]")
-    if card.kind in checkpoints.HEADS:
+    if card.kind in model_folder.HEADS:
         print("no priors: give them when you explain" if card.prior is None else f"priors: {describe(card.prior)}")
 
 
@@ -106,7 +107,7 @@ def _card(imported: Imported, backbone: Model | None) -> ModelCard:
     provenance = {
         "command": shlex.join(["python", "-m", "experiments.import_torch", *sys.argv[1:]]),
         "weights": [Path(path).name for path in CHECKPOINT.value],
-        "versions": checkpoints.versions(),
+        "versions": model_folder.versions(),
     }
     card = ModelCard(imported.kind, imported.options, imported.feature_dim, provenance=provenance)
     if KIND.value in BACKBONES:
@@ -123,7 +124,7 @@ def _card(imported: Imported, backbone: Model | None) -> ModelCard:
     return card._replace(
         classes=names,
         prior=read_priors(PRIORS.value, num_classes) if PRIORS.value else None,
-        backbone=backbone and {"name": backbone.card.kind, "digest": checkpoints.digest(backbone)},
+        backbone=backbone and {"name": backbone.card.kind, "digest": model_folder.digest(backbone)},
     )
 
 

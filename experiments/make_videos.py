@@ -6,7 +6,7 @@
 Of every class's clips 1 in 10 is of the split "test", 1 of "validation" and 8 of "train", in this order and over
 again, so a few clips are held-out ones. A clip depends on --seed and its number alone. Run again after an
 interruption, or with more clips per class, it makes only what is missing. The files are described in
-esv_jax/data/synthetic_files.py.
+esv_jax/procedural/files.py.
 """
 
 import concurrent.futures
@@ -20,9 +20,10 @@ from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from esv_jax import cli
 from esv_jax.checks import InputError
-from esv_jax.data import synthetic, synthetic_files
+from esv_jax.procedural import clips as synthetic
+from esv_jax.procedural import files as synthetic_files
+from experiments import cli
 
 CLIPS_WORTH_A_PROCESS = 16  # starting one costs about as much as drawing these
 

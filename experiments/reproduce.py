@@ -24,9 +24,11 @@ from typing import Any
 
 from absl import flags
 
-from esv_jax import checkpoints, cli, one_writer
+from esv_jax import files as one_writer
 from esv_jax.analyses import page, tables
 from esv_jax.checks import InputError
+from esv_jax.saved import model_folder
+from experiments import cli
 
 HOME = Path(__file__).resolve().parent.parent
 TEMPLATE = HOME / "docs" / "results.template.md"
@@ -137,7 +139,7 @@ def _run(out: Path, name: str, arguments: list[str]) -> None:
     if ended.returncode != 0:
         raise InputError(f"the step {name!r} failed, see above; run the same command again to go on from there")
     seconds = {"seconds": round(time.monotonic() - started), "processor_seconds": round(_child_seconds() - before)}
-    checkpoints.write_json(out / "steps.json", {**marks, name: {"arguments": arguments, **seconds}})
+    model_folder.write_json(out / "steps.json", {**marks, name: {"arguments": arguments, **seconds}})
 
 
 def _marks(out: Path) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def _commands(out: Path) -> str:
 def _models(out: Path) -> str:
     lines = []
     for kind in KINDS:
-        figures = checkpoints.read_card(out / kind).provenance["figures"]
+        figures = model_folder.read_card(out / kind).provenance["figures"]
         for split, accuracy in figures["accuracy"].items():
             lines.append((kind, split, figures["clips"][split], accuracy))
     return tables.markdown(tables.Table(("model", "clips", "how many", "accuracy, 8 frames"), lines))

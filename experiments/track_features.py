@@ -10,9 +10,9 @@ stopped.
 
 from absl import flags
 
-from esv_jax import cli
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store, point_tracks
+from experiments import cli
 
 TRACKS = flags.DEFINE_string("tracks", None, "csv of tracks.", required=True)
 CLASS_NAMES = flags.DEFINE_list("class_names", None, "Names of the classes 0, 1, ...", required=True)

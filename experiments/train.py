@@ -17,13 +17,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from esv_jax import checkpoints, cli, models
-from esv_jax.checkpoints import Model, ModelCard
+from esv_jax import models
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.feature_store import FeatureStore
+from esv_jax.saved import model_folder
+from esv_jax.saved.model_folder import Model, ModelCard
 from esv_jax.training import heads, loop
 from esv_jax.training.heads import Clips
+from experiments import cli
 
 LEARNING_RATES = {"tsn": 1e-2, "multiscale_trn": 3e-3}
 
@@ -96,11 +98,11 @@ def main() -> None:
             "seed": SEED.value,
             "num_frames": NUM_FRAMES.value,
             "schedule": schedule._asdict(),
-            "versions": checkpoints.versions(),
+            "versions": model_folder.versions(),
             "figures": figures,
         },
     )
-    checkpoints.save_model(out, card, variables, backbone=backbone)
+    model_folder.save_model(out, card, variables, backbone=backbone)
     loop.remove_checkpoints(out / "checkpoints")
     _report(out, figures, held_out, backbone)
 
@@ -110,8 +112,8 @@ def _backbone(store: FeatureStore) -> Model | None:
     folder = Path(FEATURES.value) / "backbone"
     if not folder.exists():
         return None
-    model = checkpoints.load_model(folder)
-    found = {"name": model.card.kind, "digest": checkpoints.digest(model)}
+    model = model_folder.load_model(folder)
+    found = {"name": model.card.kind, "digest": model_folder.digest(model)}
     if found != store.header.backbone:
         raise InputError(f"{folder} is the backbone {found}, but the features are of {store.header.backbone}")
     return model
@@ -136,9 +138,9 @@ def _splits(store: FeatureStore) -> tuple[Clips, dict[str, Clips]]:
 
 def _check_replaceable(out: Path, classes: tuple[str, ...]) -> None:
     """A model in the folder may be trained anew, but not lost to labels that it does not know."""
-    if not (out / checkpoints.CARD_FILE).exists():
+    if not (out / model_folder.CARD_FILE).exists():
         return
-    found = checkpoints.read_card(out).classes
+    found = model_folder.read_card(out).classes
     if found != classes:
         raise InputError(
             f"{out} holds a model of {_told(found)}, but the labels in {FEATURES.value} are of {_told(classes)}: "

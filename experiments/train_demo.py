@@ -27,14 +27,18 @@ import numpy as np
 from absl import flags
 from flax import linen as nn
 
-from esv_jax import checkpoints, cli, models
-from esv_jax.checkpoints import Model, ModelCard
-from esv_jax.data import annotations, decode, synthetic
-from esv_jax.data.preprocess import Preprocess, resize_and_crop
+from esv_jax import models
+from esv_jax.data import annotations
 from esv_jax.models.backbones import frame_cnn
 from esv_jax.models.backbones.frame_cnn import FrameCNN
+from esv_jax.procedural import clips as synthetic
+from esv_jax.saved import model_folder
+from esv_jax.saved.model_folder import Model, ModelCard
 from esv_jax.training import heads, loop
 from esv_jax.training.heads import Clips
+from esv_jax.video import decode
+from esv_jax.video.preprocess import Preprocess, resize_and_crop
+from experiments import cli
 
 NUM_FRAMES = 8
 PREPROCESS = Preprocess(frame_cnn.SIZE, frame_cnn.SIZE, (frame_cnn.MEAN,) * 3, (frame_cnn.STD,) * 3)
@@ -104,10 +108,10 @@ def main() -> None:
             feature_dim=FEATURE_DIM.value,
             classes=classes,
             prior=prior,
-            backbone={"name": cnn.card.kind, "digest": checkpoints.digest(cnn)},
+            backbone={"name": cnn.card.kind, "digest": model_folder.digest(cnn)},
             provenance=_provenance(figures, len(which["train"]), started),
         )
-        checkpoints.save_model(out / kind, card, variables, backbone=cnn)
+        model_folder.save_model(out / kind, card, variables, backbone=cnn)
         print(f"{kind}: {json.dumps(figures, indent=1)}")
     for name in ("cnn", *_heads(len(classes))):
         loop.remove_checkpoints(out / f"{name}_checkpoints")
@@ -311,7 +315,7 @@ def _provenance(figures: dict[str, Any], num_clips: int, started: float) -> dict
         "training_seconds": round(time.monotonic() - started),
         "cpu_seconds": round(time.process_time()),
         "figures": figures,
-        "versions": checkpoints.versions(),
+        "versions": model_folder.versions(),
     }
 
 

@@ -10,7 +10,7 @@ from esv_jax.analyses.methods import Methods
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import agreement, bootstrap
+from esv_jax.metrics import agreement, bootstrap
 
 _MEASURES = {
     "pearson": agreement.pearson,

@@ -11,9 +11,9 @@ from esv_jax.analyses import charts
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import agreement, bootstrap, removal
-from esv_jax.explain_batch import explain_batch
-from esv_jax.model_game import game_of
+from esv_jax.explaining.batch import explain_batch
+from esv_jax.metrics import agreement, bootstrap, removal
+from esv_jax.saved.game import game_of
 
 PER_SIZE = (8, 32, 128)
 ITERATIONS = (1, 4, 16)

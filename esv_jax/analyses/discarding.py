@@ -9,8 +9,8 @@ from esv_jax.analyses.methods import ESV, Methods, single_coalitions
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import bootstrap, removal
-from esv_jax.evaluation.worths import worths
+from esv_jax.explaining.worths import worths
+from esv_jax.metrics import bootstrap, removal
 
 _FIRST = {"highest": True, "lowest": False}
 

@@ -8,7 +8,7 @@ from esv_jax.analyses import charts
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject, short
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import agreement, bootstrap, summary
+from esv_jax.metrics import agreement, bootstrap, summary
 
 _PLACES = 64  # of a clip, at which values of different numbers of frames are compared
 

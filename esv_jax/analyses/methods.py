@@ -12,11 +12,11 @@ from esv_jax.analyses.subject import Subject
 from esv_jax.base import Attribution, Game
 from esv_jax.baselines import Baseline
 from esv_jax.checks import InputError
-from esv_jax.data import decode
-from esv_jax.data.preprocess import resize_and_crop
-from esv_jax.evaluation import removal
-from esv_jax.explain_batch import explain_batch
-from esv_jax.model_game import game_of
+from esv_jax.explaining.batch import explain_batch
+from esv_jax.metrics import removal
+from esv_jax.saved.game import game_of
+from esv_jax.video import decode
+from esv_jax.video.preprocess import resize_and_crop
 
 ESV, GRAD_CAM, RANDOM = "ESV", "Grad-CAM", "random"
 STEPS = 256  # of Integrated Gradients

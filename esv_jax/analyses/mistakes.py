@@ -5,7 +5,7 @@ import numpy as np
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import bootstrap, summary
+from esv_jax.metrics import bootstrap, summary
 
 
 def analyse(subjects: list[Subject], num_frames: int) -> Report:

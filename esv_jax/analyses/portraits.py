@@ -10,7 +10,7 @@ from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject, short
 from esv_jax.analyses.tables import Table
 from esv_jax.checks import require
-from esv_jax.evaluation import summary
+from esv_jax.metrics import summary
 
 SUPPORTING, DISTRACTING = "#0072B2", "#E69F00"
 _PICTURES = 4

@@ -12,7 +12,7 @@ from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject, short, video_number
 from esv_jax.analyses.tables import Table, with_interval
 from esv_jax.checks import InputError
-from esv_jax.evaluation import bootstrap, evidence
+from esv_jax.metrics import bootstrap, evidence
 
 _SIGNED, _ABSOLUTE = "signed", "absolute"
 # Evidence lies in the middle of most clips, and values have their own profile over positions: how much better a clip's

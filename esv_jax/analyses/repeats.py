@@ -9,8 +9,8 @@ from esv_jax.analyses.methods import ESV, of_videos, single_coalitions
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import bootstrap, duplicates, removal
-from esv_jax.evaluation.worths import worths
+from esv_jax.explaining.worths import worths
+from esv_jax.metrics import bootstrap, duplicates, removal
 
 TIMES = (1, 2, 4)
 DEPENDENCE = "model: all copies removed"

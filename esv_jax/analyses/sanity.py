@@ -11,9 +11,9 @@ from esv_jax.analyses.methods import ESV
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import bootstrap, evidence, removal
-from esv_jax.explain_batch import explain_batch
-from esv_jax.model_game import game_of
+from esv_jax.explaining.batch import explain_batch
+from esv_jax.metrics import bootstrap, evidence, removal
+from esv_jax.saved.game import game_of
 
 _RANDOM_MODELS = 5
 

@@ -12,7 +12,7 @@ from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 from esv_jax.analyses.tables import Table, with_interval
 from esv_jax.coalitions import lattice
-from esv_jax.evaluation import bootstrap
+from esv_jax.metrics import bootstrap
 from esv_jax.models import MultiscaleTRN
 
 _SUBSETS_AT_ONCE = 1024

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax import checkpoints, results
-from esv_jax.checkpoints import Model
+from esv_jax import results
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.feature_store import FeatureStore
+from esv_jax.saved import model_folder
+from esv_jax.saved.model_folder import Model
 
 NAMES = {"tsn": "TSN", "multiscale_trn": "multi-scale TRN"}
 
@@ -86,7 +87,7 @@ def open_subjects(
             f"the stores {', '.join(map(str, stores))} should hold the same videos, found none in all of them"
         )
     subjects = [
-        _subject(store, datasets, checkpoints.load_model(model), source, common)
+        _subject(store, datasets, model_folder.load_model(model), source, common)
         for store, datasets, model in zip(stores, opened, models, strict=True)
     ]
     if len({subject.name for subject in subjects}) < len(subjects):
@@ -98,7 +99,7 @@ def _subject(
     store: str | os.PathLike, datasets: dict[int, Any], model: Model, source: FeatureStore, common: set[str]
 ) -> Subject:
     first = next(iter(datasets.values()))
-    if first.attrs["model_digest"] != checkpoints.digest(model):
+    if first.attrs["model_digest"] != model_folder.digest(model):
         raise InputError(f"the values in {store} are of the model {first.attrs['model_digest']}, not of the one given")
     uids = first["uid"].values.tolist()
     rows = [i for i, uid in enumerate(uids) if uid in common]

@@ -8,7 +8,7 @@ from esv_jax.analyses import charts
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject, short
 from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.evaluation import bootstrap, summary
+from esv_jax.metrics import bootstrap, summary
 
 _COLUMNS = ("model", "of", "group", "mean", "low", "high", "videos")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax.checks import InputError
-from esv_jax.evaluation.bootstrap import Interval
+from esv_jax.metrics.bootstrap import Interval
 
 # Columns of text, even where all classes are named by numbers.
 _NAMES = ("class", "group", "clip", "true", "predicted")

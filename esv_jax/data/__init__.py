@@ -1,0 +1,1 @@
+"""Data: annotations, class priors and stores of features; no videos, no models."""

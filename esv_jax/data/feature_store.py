@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax import one_writer
+from esv_jax import files as one_writer
 from esv_jax.checks import InputError, check_finite, check_floating, check_shape
-from esv_jax.data.preprocess import Preprocess, preprocess_from_json
+from esv_jax.video.preprocess import Preprocess, preprocess_from_json
 
 FORMAT_VERSION = 1
 DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}

@@ -24,8 +24,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from esv_jax import whole_lattice
 from esv_jax.base import Array, Game, Level
+from esv_jax.coalitions import walk as whole_lattice
 
 
 def subset_weights(

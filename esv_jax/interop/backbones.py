@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from esv_jax.data.preprocess import Preprocess
 from esv_jax.interop import rules
 from esv_jax.interop.rules import Imported, Rule
 from esv_jax.models import weights
 from esv_jax.models.backbones import bn_inception, resnet50
+from esv_jax.video.preprocess import Preprocess
 
 StateDict = Mapping[str, np.ndarray]
 

@@ -29,7 +29,7 @@ class Rule(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """A model made from someone else's weights; the fields of a `checkpoints.ModelCard` and the variables.
+    """A model made from someone else's weights; the fields of a `model_folder.ModelCard` and the variables.
 
     Attributes:
       kind: as in the card.

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from esv_jax import one_writer
+from esv_jax import files as one_writer
 from esv_jax.checks import InputError, check_shape, require
 from esv_jax.results.store import (
     FLOAT,

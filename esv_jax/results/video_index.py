@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from esv_jax.checks import InputError
-from esv_jax.data.frame_sampling import segment_centres
 from esv_jax.data.labelled_features import LabelledFeatures
+from esv_jax.video.frame_sampling import segment_centres
 
 
 class VideoIndex(NamedTuple):

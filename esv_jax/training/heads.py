@@ -19,8 +19,8 @@ from esv_jax import checks, models
 from esv_jax.checks import InputError
 from esv_jax.coalitions import lattice
 from esv_jax.data.feature_store import FeatureStore
-from esv_jax.data.frame_sampling import segment_centres
 from esv_jax.training.loop import Loss
+from esv_jax.video.frame_sampling import segment_centres
 
 # 2^8 coalitions of 8 frames cost less than the heads' first layers; from 2^10 on they would dominate.
 MAX_JOINED_FRAMES = 8

@@ -8,9 +8,9 @@ import numpy as np
 import esv_jax
 from esv_jax import models
 from esv_jax.analyses.subject import Subject, Values
-from esv_jax.checkpoints import Model, ModelCard
-from esv_jax.explain_batch import explain_batch
-from esv_jax.model_game import game_of
+from esv_jax.explaining.batch import explain_batch
+from esv_jax.saved.game import game_of
+from esv_jax.saved.model_folder import Model, ModelCard
 
 B, T, D = 8, 4, 3
 CLASSES = ("moving left", "moving right", "resting")

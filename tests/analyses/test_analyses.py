@@ -24,7 +24,7 @@ from esv_jax.analyses import (
     supporting,
 )
 from esv_jax.checks import InputError
-from esv_jax.evaluation import agreement
+from esv_jax.metrics import agreement
 from tests.analyses.fakes import CLASSES, B, T, subject
 from tests.contracts.cases import oracles
 

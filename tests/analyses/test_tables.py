@@ -4,7 +4,7 @@ import pytest
 from esv_jax.analyses import page, tables
 from esv_jax.analyses.tables import Table
 from esv_jax.checks import InputError
-from esv_jax.evaluation import bootstrap
+from esv_jax.metrics import bootstrap
 
 TABLE = Table(("model", "n", "mean", "low", "high"), [("a", 1, 0.5, 0.25, 0.75), ("b, c", 2, -1.5, -2.0, 1e-9)])
 

@@ -76,7 +76,7 @@ def test_new_videos_params_and_a_game_made_again_trace_nothing(case):
         return esv_jax.explain(esv_jax.exact(), game, params, batch[seed])
 
     first = explain(0)
-    compiled = sys.modules["esv_jax.explain"]._walk_everything._cache_size()
+    compiled = sys.modules["esv_jax.explaining.explain"]._walk_everything._cache_size()
     second = explain(1)
-    assert sys.modules["esv_jax.explain"]._walk_everything._cache_size() == compiled
+    assert sys.modules["esv_jax.explaining.explain"]._walk_everything._cache_size() == compiled
     assert np.abs(first.values - second.values).max() > 1e-3

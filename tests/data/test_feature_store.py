@@ -9,7 +9,7 @@ import pytest
 
 from esv_jax.checks import InputError
 from esv_jax.data.feature_store import StoreHeader, create_or_append, open_store, read_header
-from esv_jax.data.preprocess import Preprocess
+from esv_jax.video.preprocess import Preprocess
 
 HEADER = StoreHeader(
     feature_dim=3,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from absl import flags
 
-from esv_jax import cli
+from experiments import cli
 
 
 class Ran(NamedTuple):

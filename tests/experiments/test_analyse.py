@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from esv_jax import checkpoints
 from esv_jax.analyses import tables
 from esv_jax.analyses.subject import open_subjects
-from esv_jax.checkpoints import ModelCard
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
+from esv_jax.saved import model_folder
+from esv_jax.saved.model_folder import ModelCard
 from tests.analyses.fakes import CLASSES, MODULES, PRIOR, C, D, subject
 from tests.experiments import scripts
 
@@ -39,7 +39,7 @@ def world(tmp_path_factory):
             writer.append(f"v{i}", f"v{i}.webm", CLASSES[i % C], split, rng.normal(size=(length, D)).astype(np.float32))
     for kind in MODULES:
         card = ModelCard(kind, OPTIONS[kind], D, CLASSES, PRIOR)
-        checkpoints.save_model(folder / kind, card, subject(kind).model.variables)
+        model_folder.save_model(folder / kind, card, subject(kind).model.variables)
     return folder
 
 

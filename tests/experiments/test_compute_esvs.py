@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax import checkpoints, explain_batch, models, one_writer
+from esv_jax import files as one_writer
+from esv_jax import models
 from esv_jax.data import feature_store, play_fair_features
-from esv_jax.data.frame_sampling import segment_centres
+from esv_jax.explaining import batch as explain_batch
 from esv_jax.interop import heads
+from esv_jax.saved import model_folder
+from esv_jax.video.frame_sampling import segment_centres
 from tests.experiments.scripts import run_script
 from tests.results.stores import files_of
 
@@ -41,7 +44,7 @@ def root(tmp_path_factory):
         variables = jax.jit(module.init)(jax.random.key(1), np.zeros((2, DIM), np.float32))
         options = {"num_classes": 3} if kind == "tsn" else {"num_scales": 2, "hidden_dim": 5, "num_classes": 3}
         prior = np.full(3, 1 / 3, np.float32)
-        checkpoints.save_model(root / kind, checkpoints.ModelCard(kind, options, DIM, CLASSES, prior), variables)
+        model_folder.save_model(root / kind, model_folder.ModelCard(kind, options, DIM, CLASSES, prior), variables)
     return root
 
 
@@ -65,8 +68,8 @@ def test_the_authors_files_give_the_authors_values(tmp_path, compute, kind):
     tsn = states.pop("tsn")
     imported = heads.tsn(tsn, "tsn") if kind == "tsn" else heads.multiscale_trn(list(states.values()), list(states))
     classes = tuple(map(str, range(9)))
-    card = checkpoints.ModelCard(imported.kind, imported.options, imported.feature_dim, classes)
-    checkpoints.save_model(tmp_path / "model", card, imported.variables)
+    card = model_folder.ModelCard(imported.kind, imported.options, imported.feature_dim, classes)
+    model_folder.save_model(tmp_path / "model", card, imported.variables)
     counts = sorted({int(name.split("_")[0][1:]) for name in expected})
     ran = compute(
         f"--priors={GOLDEN / 'class-priors.csv'}",
@@ -97,7 +100,7 @@ def test_every_video_is_explained_as_if_it_were_alone(root, tmp_path, compute):
     assert "videos/s" in ran.stderr
     assert "s.zarr: num_frames=4: 9 videos, 2 left out\n  v1 has 3 frames\n  v6 has 2 frames\n" in ran.stdout
     assert "s.zarr: num_frames=6: 6 videos, 5 left out\n" in ran.stdout
-    model = checkpoints.load_model(root / "multiscale_trn")
+    model = model_folder.load_model(root / "multiscale_trn")
     prior = np.array([0.8, 0, 0.2], np.float32)
     game = esv_jax.trn_game(model.module, empty=prior)
     source = feature_store.open_store(root / "features")
@@ -124,7 +127,7 @@ def test_the_store_says_how_it_was_made(root, tmp_path, compute):
         f"python -m experiments.compute_esvs --features={root / 'features'} --model={root / 'multiscale_trn'} "
         "--num_frames=4 --seed=5"
     )
-    assert how["model_digest"] == checkpoints.digest(checkpoints.load_model(root / "multiscale_trn"))
+    assert how["model_digest"] == model_folder.digest(model_folder.load_model(root / "multiscale_trn"))
     told = {"estimator": "recommended", "seed": 5, "model_kind": "multiscale_trn", "num_frames": 4}
     assert told.items() <= how.items()
     assert how["versions"]["jax"] == jax.__version__

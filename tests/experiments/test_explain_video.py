@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from esv_jax import checkpoints, models
-from esv_jax.data.frame_sampling import segment_centres
-from esv_jax.data.preprocess import Preprocess
+from esv_jax import models
 from esv_jax.models.backbones.frame_cnn import MEAN, SIZE, STD, FrameCNN
+from esv_jax.saved import model_folder
+from esv_jax.video.frame_sampling import segment_centres
+from esv_jax.video.preprocess import Preprocess
 from tests.experiments.scripts import run_script
 
 Image = pytest.importorskip("PIL.Image")
@@ -29,21 +30,21 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("explain_video")
     network = FrameCNN(feature_dim=DIM)
     variables = jax.jit(network.init)(jax.random.key(0), np.zeros((1, SIZE, SIZE, 3), np.uint8))
-    card = checkpoints.ModelCard("frame_cnn", {"feature_dim": DIM}, DIM, preprocess=PREPROCESS)
-    backbone = checkpoints.Model(card, network, variables)
+    card = model_folder.ModelCard("frame_cnn", {"feature_dim": DIM}, DIM, preprocess=PREPROCESS)
+    backbone = model_folder.Model(card, network, variables)
     options = {
         "tsn": {"num_classes": 3},
         "multiscale_trn": {"num_scales": 3, "hidden_dim": 8, "num_classes": 3},
     }
     modules = {"tsn": models.TSN, "multiscale_trn": models.MultiscaleTRN}
-    named = {"name": "frame_cnn", "digest": checkpoints.digest(backbone)}
+    named = {"name": "frame_cnn", "digest": model_folder.digest(backbone)}
     for kind, module in modules.items():
         variables = module(**options[kind]).init(jax.random.key(1), np.zeros((4, DIM), np.float32))
         variables = jax.tree.map(lambda a: 5 * np.asarray(a), variables)
-        card = checkpoints.ModelCard(kind, options[kind], DIM, CLASSES, PRIOR, named)
-        checkpoints.save_model(root / kind, card, variables, backbone=backbone)
-    checkpoints.save_model(root / "without_backbone", card, variables)
-    checkpoints.save_model(root / "without_prior", card._replace(prior=None), variables, backbone=backbone)
+        card = model_folder.ModelCard(kind, options[kind], DIM, CLASSES, PRIOR, named)
+        model_folder.save_model(root / kind, card, variables, backbone=backbone)
+    model_folder.save_model(root / "without_backbone", card, variables)
+    model_folder.save_model(root / "without_prior", card._replace(prior=None), variables, backbone=backbone)
     (root / "video").mkdir()
     rng = np.random.default_rng(0)
     for i in range(NUM_IMAGES):
@@ -84,7 +85,7 @@ def test_exact_values_are_those_of_the_models_own_scores(folder, tmp_path, expla
     np.testing.assert_allclose(got["values"].sum(0), got["full"] - got["empty"], atol=1e-5)
 
     # Every coalition through the model itself, averaged by its definition.
-    model = checkpoints.load_model(folder / kind)
+    model = model_folder.load_model(folder / kind)
     files = [folder / "video" / f"{i}.png" for i in got["frames"]]
     squares = [np.asarray(Image.open(f).resize((80, 60), Image.Resampling.BILINEAR))[6:54, 16:64] for f in files]
     features = jax.jit(model.backbone.module.apply)(model.backbone.variables, np.stack(squares))

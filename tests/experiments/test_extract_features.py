@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from esv_jax import checkpoints, models
-from esv_jax.data import decode
+from esv_jax import models
 from esv_jax.data.feature_store import open_store
-from esv_jax.data.preprocess import Preprocess, resize_and_crop
 from esv_jax.models.backbones.frame_cnn import MEAN, SIZE, STD, FrameCNN
-from tests.data.videos import numbered_image, write_video
+from esv_jax.saved import model_folder
+from esv_jax.video import decode
+from esv_jax.video.preprocess import Preprocess, resize_and_crop
 from tests.experiments.scripts import run_script
+from tests.video.videos import numbered_image, write_video
 
 DIM = 8
 PREPROCESS = Preprocess(56, SIZE, (MEAN,) * 3, (STD,) * 3)
@@ -28,16 +29,16 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("extract_features")
     module = FrameCNN(feature_dim=DIM)
     variables = jax.jit(module.init)(jax.random.key(0), np.zeros((1, SIZE, SIZE, 3), np.uint8))
-    card = checkpoints.ModelCard("frame_cnn", {"feature_dim": DIM}, DIM, preprocess=PREPROCESS)
-    backbone = checkpoints.Model(card, module, variables)
-    checkpoints.save_model(root / "backbone", card, variables)
+    card = model_folder.ModelCard("frame_cnn", {"feature_dim": DIM}, DIM, preprocess=PREPROCESS)
+    backbone = model_folder.Model(card, module, variables)
+    model_folder.save_model(root / "backbone", card, variables)
 
-    named = {"name": "frame_cnn", "digest": checkpoints.digest(backbone)}
+    named = {"name": "frame_cnn", "digest": model_folder.digest(backbone)}
     head = models.TSN(num_classes=1)
-    card = checkpoints.ModelCard("tsn", {"num_classes": 1}, DIM, ("run",), np.ones(1, np.float32), named)
+    card = model_folder.ModelCard("tsn", {"num_classes": 1}, DIM, ("run",), np.ones(1, np.float32), named)
     variables = head.init(jax.random.key(1), np.zeros((2, DIM), np.float32))
-    checkpoints.save_model(root / "head", card, variables, backbone=backbone)
-    checkpoints.save_model(root / "head_alone", card, variables)
+    model_folder.save_model(root / "head", card, variables, backbone=backbone)
+    model_folder.save_model(root / "head_alone", card, variables)
 
     clips = root / "clips"
     (clips / "folder").mkdir(parents=True)
@@ -79,7 +80,7 @@ def extract(root, tmp_path, capsys, monkeypatch):
 
 
 def test_the_store_holds_every_frame_of_every_clip(root, tmp_path, extract):
-    apply = jax.jit(checkpoints.load_model(root / "backbone").module.apply)
+    apply = jax.jit(model_folder.load_model(root / "backbone").module.apply)
     num_compiled = apply._cache_size()
     ran = extract("--hold_out=person=ido", "--dtype=float32", "--batch_size=8", backbone="head")
     assert ran.exit_code == 0, ran.stderr
@@ -95,8 +96,8 @@ def test_the_store_holds_every_frame_of_every_clip(root, tmp_path, extract):
         ("folder", "jump", "test"),
         ("b.webm", "run", "test"),
     ]
-    backbone = checkpoints.load_model(tmp_path / "store" / "backbone")
-    assert store.header.backbone == {"name": "frame_cnn", "digest": checkpoints.digest(backbone)}
+    backbone = model_folder.load_model(tmp_path / "store" / "backbone")
+    assert store.header.backbone == {"name": "frame_cnn", "digest": model_folder.digest(backbone)}
     for i, clip in enumerate(store.clips):
         frames = np.stack(list(decode.iter_frames(root / "clips" / clip.uid)))
         assert len(frames) == LENGTHS[clip.uid]
@@ -253,4 +254,4 @@ def test_a_run_killed_before_the_backbone_was_copied_is_made_good(tmp_path, extr
     assert extract().exit_code == 0
     shutil.rmtree(tmp_path / "store" / "backbone")
     assert extract().exit_code == 0
-    checkpoints.load_model(tmp_path / "store" / "backbone")
+    model_folder.load_model(tmp_path / "store" / "backbone")

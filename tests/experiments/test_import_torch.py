@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from esv_jax import checkpoints
-from esv_jax.data.preprocess import Preprocess
 from esv_jax.interop import torch_file
+from esv_jax.saved import model_folder
+from esv_jax.video.preprocess import Preprocess
 from tests.experiments.scripts import run_script
 from tests.models.oracles import randomised
 
@@ -38,7 +38,7 @@ def test_a_tsn_with_its_priors_and_class_names(tmp_path, import_torch):
     assert ran.exit_code == 0, ran.stderr
     assert "tsn (num_classes 9, input_relu True) on features [16]" in ran.stdout
     assert "priors: 9 classes, 1 of which never occur (prior 0): 2" in ran.stdout
-    model = checkpoints.load_model(tmp_path / "model")
+    model = model_folder.load_model(tmp_path / "model")
     assert model.card.classes == tuple(f"class {i}" for i in range(9))
     assert model.card.prior[2] == 0
     assert model.card.provenance["weights"] == ["tsn.pth"]
@@ -50,7 +50,7 @@ def test_a_multi_scale_trn_without_priors(tmp_path, import_torch):
     ran = import_torch("multiscale_trn", SCALES, "--feature_dim=16", "--num_frames=4")
     assert ran.exit_code == 0, ran.stderr
     assert "no priors: give them when you explain" in ran.stdout
-    card = checkpoints.load_model(tmp_path / "model").card
+    card = model_folder.load_model(tmp_path / "model").card
     assert card.prior is None
     assert card.classes == tuple("012345678")
     assert card.options["num_scales"] == 4
@@ -60,22 +60,22 @@ def test_a_multi_scale_trn_without_priors(tmp_path, import_torch):
 def test_a_trn_of_one_scale(tmp_path, import_torch, flags):
     ran = import_torch("trn", "trn_2_frames_batchnorm_relu_2hidden.pth", *flags)
     assert ran.exit_code == 0, ran.stderr
-    module = checkpoints.load_model(tmp_path / "model").module
+    module = model_folder.load_model(tmp_path / "model").module
     assert (module.num_frames, module.num_hidden_layers, module.batch_norm, module.input_relu) == (2, 2, True, True)
 
 
 def test_a_head_takes_its_backbone_along(tmp_path, import_torch):
-    card = checkpoints.ModelCard(
+    card = model_folder.ModelCard(
         "frame_cnn", {"feature_dim": 16}, 16, preprocess=Preprocess(48, 48, (0,) * 3, (1,) * 3)
     )
-    module = checkpoints.build(card)
+    module = model_folder.build(card)
     variables = randomised(
         jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 48, 48, 3), np.uint8))
     )
-    checkpoints.save_model(tmp_path / "backbone", card, variables)
+    model_folder.save_model(tmp_path / "backbone", card, variables)
     ran = import_torch("tsn", "tsn.pth", f"--backbone={tmp_path / 'backbone'}")
     assert ran.exit_code == 0, ran.stderr
-    assert checkpoints.load_model(tmp_path / "model").backbone.card.kind == "frame_cnn"
+    assert model_folder.load_model(tmp_path / "model").backbone.card.kind == "frame_cnn"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from esv_jax.data import annotations, decode, synthetic
+from esv_jax.data import annotations
+from esv_jax.procedural import clips as synthetic
+from esv_jax.video import decode
 from tests.experiments.scripts import run_script
 
 

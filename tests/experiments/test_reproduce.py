@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from esv_jax import one_writer
+from esv_jax import files as one_writer
 from tests.experiments.scripts import run_script
 
 

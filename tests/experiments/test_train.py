@@ -10,12 +10,13 @@ import jax
 import numpy as np
 import pytest
 
-from esv_jax import checkpoints, models
-from esv_jax.checkpoints import Model, ModelCard
+from esv_jax import models
 from esv_jax.data import feature_store
-from esv_jax.data.preprocess import Preprocess
 from esv_jax.models.backbones.frame_cnn import SIZE, FrameCNN
+from esv_jax.saved import model_folder
+from esv_jax.saved.model_folder import Model, ModelCard
 from esv_jax.training import heads
+from esv_jax.video.preprocess import Preprocess
 from tests.experiments.scripts import run_script
 from tests.models.oracles import randomised
 
@@ -38,7 +39,7 @@ def features(tmp_path_factory, backbone):
     """A store of clips that show the same things, "opening" one way and "closing" the other way round."""
     folder = tmp_path_factory.mktemp("train") / "features"
     rng = np.random.default_rng(0)
-    name = {"name": "frame_cnn", "digest": checkpoints.digest(backbone)}
+    name = {"name": "frame_cnn", "digest": model_folder.digest(backbone)}
     header = feature_store.StoreHeader(5, "float16", CLASSES, name, backbone.card.preprocess)
     with feature_store.create_or_append(folder, header) as writer:
         for i in range(36):
@@ -47,7 +48,7 @@ def features(tmp_path_factory, backbone):
             frames = np.concatenate([moving, 0.2 * rng.normal(size=(length, 4))], axis=1)
             split = {0: "test", 1: "validation"}.get(i % 9, "train")
             writer.append(str(i), f"{i}.avi", CLASSES[2] if i % 3 else CLASSES[0], split, frames.astype(np.float32))
-    checkpoints.save_model(folder / "backbone", backbone.card, backbone.variables)
+    model_folder.save_model(folder / "backbone", backbone.card, backbone.variables)
     return folder
 
 
@@ -65,13 +66,13 @@ def test_a_model_is_trained_and_says_what_it_is(features, tmp_path, train, backb
     assert ran.exit_code == 0, ran.stderr
     assert "30/30 epochs  loss " in ran.stderr
     shutil.move(tmp_path / "model", tmp_path / "moved")
-    model = checkpoints.load_model(tmp_path / "moved")
+    model = model_folder.load_model(tmp_path / "moved")
     assert sorted(p.name for p in (tmp_path / "moved").iterdir()) == ["backbone", "model.json", "params"]
     card = model.card
     assert (card.kind, card.classes, card.feature_dim) == ("multiscale_trn", CLASSES, 5)
     assert isinstance(model.module, models.MultiscaleTRN)
     assert (model.module.num_scales, model.module.hidden_dim) == (2, 8)
-    assert checkpoints.digest(model.backbone) == card.backbone["digest"] == checkpoints.digest(backbone)
+    assert model_folder.digest(model.backbone) == card.backbone["digest"] == model_folder.digest(backbone)
 
     store = feature_store.open_store(features)
     training = [clip.label for clip in store.clips if clip.split == "train"]
@@ -96,7 +97,7 @@ def test_a_model_is_trained_and_says_what_it_is(features, tmp_path, train, backb
 def test_a_tsn_cannot_tell_them_apart(tmp_path, train):
     ran = train("--model=tsn", "--hold_out=test")
     assert ran.exit_code == 0, ran.stderr
-    model = checkpoints.load_model(tmp_path / "model")
+    model = model_folder.load_model(tmp_path / "model")
     assert isinstance(model.module, models.TSN)
     figures = model.card.provenance["figures"]
     assert set(figures["accuracy"]) == {"train", "test"}
@@ -122,12 +123,12 @@ def test_killed_it_goes_on_to_the_same_model(tmp_path, train, features):
     finally:
         process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert not (out / checkpoints.CARD_FILE).exists()
+    assert not (out / model_folder.CARD_FILE).exists()
     done = [int(p.name) for p in (out / "checkpoints").iterdir() if p.name.isdigit()]
     assert 0 < max(done) < 300
 
     assert train(*flags).exit_code == 0
-    whole, resumed = (checkpoints.load_model(folder) for folder in (tmp_path / "whole", out))
+    whole, resumed = (model_folder.load_model(folder) for folder in (tmp_path / "whole", out))
     jax.tree.map(np.testing.assert_array_equal, resumed.variables, whole.variables)
     assert resumed.card.provenance["figures"] == whole.card.provenance["figures"]
 
@@ -137,7 +138,7 @@ def test_a_run_with_other_flags_does_not_go_on_from_what_is_there(tmp_path, trai
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save_model", interrupted)
+        patch.setattr(model_folder, "save_model", interrupted)
         assert train("--model=tsn").exit_code == 130
     ran = train("--model=tsn", "--input_relu")
     assert ran.exit_code == 1
@@ -147,9 +148,9 @@ def test_a_run_with_other_flags_does_not_go_on_from_what_is_there(tmp_path, trai
 
 def test_training_again_replaces_the_model_but_not_one_of_other_classes(tmp_path, train):
     assert train("--model=tsn").exit_code == 0
-    before = checkpoints.digest(checkpoints.load_model(tmp_path / "model"))
+    before = model_folder.digest(model_folder.load_model(tmp_path / "model"))
     assert train("--model=tsn", "--seed=2").exit_code == 0
-    assert checkpoints.digest(checkpoints.load_model(tmp_path / "model")) != before
+    assert model_folder.digest(model_folder.load_model(tmp_path / "model")) != before
 
     header = feature_store.StoreHeader(5, "float32", ("yes", "no"))
     with feature_store.create_or_append(tmp_path / "other", header) as writer:
@@ -162,7 +163,7 @@ def test_training_again_replaces_the_model_but_not_one_of_other_classes(tmp_path
     assert ran.exit_code == 0, ran.stderr
     assert "no clips were held out" in ran.stdout
     assert "no video files" in ran.stdout
-    assert checkpoints.load_model(tmp_path / "another").backbone is None
+    assert model_folder.load_model(tmp_path / "another").backbone is None
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_mistakes_are_one_sentence(tmp_path, train, monkeypatch, flags, message)
     ran = train(*flags)
     assert ran.exit_code == 1
     assert message in ran.stderr
-    assert not (tmp_path / "model" / checkpoints.CARD_FILE).exists()
+    assert not (tmp_path / "model" / model_folder.CARD_FILE).exists()
 
 
 def test_features_that_are_not_finite(tmp_path, features, train):
@@ -206,7 +207,7 @@ def test_a_backbone_that_is_not_the_stores(tmp_path, features, train, backbone):
     store = tmp_path / "store"
     shutil.copytree(features, store)
     changed = jax.tree.map(lambda a: a + np.float32(1), backbone.variables)
-    checkpoints.save_model(store / "backbone", backbone.card, changed)
+    model_folder.save_model(store / "backbone", backbone.card, changed)
     ran = train(features=store)
     assert ran.exit_code == 1
     assert "but the features are of {'name': 'frame_cnn'" in ran.stderr

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from esv_jax.data import synthetic
-from esv_jax.data.synthetic_motions import OPACITY, SIZE, X, Y
+from esv_jax.procedural import clips as synthetic
+from esv_jax.procedural.motions import OPACITY, SIZE, X, Y
 from esv_jax.training.heads import Clips
 from tests.experiments.scripts import imported
 

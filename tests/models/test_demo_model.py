@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from esv_jax import checkpoints
-from esv_jax.data import synthetic, synthetic_drawing
-from esv_jax.data.frame_sampling import segment_centres
-from esv_jax.data.preprocess import resize_and_crop
+from esv_jax.procedural import clips as synthetic
+from esv_jax.procedural import drawing as synthetic_drawing
+from esv_jax.saved import model_folder
+from esv_jax.video.frame_sampling import segment_centres
+from esv_jax.video.preprocess import resize_and_crop
 
 DEMO_MODEL = Path(__file__).resolve().parents[2] / "demo_model"
 NUM_FRAMES, LAPS = 8, 3
@@ -18,7 +19,7 @@ NUM_FRAMES, LAPS = 8, 3
 
 @functools.cache
 def model(kind):
-    return checkpoints.load_model(DEMO_MODEL / kind)
+    return model_folder.load_model(DEMO_MODEL / kind)
 
 
 @functools.cache

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from esv_jax.data.frame_sampling import segment_centres
 from esv_jax.results import store_writer
 from esv_jax.results.video_index import VideoIndex
+from esv_jax.video.frame_sampling import segment_centres
 
 CONFIGURATION = {"model_digest": "abc", "estimator": "exact", "seed": 0, "versions": {"jax": "0.6"}}
 CLASSES = ("run", "jump", "sit")

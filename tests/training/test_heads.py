@@ -7,10 +7,10 @@ import pytest
 
 from esv_jax import InputError
 from esv_jax.data import feature_store
-from esv_jax.data.frame_sampling import segment_centres
 from esv_jax.models import TSN, MultiscaleTRN
 from esv_jax.training import heads, loop
 from esv_jax.training.heads import Clips
+from esv_jax.video.frame_sampling import segment_centres
 from tests.models.oracles import joint_logits, randomised
 
 RNG = np.random.default_rng(0)

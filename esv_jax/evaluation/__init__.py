@@ -1,1 +1,0 @@
-"""How good attributions and estimators are."""

@@ -1,0 +1,1 @@
+"""Procedural: video clips that we draw ourselves, whose evidence is known."""

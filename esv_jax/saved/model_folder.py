@@ -1,0 +1,293 @@
+"""Model folders: all that is needed to use a trained model again, in open formats.
+
+model.json   the card: kind, options, classes, prior, preprocessing, provenance; written last
+params/      the Flax variables (orbax)
+backbone/    the model folder of the frame backbone whose features the model reads (optional)
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+import orbax.checkpoint
+
+from esv_jax import checks, models
+from esv_jax.checks import InputError
+from esv_jax.interop import keras_file
+from esv_jax.models import weights
+from esv_jax.models.backbones import bn_inception, frame_cnn, mobilenet_v1, resnet50
+from esv_jax.video.preprocess import Preprocess, preprocess_from_json
+
+FORMAT_VERSION = 1
+CARD_FILE = "model.json"
+HEADS = ("tsn", "trn", "multiscale_trn")
+BACKBONES = ("frame_cnn", "mobilenet_v1", "bn_inception", "resnet50")
+
+
+class ModelCard(NamedTuple):
+    """What a model is, apart from its numbers.
+
+    Attributes:
+      kind: "tsn", "trn" (of one scale) or "multiscale_trn" (heads); one of `BACKBONES`.
+      options: keyword arguments of the Flax module.
+      feature_dim: D; of the features that a head reads or a backbone makes.
+      classes: names of the C classes, in the order of the scores; () for backbones.
+      prior: share of every class in the training set, float32 [C], the worth of no frames; None for backbones, and for
+        heads from elsewhere, whose training set is not known.
+      backbone: name and digest of the backbone that a head's features come from, or None where unknown.
+      preprocess: what a backbone expects of its images; None for heads.
+      provenance: how the model was made: command, seed, versions, figures; any json.
+    """
+
+    kind: str
+    options: dict[str, Any]
+    feature_dim: int
+    classes: tuple[str, ...] = ()
+    prior: np.ndarray | None = None
+    backbone: dict[str, str] | None = None
+    preprocess: Preprocess | None = None
+    provenance: dict[str, Any] = {}  # noqa: RUF012 (never written to)
+
+
+class Model(NamedTuple):
+    """A model ready for use: module.apply(variables, frames [T, D] or images uint8 [N, H, W, 3])."""
+
+    card: ModelCard
+    module: nn.Module
+    variables: Any
+    backbone: "Model | None" = None
+
+
+def save_model(folder: str | os.PathLike, card: ModelCard, variables: Any, *, backbone: Model | None = None) -> None:
+    """Writes a model folder, in place of the one that may be there; a write cut short leaves no valid folder.
+
+    Raises:
+      InputError: the card contradicts itself, the variables are not those of the card's module or not finite, the
+        backbone is not the one that the card names, or the folder cannot be written.
+    """
+    folder = Path(folder).absolute()
+    variables = jax.tree.map(np.asarray, variables)
+    _check_card(card, f"the card of {folder}")
+    _check_variables(build(card), card, variables, f"the variables for {folder}")
+    if backbone is not None:
+        _check_backbone(card, backbone, str(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CARD_FILE).unlink(missing_ok=True)
+        shutil.rmtree(folder / "backbone", ignore_errors=True)
+        with _checkpointer() as checkpointer:
+            checkpointer.save(folder / "params", variables, force=True)
+        # Orbax's note to itself names the absolute path; reading needs none.
+        (folder / "params" / "commit_success.txt").unlink(missing_ok=True)
+        if backbone is not None:
+            save_model(folder / "backbone", backbone.card, backbone.variables)
+        write_json(folder / CARD_FILE, _to_json(card, _file_digests(folder / "params")))
+    except OSError as error:
+        raise InputError(f"the model folder {folder} cannot be written: {error.strerror or error}") from error
+
+
+def load_model(folder: str | os.PathLike) -> Model:
+    """Reads a model folder, and its backbone's where it has one. Variables are NumPy arrays.
+
+    Raises:
+      InputError: there is no such folder, it is not a model folder, is damaged, or is of a newer version.
+    """
+    folder = Path(folder).absolute()
+    card, digests = _read_card(folder)
+    module = build(card)
+    found = _file_digests(folder / "params")
+    if found != digests:
+        wrong = sorted(name for name in {*found, *digests} if found.get(name) != digests.get(name))
+        raise InputError(f"the weights in {folder / 'params'} are damaged: {wrong[0]} is missing, changed or too many")
+    try:
+        with _checkpointer() as checkpointer:
+            variables = checkpointer.restore(folder / "params")
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[:1]
+        raise InputError(f"the weights in {folder / 'params'} cannot be read: {''.join(reason)[:200]}") from error
+    _check_variables(module, card, variables, f"the weights in {folder / 'params'}")
+    backbone = load_model(folder / "backbone") if (folder / "backbone").is_dir() else None
+    if backbone is not None:
+        _check_backbone(card, backbone, str(folder))
+    return Model(card, module, variables, backbone)
+
+
+def read_card(folder: str | os.PathLike) -> ModelCard:
+    """The card of a model folder.
+
+    Raises:
+      InputError: as `load_model`.
+    """
+    return _read_card(Path(folder))[0]
+
+
+def _read_card(folder: Path) -> tuple[ModelCard, dict[str, str]]:
+    """The card, and the digests of the files of the weights."""
+    path = folder / CARD_FILE
+    if not folder.is_dir():
+        raise InputError(f"there is no model folder {folder}")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} is not a model folder: it has no {CARD_FILE}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as json: {error}") from error
+    version = fields.pop("format_version", None) if isinstance(fields, dict) else None
+    if not isinstance(version, int):
+        raise InputError(f"{path} is not the card of a model: it has no format_version")
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{path} is of format {version}, newer than format {FORMAT_VERSION} of this esv_jax: update esv_jax"
+        )
+    expected = [*ModelCard._fields, "files"]
+    if set(fields) != set(expected):
+        raise InputError(f"{path} should have the fields {expected}, found {list(fields)}")
+    digests = fields.pop("files")
+    fields["classes"] = tuple(fields["classes"])
+    if fields["prior"] is not None:
+        fields["prior"] = np.asarray(fields["prior"], np.float32)
+    if fields["preprocess"] is not None:
+        fields["preprocess"] = preprocess_from_json(fields["preprocess"])
+    card = ModelCard(**fields)
+    _check_card(card, str(path))
+    return card, digests
+
+
+def build(card: ModelCard) -> nn.Module:
+    """The Flax module of a card.
+
+    Raises:
+      InputError: unknown kind or options.
+    """
+    try:
+        match card.kind:
+            case "tsn":
+                return models.TSN(**card.options)
+            case "trn":
+                return models.TRN(**card.options)
+            case "multiscale_trn":
+                return models.MultiscaleTRN(**card.options)
+            case "mobilenet_v1":
+                return mobilenet_v1.MobileNetV1(**card.options)
+            case "frame_cnn":
+                return frame_cnn.FrameCNN(**card.options)
+            case "bn_inception":
+                return bn_inception.BNInception(**card.options)
+            case "resnet50":
+                return resnet50.ResNet50(**card.options)
+    except TypeError as error:
+        raise InputError(f"the options of a model of kind {card.kind} do not fit: {error}") from error
+    raise InputError(f"a model's kind should be one of {[*HEADS, *BACKBONES]}, found {card.kind!r}")
+
+
+def import_mobilenet_v1(path: str | os.PathLike) -> Model:
+    """MobileNetV1 with the weights that Keras publishes (*.h5), or an npz file of the same tensors.
+
+    Raises:
+      InputError: the file cannot be read, or its tensors are not exactly those of the network.
+      MissingExtraError: it is HDF5 and h5py is not installed.
+    """
+    arrays = keras_file.read_arrays(path)
+    variables = mobilenet_v1.variables_from_keras(arrays, f"the weights in {path}")
+    module = mobilenet_v1.module_for_keras(arrays)
+    card = ModelCard(
+        kind="mobilenet_v1",
+        options={"alpha": module.alpha, "num_classes": module.num_classes},
+        feature_dim=mobilenet_v1.feature_dim(module.alpha),
+        preprocess=Preprocess(224, 224, (127.5,) * 3, (127.5,) * 3),
+        provenance={"weights": Path(path).name},
+    )
+    return Model(card, module, variables)
+
+
+def digest(model: Model) -> str:
+    """16 hex digits that tell models apart: of kind, options, preprocessing and every number."""
+    card = model.card
+    preprocess = card.preprocess and card.preprocess._asdict()
+    sha = hashlib.sha256(json.dumps([card.kind, card.options, preprocess], sort_keys=True).encode())
+    for name, value in weights.flatten(model.variables).items():
+        value = np.asarray(value)
+        sha.update(f"{name} {value.dtype} {value.shape}".encode())
+        sha.update(value.tobytes())
+    return sha.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a result, for provenance."""
+    packages = ("esv-jax", "jax", "flax", "optax", "numpy")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes json so that `path` holds all of it or what it held before."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _checkpointer() -> orbax.checkpoint.Checkpointer:
+    return orbax.checkpoint.Checkpointer(orbax.checkpoint.PyTreeCheckpointHandler())
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files in a folder, by name."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+def _to_json(card: ModelCard, digests: dict[str, str]) -> dict[str, Any]:
+    fields = {"format_version": FORMAT_VERSION, **card._asdict(), "files": digests}
+    # By way of text, so that 0.1 is not written 0.10000000149011612.
+    fields["prior"] = None if card.prior is None else [float(str(p)) for p in np.asarray(card.prior, np.float32)]
+    fields["preprocess"] = card.preprocess and card.preprocess._asdict()
+    return fields
+
+
+def _check_card(card: ModelCard, where: str) -> None:
+    if card.kind in BACKBONES:
+        if card.preprocess is None:
+            raise InputError(f"{where} should say the preprocess of the backbone, found none")
+        return
+    num_classes = card.options.get("num_classes")
+    num_priors = num_classes if card.prior is None else len(card.prior)
+    if not num_classes == len(card.classes) == num_priors:
+        raise InputError(
+            f"{where} disagrees with itself: {num_classes} classes in options, {len(card.classes)} class names, "
+            f"{num_priors} values in prior"
+        )
+    if len(set(card.classes)) != len(card.classes):
+        raise InputError(f"{where} names a class twice: {sorted(card.classes)}")
+    if card.prior is not None:
+        checks.check_finite(f"the prior in {where}", card.prior)
+
+
+def _check_backbone(card: ModelCard, backbone: Model, where: str) -> None:
+    found = {"name": backbone.card.kind, "digest": digest(backbone)}
+    if card.backbone != found:
+        raise InputError(f"{where} belongs to the backbone {card.backbone}, but holds {found}")
+
+
+def _check_variables(module: nn.Module, card: ModelCard, variables: Any, where: str) -> None:
+    if card.preprocess is not None:
+        example = jax.ShapeDtypeStruct((1, card.preprocess.size, card.preprocess.size, 3), np.uint8)
+    else:
+        frames = (1, card.options["num_frames"]) if card.kind == "trn" else (1,)
+        example = jax.ShapeDtypeStruct((*frames, card.feature_dim), np.float32)
+    found = weights.flatten(variables)
+    weights.check_same_tensors(where, weights.shapes(module, example), found)
+    for name, value in found.items():
+        checks.check_finite(f"{name} in {where}", value)

@@ -1,0 +1,72 @@
+import jax
+import numpy as np
+import pytest
+
+import esv_jax
+from esv_jax.explaining.batch import explain_batch, explain_in_parts, fitting_batch
+
+B, T, D, C = 3, 4, 2, 3
+EMPTY = np.array([0.5, 0.25, 0.25], np.float32)
+VIDEOS = np.random.default_rng(0).normal(size=(B, T, D)).astype(np.float32)
+WEIGHTS = np.random.default_rng(1).normal(size=(D, C)).astype(np.float32)
+TRACED = []
+
+
+def predict(weights, clips):
+    TRACED.append(clips.shape)
+    return jax.nn.softmax(clips[:, -1] @ weights + clips.mean(axis=1) @ weights)
+
+
+GAME = esv_jax.clip_game(predict, empty=EMPTY)
+
+
+@pytest.mark.parametrize("estimator", [esv_jax.exact(), esv_jax.orderings(max_evaluations=24)])
+def test_the_same_as_one_by_one(estimator):
+    plan = None if estimator.weights else estimator.plan(T, key=jax.random.key(0))
+    out = explain_batch(estimator, GAME, WEIGHTS, VIDEOS, plan=plan)
+    for b, video in enumerate(VIDEOS):
+        alone = esv_jax.explain(estimator, GAME, WEIGHTS, video, plan=plan)
+        for of_all, of_one in zip(out, alone, strict=True):
+            np.testing.assert_allclose(of_all[b], of_one, atol=1e-6)
+    assert out.values.shape == (B, T, C)
+
+
+def test_other_videos_weights_and_priors_do_not_compile_again():
+    explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS)
+    before = len(TRACED)
+    out = explain_batch(esv_jax.exact(), GAME._replace(empty=EMPTY[::-1]), 2 * WEIGHTS, 3 * VIDEOS)
+    assert len(TRACED) == before
+    np.testing.assert_allclose(out.values.sum(axis=1) + EMPTY[::-1][None], out.full, atol=1e-6)
+
+
+@pytest.mark.parametrize("widest", [1.0, 300.0])
+def test_a_shortcut_is_taken_for_all_videos_or_none(widest):
+    """The second video's logits are too wide for it, or they are not."""
+    logits = np.random.default_rng(0).normal(size=(3, 12, 2)).astype(np.float32)
+    logits[1] *= widest
+    game = esv_jax.frame_mean_game(lambda params, video: video, empty=np.full(2, 0.5, np.float32))
+    found = explain_batch(esv_jax.exact(), game, None, logits)
+    for b in range(3):
+        one_by_one = esv_jax.explain(esv_jax.exact(), game._replace(sum_over_all=None), None, logits[b])
+        np.testing.assert_allclose(found.values[b], one_by_one.values, atol=1e-5)
+
+
+def test_videos_are_a_batch():
+    with pytest.raises(esv_jax.InputError, match=r"videos should have shape \[B, T, D\], found \[4, 2\]"):
+        explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS[0])
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 8])
+def test_parts_are_all_videos_in_order(at_once):
+    whole = explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS)
+    parts = explain_in_parts(esv_jax.exact(), GAME, WEIGHTS, VIDEOS, at_once=at_once)
+    assert {part.values.shape[0] for part in parts} == {at_once}
+    np.testing.assert_allclose(np.concatenate([part.values for part in parts])[:B], whole.values, atol=1e-6)
+
+
+def test_fewer_videos_fit_where_each_takes_more():
+    sizes = [fitting_batch(10**n) for n in range(3, 12)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 256
+    assert sizes[-1] == 1
+    assert all(size & (size - 1) == 0 for size in sizes)

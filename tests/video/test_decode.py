@@ -1,0 +1,396 @@
+import re
+import struct
+import sys
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from esv_jax.checks import InputError, MissingExtraError
+from esv_jax.video import decode, video_file
+from tests.video.videos import numbered_image, numbers_of, rewrite_packets, write_video
+
+FAST = {"preset": "ultrafast", "crf": "18"}
+H264 = {"g": "12", "bf": "2", "preset": "veryfast", "crf": "18"}
+VP = {"g": "12", "deadline": "realtime", "cpu-used": "8", "b": "500k"}
+OPEN_GOP = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:bframes=3:b-adapt=0:scenecut=0", "crf": "18"}
+KINDS = {
+    "mp4, h264 with B-frames": ("mp4", "libx264", H264),
+    "mp4, h264 with open groups": ("mp4", "libx264", OPEN_GOP),
+    "mp4 in fragments, mpeg4": ("mp4", "mpeg4", {"qscale": "2"}),
+    "webm, vp8": ("webm", "libvpx", VP),
+    "webm, vp9": ("webm", "libvpx-vp9", VP),
+    "avi, mpeg4": ("avi", "mpeg4", {"qscale": "2"}),
+    "avi, mpeg4 with B-frames": ("avi", "mpeg4", {"bf": "2", "qscale": "2"}),
+    "avi, h264, which have wrong timestamps": ("avi", "libx264", H264),
+    "avi, mjpeg": ("avi", "mjpeg", {}),
+    "mkv, h264 with open groups": ("mkv", "libx264", OPEN_GOP),
+    "mkv, ffv1": ("mkv", "ffv1", {}),
+    "ts, h264": ("ts", "libx264", H264),
+    "h264 without a container or timestamps": ("h264", "libx264", FAST),
+}
+DECODED_FROM_THE_BEGINNING = {
+    "avi, h264, which have wrong timestamps",
+    "ts, h264",
+    "h264 without a container or timestamps",
+}
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def clip_file(request, tmp_path_factory):
+    suffix, codec, options = KINDS[request.param]
+    container = {"movflags": "frag_keyframe+empty_moov"} if "fragments" in request.param else {}
+    path = tmp_path_factory.mktemp("kinds") / f"clip.{suffix}"
+    return write_video(path, codec, 50, options=options, container=container)
+
+
+def test_every_kind_of_file_gives_the_right_frames(clip_file):
+    info = decode.probe(clip_file)
+    assert info == (50, pytest.approx(25), 64, 48, pytest.approx(2))
+    everything = list(decode.iter_frames(clip_file))
+    assert numbers_of(everything) == list(range(50))
+
+    clip = decode.read_clip(clip_file, 8)
+    assert clip.indices.tolist() == numbers_of(clip.images) == [3, 9, 15, 21, 28, 34, 40, 46]
+    np.testing.assert_allclose(clip.times, clip.indices / 25, atol=1e-9)
+    assert clip.num_frames_in_video == 50
+    assert clip.images.dtype == np.uint8
+    assert clip.times.dtype == np.float64
+    assert clip.indices.dtype == np.int64
+
+    for number in range(50):  # each reached from its own keyframe, to the last bit what decoding everything gives
+        np.testing.assert_array_equal(decode.read_frames(clip_file, [number]).images[0], everything[number])
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - DECODED_FROM_THE_BEGINNING))
+def test_frames_are_reached_by_seeking(tmp_path, monkeypatch, kind):
+    suffix, codec, options = KINDS[kind]
+    path = write_video(tmp_path / f"clip.{suffix}", codec, 50, options=options)
+    monkeypatch.setattr(video_file, "_index_decoding", None)
+    assert numbers_of(decode.read_clip(path, 8).images) == [3, 9, 15, 21, 28, 34, 40, 46]
+
+
+def test_frames_come_in_the_order_asked_for_and_as_often(clip_file):
+    clip = decode.read_frames(clip_file, [40, 2, 2, 49])
+    assert numbers_of(clip.images) == clip.indices.tolist() == [40, 2, 2, 49]
+    np.testing.assert_allclose(clip.times, np.array([40, 2, 2, 49]) / 25, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "num_frames"), [("mp4", "libx264", 3000), ("webm", "libvpx", 500), ("avi", "mpeg4", 500)]
+)
+def test_of_a_long_video_only_what_is_needed_is_decoded(tmp_path, monkeypatch, suffix, codec, num_frames):
+    options = {"libx264": FAST | {"g": "50", "bf": "2"}, "libvpx": VP | {"g": "50"}, "mpeg4": {"g": "50"}}[codec]
+    path = write_video(tmp_path / f"long.{suffix}", codec, num_frames, options=options)
+    decoded = []
+    original = video_file._decoded
+
+    def counting(source):
+        for frame in original(source):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(video_file, "_decoded", counting)
+    with av.open(str(path)) as file:
+        packets = sorted((p.pts, p.is_keyframe) for p in file.demux(file.streams.video[0]) if p.size)
+    keyframes = np.flatnonzero([is_keyframe for _, is_keyframe in packets])
+
+    clip = decode.read_clip(path, 7)
+    assert numbers_of(clip.images) == clip.indices.tolist()
+    needed = sum(i - keyframes[keyframes <= i].max() + 1 for i in clip.indices)
+    assert len(decoded) == needed < num_frames / 3
+
+    decoded.clear()
+    assert numbers_of(decode.read_frames(path, [407, 411, 409]).images) == [407, 411, 409]
+    assert len(decoded) == 411 - keyframes[keyframes <= 407].max() + 1  # from the keyframe on, all in one go
+
+    decoded.clear()
+    assert decode.probe(path).num_frames == num_frames
+    assert len(decoded) == 1
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_times_of_a_variable_frame_rate(tmp_path, suffix):
+    milliseconds = 500 + np.cumsum(np.random.default_rng(0).integers(10, 90, 40))  # the first is not at 0 either
+    path = write_video(tmp_path / f"clip.{suffix}", "libx264", 40, pts=milliseconds, options=H264)
+    clip = decode.read_clip(path, 10)
+    assert numbers_of(clip.images) == clip.indices.tolist()
+    np.testing.assert_allclose(clip.times, (milliseconds - milliseconds[0])[clip.indices] / 1000, atol=1e-9)
+    info = decode.probe(path)
+    assert info.fps == pytest.approx(39 / ((milliseconds[-1] - milliseconds[0]) / 1000))
+    assert info.duration == pytest.approx(40 / info.fps)
+
+
+def test_frames_before_the_beginning_of_a_mp4_are_not_displayed(tmp_path, monkeypatch):
+    monkeypatch.setattr(video_file, "_index_decoding", None)
+    milliseconds = np.arange(50) * 40 - 400
+    container = {"avoid_negative_ts": "disabled"}
+    path = write_video(tmp_path / "clip.mp4", "libx264", 50, pts=milliseconds, options=H264, container=container)
+    clip = decode.read_clip(path, 8)
+    assert clip.num_frames_in_video == 40
+    assert numbers_of(clip.images) == (clip.indices + 10).tolist()
+    assert numbers_of(decode.iter_frames(path)) == list(range(10, 50))
+    np.testing.assert_allclose(clip.times, clip.indices / 25, atol=1e-9)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("asf", "mpeg4")])
+def test_negative_timestamps_count_from_the_first(tmp_path, suffix, codec):
+    milliseconds = np.arange(50) * 40 - 400
+    container = {"avoid_negative_ts": "disabled"}
+    path = write_video(
+        tmp_path / f"clip.{suffix}", codec, 50, pts=milliseconds, options={"g": "12"}, container=container
+    )
+    with av.open(str(path)) as file:
+        assert file.streams.video[0].start_time < 0
+    clip = decode.read_clip(path, 8)
+    assert numbers_of(clip.images) == clip.indices.tolist()
+    np.testing.assert_allclose(clip.times, clip.indices / 25, atol=1e-9)
+
+
+def test_vp8_frames_that_are_only_referred_to_are_not_counted(tmp_path):
+    shown = write_video(tmp_path / "shown.webm", "libvpx", 50, options=VP | {"g": "25"})
+
+    def hide(number, packet):  # clears show_frame
+        return bytes([packet[0] & ~0x10]) + packet[1:] if number % 7 == 3 else packet
+
+    path = rewrite_packets(shown, tmp_path / "hidden.webm", hide)
+    visible = [i for i in range(50) if i % 7 != 3]
+    clip = decode.read_clip(path, 8)
+    assert decode.probe(path).num_frames == len(visible)
+    assert numbers_of(clip.images) == [visible[i] for i in clip.indices]
+    np.testing.assert_allclose(clip.times, [visible[i] / 25 for i in clip.indices], atol=1e-9)
+
+
+@pytest.mark.parametrize("length", [6, None])
+def test_mpeg4_packets_that_display_nothing_are_not_counted(tmp_path, length):
+    """Both where they are as small as they come, which is known at sight, and where only decoding shows it."""
+    whole = write_video(tmp_path / "whole.avi", "mpeg4", 50, options={"qscale": "2"})
+
+    def skip(number, packet):  # clears vop_coded (ISO/IEC 14496-2, 6.2.5) in packets that do not begin a new second
+        return (packet[:5] + bytes([packet[5] & ~0x20]) + packet[6:])[:length] if number in (10, 29, 30, 41) else packet
+
+    path = rewrite_packets(whole, tmp_path / "skipped.avi", skip)
+    with av.open(str(path)) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert len(frames) == 46
+    clip = decode.read_clip(path, 15)
+    assert clip.num_frames_in_video == 46
+    np.testing.assert_array_equal(clip.images, [frames[i] for i in clip.indices])
+    np.testing.assert_allclose(clip.times, [np.setdiff1d(range(50), (10, 29, 30, 41))[i] / 25 for i in clip.indices])
+    if length:
+        assert decode.probe(path).num_frames == 46
+
+
+def test_repeated_timestamps_are_not_trusted(tmp_path):
+    whole = write_video(tmp_path / "whole.mkv", "mjpeg", 50)
+    path = rewrite_packets(whole, tmp_path / "clip.mkv", lambda i, packet: packet, pts=lambda i: i // 2 * 80)
+    clip = decode.read_clip(path, 8)
+    assert decode.probe(path).num_frames == 50
+    assert numbers_of(clip.images) == clip.indices.tolist()
+    assert (np.diff(clip.times) > 0).all()
+
+
+@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((0, -1, 1, 0), 1), ((-1, 0, 0, -1), 2)])
+def test_rotation_is_honoured(tmp_path, matrix, turns):
+    """The display matrix (a, b, c, d) of a mp4 maps (x, y) to (a x + c y, b x + d y), y pointing downwards."""
+    path = write_video(tmp_path / "clip.mp4", "libx264", 5, options=FAST)
+    upright = decode.read_frames(path, [3]).images[0]
+    content = bytearray(path.read_bytes())
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    at = content.index(b"tkhd") + 4 + 40
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    turned = decode.read_frames(path, [3]).images[0]
+    np.testing.assert_array_equal(turned, np.rot90(upright, turns))
+    np.testing.assert_array_equal(list(decode.iter_frames(path))[3], turned)
+    info = decode.probe(path)
+    assert (info.width, info.height) == (turned.shape[1], turned.shape[0])
+
+
+# Folders of images
+
+
+def write_images(folder, names):
+    folder.mkdir()
+    for number, name in enumerate(names):
+        Image.fromarray(numbered_image(number)).save(folder / name)
+    return folder
+
+
+def test_a_folder_of_images_is_a_video_in_natural_order(tmp_path):
+    folder = write_images(tmp_path / "frames", ["f1.png", "f2.bmp", "F3.PNG", "f10.png", "f20.jpg", "f100.jpeg"])
+    (folder / "notes.txt").write_text("not a frame")
+    (folder / "._f1.png").write_text("left by a Mac")
+    assert decode.probe(folder) == (6, 25.0, 64, 48, 6 / 25)
+    clip = decode.read_clip(folder, 3)
+    assert numbers_of(clip.images) == clip.indices.tolist() == [1, 3, 5]
+    np.testing.assert_allclose(clip.times, [1 / 25, 3 / 25, 5 / 25])
+    assert clip.num_frames_in_video == 6
+    assert numbers_of(decode.read_frames(folder, [5, 0, 5]).images) == [5, 0, 5]
+    assert numbers_of(decode.iter_frames(folder)) == list(range(6))
+
+
+def test_images_are_turned_as_their_orientation_says(tmp_path):
+    (tmp_path / "frames").mkdir()
+    image = Image.fromarray(numbered_image(7))
+    exif = image.getexif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    image.save(tmp_path / "frames" / "1.png", exif=exif)
+    (turned,) = decode.read_frames(tmp_path / "frames", [0]).images
+    np.testing.assert_array_equal(turned, np.rot90(numbered_image(7), -1))
+
+
+def test_bad_image_folders(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match=r"the folder .*empty holds no images \(\.png, \.jpg, \.jpeg, \.bmp\)"):
+        decode.read_clip(empty, 1)
+
+    mixed = write_images(tmp_path / "mixed", ["1.png", "2.png"])
+    Image.fromarray(numbered_image(2)[:, :40]).save(mixed / "3.png")
+    with pytest.raises(InputError, match=r"3\.png is 40x48, but 1\.png is 64x48"):
+        decode.read_clip(mixed, 3)
+    with pytest.raises(InputError, match=r"3\.png is 40x48, but 1\.png is 64x48"):
+        list(decode.iter_frames(mixed))
+
+    for name, content in [("text", b"hello"), ("cut", (mixed / "1.png").read_bytes()[:60])]:
+        folder = write_images(tmp_path / name, ["1.png"])
+        (folder / "2.png").write_bytes(content)
+        with pytest.raises(InputError, match=r"the image .*2\.png cannot be read"):
+            decode.read_clip(folder, 2)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("indices", [[3, 50], [-1, 3]])
+def test_frames_that_are_not_there(tmp_path, indices):
+    path = write_video(tmp_path / "clip.mp4", "libx264", 50, options=FAST)
+    with pytest.raises(InputError, match=r"frame (50|-1) is asked for, but .*clip\.mp4 has the frames 0\.\.49"):
+        decode.read_frames(path, indices)
+
+
+@pytest.mark.parametrize("indices", [[], [1.5], [[1, 2]], 3])
+def test_indices_that_are_none(tmp_path, indices):
+    with pytest.raises(InputError, match="indices should be integers"):
+        decode.read_frames(tmp_path / "any.mp4", indices)
+
+
+def test_fewer_frames_than_asked_for_names_both_numbers(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", "libx264", 5, options=FAST)
+    with pytest.raises(InputError, match=r"clip\.mp4: num_frames is 8, but the video has only 5 frames"):
+        decode.read_clip(path, 8)
+    assert numbers_of(decode.read_clip(path, 5).images) == [0, 1, 2, 3, 4]
+
+
+READERS = [decode.probe, lambda path: decode.read_clip(path, 2), lambda path: list(decode.iter_frames(path))]
+
+
+def check_refused(path, message):
+    for read in READERS:
+        with pytest.raises(InputError, match=message):
+            read(path)
+
+
+def test_no_such_file(tmp_path):
+    check_refused(tmp_path / "none.mp4", r"there is no file .*none\.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("noise.mp4", bytes(range(256)) * 40, "is not a video that can be read"),
+        ("labels.csv", b"path,label\na.mp4,run\n", "is not a video that can be read"),
+        ("notes.txt", b"Some notes about the clips.\n" * 40, "is not a video but a text file"),
+        ("empty.mp4", b"", "is an empty file"),
+    ],
+)
+def test_what_is_no_video(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    check_refused(tmp_path / name, f"{name} {message}")
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("wav", "pcm_s16le"), ("mp4", "aac"), ("mkv", "pcm_s16le")])
+def test_sound_alone(tmp_path, suffix, codec):
+    path = tmp_path / f"sound.{suffix}"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=8000, layout="mono")
+        form = "fltp" if codec == "aac" else "s16"
+        silence = np.zeros((1, 4096), np.float32 if codec == "aac" else np.int16)
+        frame = av.AudioFrame.from_ndarray(silence, format=form, layout="mono")
+        frame.sample_rate = 8000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    check_refused(path, f"sound.{suffix} has no video stream, only: audio")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "message"),
+    [
+        ("avi", "mpeg4", "has a video stream without frames"),
+        ("mp4", "libx264", "has no video stream, only: an empty container"),
+        ("webm", "libvpx", "is not a video that can be read: it ends before its first frame"),
+    ],
+)
+def test_zero_frames(tmp_path, suffix, codec, message):
+    path = tmp_path / f"clip.{suffix}"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        file.start_encoding()
+    check_refused(path, f"clip.{suffix} {message}")
+
+
+@pytest.mark.parametrize("kind", ["webm, vp8", "webm, vp9", "avi, mpeg4", "avi, mjpeg", "mkv, ffv1", "fast-start mp4"])
+@pytest.mark.parametrize("packets_left", [25, 49])
+def test_a_truncated_video_says_how_much_of_it_is_there(tmp_path, kind, packets_left):
+    suffix, codec, options = KINDS.get(kind, ("mp4", "libx264", FAST))
+    container = {"movflags": "faststart"} if suffix == "mp4" else {}
+    path = write_video(tmp_path / f"clip.{suffix}", codec, 50, options=options, container=container)
+    with av.open(str(path)) as file:
+        positions = sorted(p.pos for p in file.demux(file.streams.video[0]) if p.size)
+    content = path.read_bytes()
+    size = positions[packets_left] + 12
+    path.write_bytes(content[:size])
+    truncated = rf"clip\.{suffix} is truncated: (\d+) frames of 50 can be decoded; it has {size} bytes and its headers "
+    check_refused(path, truncated + rf"promise at least {len(content)}$")
+    with pytest.raises(InputError) as error:
+        decode.probe(path)
+    decoded = int(re.search(truncated, str(error.value))[1])
+    assert packets_left - 1 <= decoded <= packets_left
+
+
+def test_a_truncated_mp4_whose_header_is_at_its_end(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", "libx264", 50, options=FAST)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"moov") - 50])
+    check_refused(path, r"clip\.mp4 is truncated: 0 frames can be decoded; it has \d+ bytes")
+
+
+def test_a_file_that_lacks_nothing_but_its_index_is_read(tmp_path):
+    path = write_video(tmp_path / "clip.avi", "mpeg4", 50, options={"qscale": "2"})
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"idx1")])
+    assert numbers_of(decode.read_clip(path, 8).images) == [3, 9, 15, 21, 28, 34, 40, 46]
+
+
+@pytest.mark.parametrize("kind", ["webm, vp9", "avi, mjpeg"])
+def test_a_damaged_frame_is_not_passed_over(tmp_path, kind):
+    suffix, codec, options = KINDS[kind]
+    whole = write_video(tmp_path / f"whole.{suffix}", codec, 50, options=options)
+    path = rewrite_packets(whole, tmp_path / f"clip.{suffix}", lambda i, p: bytes(len(p)) if i == 28 else p)
+    with pytest.raises(InputError, match=r"clip\.\w+ is damaged: 28 frames( of \d+)? can be decoded \("):
+        decode.read_clip(path, 8)
+    with pytest.raises(InputError, match=r"clip\.\w+ is damaged: 28 frames"):
+        list(decode.iter_frames(path))
+
+
+@pytest.mark.parametrize(("package", "name"), [("av", "clip.mp4"), ("PIL", "frames")])
+def test_without_the_packages_the_extra_is_named(tmp_path, monkeypatch, package, name):
+    write_images(tmp_path / "frames", ["1.png"])
+    write_video(tmp_path / "clip.mp4", "libx264", 5, options=FAST)
+    for module in [m for m in sys.modules if m.partition(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"the package '{package}' .* pip install 'esv-jax\[video\]'"):
+        decode.read_clip(tmp_path / name, 1)
