@@ -1,123 +1,202 @@
 """The four things that everything else is made of. Read this first; there is no maths here.
 
-The alphabet, everywhere: B videos, T frames, D features, C classes, N coalitions, k coalition size, M scales.
+The alphabet, everywhere: B videos, T frames, P players, D features, C classes, N coalitions, k coalition size, M
+scales. Players are what a score is divided over: the T frames of a video, unless a game says otherwise.
 
-    video [T, D] --game.prepare--> prepared
-    plan (levels k = 1..T)  --game.worths--> worths [N_k, C] --estimator--> Attribution
+    plan      which coalitions to ask about     host, NumPy    estimator.plan(P, key=key) -> Plan, masks [N, P]
+    worths    what the game says of them        device, host   game.prepare, .logits, .link -> worths [N, C]
+    estimate  worths -> values and their errors device         estimator.estimate -> values [P, C], std_error [P, C]
+
+`explaining.explain` takes the three steps. Where all 2^P coalitions are asked for, the first two are one: they are made
+and summed on the device (`Game.exact`), never held.
 """
 
+import dataclasses
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from esv_jax import checks
+
 Array = jax.Array | np.ndarray
+Link = Callable[[jax.Array], jax.Array]
+# Weights of v(S) by |S| = 0..P, float64 [P + 1] each: in the value of a player in S, and of one not in S.
+WeightsBySize = tuple[np.ndarray, np.ndarray]
 
 
-class Level(NamedTuple):
-    """The coalitions of one size k that a plan evaluates.
+# Forms are told apart by their types; NamedTuples of equal fields would be equal.
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """`Game.logits`: (prepared, mask bool [N, P]) -> logits [N, C]. Coalitions of any sizes at once, none empty."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subsets:
+    """`Game.logits`: (prepared, members int32 [N, k]) -> logits [N, C]. Coalitions of one size k = 1..P a call, the
+    members increasing along a row; compiled anew for every k."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scales:
+    """`Game.logits`: (prepared, members int32 [N, s]) -> f_s [N, C], as for `Subsets` but for s = 1..M only. The logits
+    of a coalition S are joined out of these by esv_jax (`coalitions.joint`), never by the game:
+
+        A(S) = mean over sizes s <= min(|S|, M) of the mean of f_s over the size-s subsets of S
 
     Attributes:
-      members: int32 [N_k, k], frame indices of each coalition, increasing along the row.
-      children: int32 [N_k, k], the row in level k-1 of the coalition without its p-th member; -1 where level k-1 does
-        not hold it. Level 1's only child, the empty coalition, is row 0.
-      inside: int [N, T], the indicator of the same coalitions where it is known anyway, else None.
+      num_scales: M.
+      all_subsets: True: A(S) is what it says, whatever coalitions a plan holds. Where there are more than 2^20 subsets
+        of at most M players, the means are those of random ones, the same for the same S. False: as in the paper, a
+        plan that holds lineages (those of `stratified` and `orderings`) has A(S) joined from the children of S that it
+        holds, which is an estimate, and a biased one where a link follows.
     """
 
-    members: Array
-    children: Array
-    inside: Array | None = None
+    num_scales: int
+    all_subsets: bool = True
 
 
-class Plan(NamedTuple):
-    """Which coalitions to evaluate, for every size k = 1..T.
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """`Game.logits`: (prepared, mask, NumPy bool [N, P]) -> logits, NumPy floating [N, C]. As `Masks`, on the host: JAX
+    neither traces nor compiles it, nor `prepare`, which is given `params` and `video` as the user gave them."""
 
-    Depends on the number of frames, the budget and a key, never on a video: one plan serves any number of videos (which
-    then share its sampling error). A pytree of int32 arrays: passed to a jitted function, another plan of the same
-    sizes does not retrace. Made by `estimator.plan`, or of levels by `coalitions.plans.pack`.
 
-    Attributes:
-      levels: one for each size, in this order; to read.
-      runs: the same for the machine: neighbouring sizes with equally many rows stacked, so that one compiled loop
-        serves them all: members and children int32 [L, N, w], w the last size of the run. Rows are filled up with -1,
-        and children hold those in the plan first, so a column no longer says which member is left out. A plan whose
-        coalitions were drawn without regard to children is one run of all sizes, [1, N, T], with children [1, N, 0].
+Form = Masks | Subsets | Scales | Host
+
+
+def one_player_a_frame(video: Any) -> int:
+    """The number of frames T of a video [T, ...].
+
+    Raises:
+      InputError: it has no first axis.
     """
-
-    levels: tuple[Level, ...]
-    runs: tuple[Level, ...]
+    shape = np.shape(video)
+    if not shape or shape[0] < 1:
+        raise checks.InputError(f"video should have shape [T, ...] with at least one frame, found {list(shape)}")
+    return shape[0]
 
 
 class Game(NamedTuple):
-    """Worths of coalitions of frames: v(S) = link(logits(S)), v(empty) = `empty`. Made by a factory of `esv_jax.games`.
+    """Worths of coalitions of players: v(S) = link(logits(S)), v(nobody) = `empty`. Made by a factory of `games`.
+
+    The functions are static: they must compare equal when the game is made again (put `functools.lru_cache` on what
+    makes them), or every game compiles anew; and they must not hold arrays, which a compiled program would keep.
 
     Attributes:
-      empty: float [C], the worth of no frames (the class prior).
-      prepare: (params, video [T, D]) -> prepared; what all coalitions of one video share, computed once.
-      logits: (prepared, level, carry) -> (logits [N, C], carry); `carry` is what this game hands from a level to the
-        next (None below level 1, and for games that need nothing).
-      link: logits [N, C] -> worths [N, C], row by row: softmax, or nothing for games that give worths themselves.
-      own_program: sizes 1..own_program come to `logits` with members [N_k, k] and are compiled each on its own. Larger
-        ones come as in a plan's runs, filled up with -1; with 0, rows of different sizes may also come together.
-        None: all sizes need a program of their own.
-      sum_over_all: a shortcut for exact estimators, where the game has one: (prepared, with_frame, without_frame) ->
-        (values [T, C], full [C], trusted: bool [] or True), as `whole_lattice.sum_over_all`; if not trusted, all are
-        visited.
-      subset_scores: of games that are means over subsets of at most own_program frames (`games.score_average`):
-        (prepared, level) -> what is averaged, [N, C]. Else None.
-      prepare_for_all: takes the place of `prepare` where every coalition will be asked for, or None.
+      empty: float [C], the worth of nobody (the class prior).
+      prepare: (params, video) -> prepared, any pytree: what all coalitions of one video share, computed once.
+      logits: what it is given is said by `form`; float [N, C], row by row.
+      link: logits [N, C] -> worths [N, C], row by row: `jax.nn.softmax`, or `identity` where logits are worths.
+      form: how `logits` is to be asked: `Masks()`, `Subsets()`, `Scales(M)` or `Host()`.
+      num_players: video -> P, by its shape alone; as a rule its number of frames.
+      exact: only for a game that can sum over all coalitions for far less than an evaluation each: (params, video,
+        with_player, without_player), weights float64 [P + 1] by |S| -> (values [P, C], full [C]): of every player i the
+        sum over S, but nobody, of v(S) times the one weight where i is in S and the other where not; and v(everyone).
     """
 
     empty: Array
-    prepare: Callable[[Any, jax.Array], Any]
-    logits: Callable[[Any, Level, Any], tuple[jax.Array, Any]]
-    link: Callable[[jax.Array], jax.Array]
-    own_program: int | None
-    sum_over_all: Callable[..., tuple[jax.Array, jax.Array, Any]] | None = None
-    subset_scores: Callable[[Any, Level], jax.Array] | None = None
-    prepare_for_all: Callable[[Any, jax.Array], Any] | None = None
+    prepare: Callable[[Any, Any], Any]
+    logits: Callable[[Any, Any], Any]
+    link: Link
+    form: Form
+    num_players: Callable[[Any], int] = one_player_a_frame
+    exact: Callable[[Any, Any, np.ndarray, np.ndarray], tuple[jax.Array, jax.Array]] | None = None
+
+
+def identity(logits: jax.Array) -> jax.Array:
+    """The link of games whose logits are worths."""
+    return logits
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which coalitions to evaluate. Depends on the number of players, a budget and a key, never on a video: one plan
+    serves any number of videos, which then share its sampling error.
+
+    A pytree of arrays: passed to a jitted function, another plan of the same sizes does not trace again. Made by
+    `estimator.plan`, or of masks by `coalitions.plans`.
+
+    Attributes:
+      mask: bool [N, P], who is in each coalition; rows by increasing size, none empty, the last one everyone.
+      lineage: for plans in which coalitions grow out of one another: which coalitions of the size below are children
+        (the coalition less one player), by runs of sizes with equally many coalitions, int32 [L, n, w] each, w the last
+        size of the run. Rows number the coalitions of the size below and are filled up with -1 behind the children.
+        Else ().
+      sizes: static; how many coalitions of each size 1..P.
+      made_by: static; the `name` of the estimator that it is for.
+    """
+
+    mask: Array
+    lineage: tuple[Array, ...]
+    sizes: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    made_by: str = dataclasses.field(metadata={"static": True})
+
+    def made_for(self, name: str) -> "Plan":
+        """The same plan for the estimator of this name, which leaves its work to the one that made it."""
+        return dataclasses.replace(self, made_by=name)
 
 
 class Estimator(NamedTuple):
     """Turns the worths of a plan's coalitions into values. Made by a factory of `esv_jax.estimators`.
 
     Attributes:
-      plan: (num_frames, *, key=None) -> Plan, made on the host.
-      init: (num_frames, empty [C]) -> state.
-      update: (state, members [N, w], worths [N, C], logits [N, C]) -> state, called for levels or runs in turn.
-      finish: (state, empty [C], full [C], link) -> (values [T, C], std_error [T, C]).
-      weights: for exact estimators: num_frames -> (with_frame [T + 1], without_frame [T + 1]), the weights of v(S) by
-        |S| in the value of the frames in S and of those not in S; `explain` then needs no plan. None, for all or for
-        this number of frames, if it samples.
-      of_subsets: for estimators that ask for a game's `subset_scores` in place of worths: (num_frames, levels,
-        scores [N_s, C] of sizes 1.., empty [C], own_program) -> Attribution. Else None.
+      name: says which it is and with what options: "regression(max_evaluations=64)".
+      plan: (num_players, *, key=None) -> Plan, made on the host.
+      estimate: (plan, worths [N, C], logits [N, C], empty [C], link) -> (values [P, C], std_error [P, C]), of all
+        coalitions of the plan in its order, worths[-1] the score of everyone. Refuses the plan of another estimator.
+      weights: for estimators that are exact: (num_players, sums) -> the weights of v(S) by |S| in the values, or None
+        where it samples; `sums` says whether the game has an `exact` of its own, whose cost is not that of 2^P
+        evaluations. `explain` then needs no plan.
+      of_scales: whether worths and logits should be those of the heads, p_s(R) = link(f_s(R)), in place of the joint
+        ones (everyone's alone are joint): for games of the form `Scales` that average scores.
     """
 
+    name: str
     plan: Callable[..., Plan]
-    init: Callable[[int, jax.Array], Any]
-    update: Callable[[Any, Array, jax.Array, jax.Array], Any]
-    finish: Callable[[Any, jax.Array, jax.Array, Callable[[jax.Array], jax.Array]], tuple[jax.Array, jax.Array]]
-    weights: Callable[[int], tuple[np.ndarray, np.ndarray] | None] | None = None
-    of_subsets: Callable[..., "Attribution"] | None = None
+    estimate: Callable[[Plan, jax.Array, jax.Array, jax.Array, Link], tuple[jax.Array, jax.Array]]
+    weights: Callable[[int, bool], WeightsBySize | None]
+    of_scales: bool = False
 
 
-def exact_weights(estimator: Estimator, num_frames: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """`estimator.weights` for so many frames; None where it samples, and so needs a plan."""
-    return None if estimator.weights is None else estimator.weights(num_frames)
+def samples(num_players: int, sums: bool) -> None:
+    """`Estimator.weights` of those that always sample."""
+
+
+def check_maker(plan: Plan, name: str) -> None:
+    """Raises InputError unless `plan` was made by the estimator of this name. Static."""
+    if not isinstance(plan, Plan):
+        raise checks.InputError(f"plan should be what {name}.plan(P, key=key) gives, found {type(plan).__name__}")
+    if plan.made_by != name:
+        raise checks.InputError(f"plan should be made by this estimator, {name}, found one made by {plan.made_by}")
 
 
 class Attribution(NamedTuple):
-    """How a score divides over the frames.
+    """How a score divides over the players.
 
     Attributes:
-      values: float [T, C], the Element Shapley Value of every frame for every class.
-      std_error: float [T, C], standard error of `values` from sampling coalitions; 0 for exact estimators.
-      full: float [C], the score of the whole video.
-      empty: float [C], the score of no frames. For estimators with efficiency, values.sum(0) = full - empty.
+      values: float [P, C], the Element Shapley Value of every player for every class.
+      std_error: float [P, C], standard error of `values` from sampling coalitions; 0 where all were evaluated.
+      full: float [C], the model's own score of the whole video.
+      empty: float [C], the score of nobody. For estimators with efficiency, values.sum(0) = full - empty.
+      num_evaluations: int32 [], how many coalitions were evaluated; 0 for methods that ask for no worths.
+      sampled: bool [], whether that was a sample of them.
     """
 
     values: jax.Array
     std_error: jax.Array
     full: jax.Array
     empty: jax.Array
+    num_evaluations: Any = 0
+    sampled: Any = False
+
+    def interval(self, level: float = 0.95) -> tuple[jax.Array, jax.Array]:
+        """(low, high), float [P, C] each, that are to hold the true values with a chance of `level`."""
+        if not 0 < level < 1:
+            raise checks.InputError(f"level should be between 0 and 1, found {level}")
+        half = jnp.asarray(NormalDist().inv_cdf((1 + level) / 2), self.std_error.dtype) * self.std_error
+        return self.values - half, self.values + half

@@ -4,14 +4,20 @@ Every deliberate error of the package is an `InputError`: one clear sentence tha
 expected and what was found. Anything else that escapes is a bug of ours and keeps its traceback.
 """
 
+import functools
 import importlib
 from collections.abc import Sequence
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+# How deep an array may hang on a model's function to be found: object, attribute, container, entry, twice.
+HELD_DEPTH = 8
+# Priors are rounded when they are written.
+PROBABILITY_TOLERANCE = 0.01
 
 
 class InputError(ValueError):
@@ -83,20 +89,137 @@ def check_concrete(name: str, value: Any, advice: str) -> None:
         raise InputError(f"{name} is traced (inside jax.jit or jax.vmap) but is needed on the host: {advice}")
 
 
+def check_pure(name: str, function: Any) -> None:
+    """Raises InputError if a model's function is bound to arrays, of its object or of what it closes over.
+
+    A compiled program would keep them: it would not see when they change. Flax modules hold no arrays and pass.
+    """
+    found = _array_held(function, 0, set())
+    if found is not None:
+        raise InputError(
+            f"{name} holds arrays of its own ({found}), which a compiled program would not see change: pass them as "
+            f"params, {name} = lambda params, x: ..."
+        )
+
+
+def _array_held(value: Any, depth: int, seen: set[int]) -> str | None:
+    """Where an array hangs on a function or object, in words; None where none does."""
+    if depth > HELD_DEPTH or id(value) in seen or isinstance(value, type | ModuleType | str | bytes | jax.core.Tracer):
+        return None
+    seen.add(id(value))
+    if isinstance(value, np.ndarray | jax.Array) or type(value).__module__.partition(".")[0] == "torch":
+        return f"of the type {type(value).__name__}"
+    parts: list[tuple[str, Any]]
+    if isinstance(value, dict):
+        parts = [(f"[{key!r}]", held) for key, held in value.items()]
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = [("an entry", held) for held in value]
+    elif isinstance(value, functools.partial):
+        parts = [("an argument", held) for held in (value.func, *value.args, *value.keywords.values())]
+    elif hasattr(value, "__wrapped__"):
+        return _array_held(value.__wrapped__, depth + 1, seen)
+    elif isinstance(value, FunctionType):
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        parts = [(variable, cell.cell_contents) for variable, cell in cells if _is_filled(cell)]
+    elif isinstance(value, MethodType):
+        parts = [(type(value.__self__).__name__, value.__self__)]
+    else:
+        parts = list(getattr(value, "__dict__", {}).items())
+    for part, held in parts:
+        found = _array_held(held, depth + 1, seen)
+        if found is not None:
+            return f"{part}, {found}" if depth else f"{part}: {found}"
+    return None
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 (raises where there is nothing)
+    except ValueError:
+        return False
+    return True
+
+
 def model_output(name: str, array: Any, num_rows: int, num_classes: int | str = "C") -> Any:
     """`array` if it is floating point [num_rows, C], in float32 if it is less precise, else InputError. Static."""
-    check_shape(name, array, (num_rows, num_classes))
-    check_floating(name, array)
+    if not isinstance(array, np.ndarray | jax.Array):
+        raise InputError(
+            f"what {name} returns should be one array of scores [{num_rows}, {num_classes}], found "
+            f"{type(array).__name__}: return the scores alone"
+        )
+    check_shape(f"what {name} returns", array, (num_rows, num_classes))
+    check_floating(f"what {name} returns", array)
     return array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
 
 
-def scores(name: str, array: Any) -> Any:
-    """`array`, or as an array what is given as numbers, if it is a vector of class scores, float [C]. Static.
+def call_model(name: str, function: Any, params: Any, inputs: Any, num_rows: int, num_classes: int | str = "C") -> Any:
+    """`model_output` of function(params, inputs); a function that JAX cannot trace is told what to do instead."""
+    try:
+        found = function(params, inputs)
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        if isinstance(error, InputError) or "Tracer" not in f"{type(error).__name__} {error}":
+            raise
+        raise InputError(
+            f"{name} should be a function that JAX can trace, found one that needs numbers (of NumPy, PyTorch or plain "
+            f"Python; {str(error).splitlines()[0]}): explain it as a esv_jax.host_game"
+        ) from error
+    return model_output(name, found, num_rows, num_classes)
+
+
+def scores(name: str, array: Any, *, probabilities: bool) -> Any:
+    """`array`, or as an array what is given as numbers, if it is a vector of class scores, float [C].
+
+    Args:
+      name: of the argument.
+      array: NumPy arrays are copied; a traced array is checked for its shape and dtype alone.
+      probabilities: whether they should be such: none negative, and their sum 1.
 
     Raises:
-      InputError: it is not.
+      InputError: it is not, or not finite.
     """
-    array = np.asarray(array) if isinstance(array, list | tuple) else array
+    array = own(name, np.asarray(array) if isinstance(array, list | tuple) else array)
     check_shape(name, array, ("C",))
     check_floating(name, array)
+    if isinstance(array, jax.core.Tracer):
+        return array
+    values = np.asarray(jax.device_get(array), np.float64)
+    check_finite(name, values)
+    if probabilities and ((values < 0).any() or abs(values.sum() - 1) > PROBABILITY_TOLERANCE):
+        raise InputError(
+            f"{name} should be probabilities, the share of every class: none negative and of sum 1, found the least "
+            f"{values.min():.4g} and the sum {values.sum():.6g}"
+        )
     return array
+
+
+def own(name: str, tree: Any) -> Any:
+    """A pytree whose arrays are ours: those of the host are copied, for a device may read them after the call.
+
+    PyTorch tensors, tables and other things that NumPy takes for arrays of numbers become such; big-endian numbers
+    become native ones, long doubles doubles. Arrays of JAX stay as they are.
+
+    Raises:
+      InputError: a masked array, or one of something else than numbers.
+    """
+
+    def of_leaf(leaf: Any) -> Any:
+        if leaf is None or isinstance(leaf, jax.Array | bool | int | float | complex):
+            return leaf
+        if isinstance(leaf, np.ma.MaskedArray):
+            raise InputError(
+                f"{name} should be a plain array, found a masked one: fill in what is masked, or leave it out"
+            )
+        if hasattr(leaf, "detach"):
+            leaf = leaf.detach().cpu()
+        try:
+            array = np.array(leaf)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{name} should be arrays of numbers, found {type(leaf).__name__}: {error}") from error
+        if array.dtype == np.longdouble:
+            array = array.astype(np.float64)
+        known = array.dtype.kind in "biufc" or jnp.issubdtype(array.dtype, jnp.number)
+        if not known:
+            raise InputError(f"{name} should be arrays of numbers, found {type(leaf).__name__} of {array.dtype}")
+        return array.astype(array.dtype.newbyteorder("=")) if array.dtype.kind in "iufc" else array
+
+    return jax.tree.map(of_leaf, tree)

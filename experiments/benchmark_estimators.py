@@ -16,14 +16,13 @@ import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
 import esv_jax
+from esv_jax import batches
 from esv_jax.base import Estimator
 from esv_jax.benchmarks import games as benchmark_games
 from esv_jax.benchmarks import peers
@@ -119,21 +118,22 @@ def _run_of_peer(peer: Callable[..., np.ndarray]) -> Run:
 
 def _worths_of_top_class(case: Instance) -> peers.Worths:
     """bool [N, T] -> float64 [N]: worths of the class that the whole video scores highest; rows may be empty."""
-    no_array: Any = None
-    functions = case.game._replace(empty=no_array)
-    full = benchmark_games.worths(functions, case.params, case.video, jnp.ones((1, len(case.video)), bool))
-    target = int(np.argmax(full))
-    prior = float(case.game.empty[target])
+    target = _top_class(case)
 
-    def of(inside: np.ndarray) -> np.ndarray:
-        rows = np.atleast_2d(np.asarray(inside, bool))
+    def of(mask: np.ndarray) -> np.ndarray:
+        rows = np.atleast_2d(np.asarray(mask, bool))
         # Few different numbers of rows, so that little is compiled.
-        filled = np.ones((1 << max(0, len(rows) - 1).bit_length(), rows.shape[1]), bool)
-        filled[: len(rows)] = rows | ~rows.any(axis=1, keepdims=True)
-        found = benchmark_games.worths(functions, case.params, case.video, jnp.asarray(filled))
-        return np.where(rows.any(axis=1), np.asarray(found, np.float64)[: len(rows), target], prior)
+        filled = batches.filled(len(rows), 1 << max(0, len(rows) - 1).bit_length())[0]
+        found = esv_jax.worths(case.game, case.params, case.video, rows[filled])
+        return np.asarray(found, np.float64)[: len(rows), target]
 
     return of
+
+
+def _top_class(case: Instance) -> int:
+    """The class that the whole video scores highest."""
+    everyone = np.ones((1, len(case.video)), bool)
+    return int(np.argmax(esv_jax.worths(case.game, case.params, case.video, everyone)))
 
 
 def _reference(game: str, num_frames: int, instance: int, out: Path) -> estimator_report.Reference:
@@ -147,9 +147,7 @@ def _reference(game: str, num_frames: int, instance: int, out: Path) -> estimato
             found = esv_jax.explain(esv_jax.exact(), case.game, case.params, case.video)
             runs = np.asarray(found.values, np.float64)[:, int(np.argmax(found.full))][None]
         else:
-            functions = case.game._replace(empty=None)  # type: ignore[arg-type]
-            full = benchmark_games.worths(functions, case.params, case.video, jnp.ones((1, num_frames), bool))
-            target = int(np.argmax(full))
+            target = _top_class(case)
             more = [benchmark_games.reference_run(case, seed)[:, target] for seed in range(len(runs), wanted)]
             runs = np.concatenate([runs, np.array(more, np.float64)])
         np.savez(path, runs=runs)

@@ -111,10 +111,10 @@ def _sampled_case(model: str, game: esv_jax.Game, params: object, name: str, num
     estimator = esv_jax.stratified(per_size=per_size)
     if name == "orderings":
         estimator = esv_jax.orderings(max_evaluations=per_size * num_frames)
-    plan = estimator.plan(num_frames=num_frames, key=jax.random.key(0))
+    plan = estimator.plan(num_frames, key=jax.random.key(0))
     flops, num_bytes = _least(model, num_frames, plan)
     # As for many videos: the plan is on the device.
-    plan = plan._replace(runs=jax.device_put(plan.runs))
+    plan = jax.device_put(plan)
     return Case(model, name, num_frames, flops, num_bytes, _runner(estimator, game, params, num_frames, plan))
 
 
@@ -125,7 +125,7 @@ def _game(model: str) -> tuple[esv_jax.Game, object]:
         tsn = models.TSN(num_classes=NUM_CLASSES.value)
         return esv_jax.tsn_game(tsn, empty=empty), tsn.init(jax.random.key(0), frames)
     trn = models.MultiscaleTRN(num_scales=NUM_SCALES.value, hidden_dim=HIDDEN_DIM.value, num_classes=NUM_CLASSES.value)
-    return esv_jax.trn_game(trn, empty=empty), trn.init(jax.random.key(0), frames)
+    return esv_jax.trn_game(trn, empty=empty, all_subsets=False), trn.init(jax.random.key(0), frames)
 
 
 def _runner(
@@ -148,9 +148,9 @@ def _peer(params: Any) -> Callable[[], object]:
     video = jax.random.normal(jax.random.key(PEER_FRAMES), (PEER_FRAMES, FEATURE_DIM.value))
     logits = np.asarray(tsn.apply(params, video, method="frame_logits"))
 
-    def worths(inside: np.ndarray) -> np.ndarray:
-        size = inside.sum(axis=1, keepdims=True)
-        mean = inside.astype(logits.dtype) @ logits / np.maximum(size, 1)
+    def worths(mask: np.ndarray) -> np.ndarray:
+        size = mask.sum(axis=1, keepdims=True)
+        mean = mask.astype(logits.dtype) @ logits / np.maximum(size, 1)
         power = np.exp(mean - mean.max(axis=1, keepdims=True))
         return np.where(size > 0, power / power.sum(axis=1, keepdims=True), 1 / NUM_CLASSES.value)
 
@@ -171,8 +171,8 @@ def _least(model: str, num_frames: int, plan: Plan | None) -> tuple[float, float
         rows = {k: math.comb(num_frames, k) for k in range(1, num_frames + 1)}
         pairs = sum(k * n for k, n in rows.items())
     else:
-        rows = {k: len(level.members) for k, level in enumerate(plan.levels, start=1)}
-        pairs = sum(int((level.children >= 0).sum()) for level in plan.levels)
+        rows = dict(enumerate(plan.sizes, start=1))
+        pairs = sum(int((children >= 0).sum()) for children in plan.lineage)
     total = sum(rows.values())
     if model == "tsn":
         table = 4 * num_frames * (FEATURE_DIM.value + 2 * num_classes)

@@ -170,7 +170,7 @@ def _work(
     needed = 2 ** (len(numbers) - 1).bit_length()
     batch_size = BATCH_SIZE.value or min(LARGEST_BATCH, PARTS_OF_A_BATCH * at_once, needed)
     at_once = min(at_once, batch_size)
-    game = game_of(model, prior=prior, all_subsets=method.needs_all_subsets)
+    game = game_of(model, prior=prior, all_subsets=True)
     variables = jax.device_put(model.variables)
     plan: Plan | None = None
     if method.sampled:

@@ -20,7 +20,7 @@ from rich.console import Console
 
 import esv_jax
 from esv_jax import checks
-from esv_jax.base import Attribution, Estimator, Game, exact_weights
+from esv_jax.base import Attribution, Estimator, Game
 from esv_jax.checks import InputError
 from esv_jax.data.priors import read_priors
 from esv_jax.results import figure, files, table
@@ -125,13 +125,13 @@ def _estimator(num_frames: int) -> tuple[Estimator, dict[str, Any]]:
 
 
 def _affords_all(num_frames: int) -> bool:
-    return exact_weights(esv_jax.recommended(max_evaluations=MAX_EVALUATIONS.value), num_frames) is not None
+    return esv_jax.recommended(max_evaluations=MAX_EVALUATIONS.value).weights(num_frames, False) is not None
 
 
 def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Array) -> Attribution:
     """One run of the estimator, or several up to the target, with a progress bar on stderr."""
     key = jax.random.key(SEED.value)
-    if TARGET.value is None or exact_weights(estimator, features.shape[0]) is not None:
+    if TARGET.value is None or estimator.weights(features.shape[0], False) is not None:
         return esv_jax.explain(estimator, game, variables, features, key=key)
     columns = [progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TimeElapsedColumn()]
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -9,46 +9,42 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Attribution, Game, Level
+from esv_jax.base import Array, Attribution, Game, Host
+from esv_jax.batches import in_chunks
+from esv_jax.explaining import worths as asking
 
 # Videos worked on at a time: a multi-scale game holds the logits of all subsets of each, and their gradients.
 VIDEOS_AT_ONCE = 16
 
 
-class Asked(NamedTuple):
+class ScoredVideo(NamedTuple):
     """A model and a video, as a baseline may ask about them.
 
     Attributes:
       video: float [T, ...].
       empty: float [C], the worth of no frames, of the classes asked about, as all that follows.
-      logits: (video [T, ...], members int32 [N, k]) -> logits [N, C] of coalitions of that video; differentiable.
-      worths: the same, their scores [N, C].
+      full_logits: (video [T, ...]) -> logits [C] of a whole video like this one; differentiable.
+      full: the same, its scores [C].
+      worths: (video [T, ...], mask, NumPy bool [N, T]) -> scores [N, C] of coalitions of its frames; differentiable.
     """
 
     video: jax.Array
     empty: jax.Array
-    logits: Callable[[jax.Array, Array], jax.Array]
-    worths: Callable[[jax.Array, Array], jax.Array]
-
-    def full_logits(self, video: jax.Array) -> jax.Array:
-        """Logits [C] of a whole video like this one."""
-        return self.logits(video, np.arange(video.shape[0], dtype=np.int32)[None])[0]
-
-    def full(self, video: jax.Array) -> jax.Array:
-        """Scores [C] of a whole video like this one."""
-        return self.worths(video, np.arange(video.shape[0], dtype=np.int32)[None])[0]
+    full_logits: Callable[[jax.Array], jax.Array]
+    full: Callable[[jax.Array], jax.Array]
+    worths: Callable[[jax.Array, np.ndarray], jax.Array]
 
 
 class Baseline(NamedTuple):
     """A way to attribute scores to frames. Made by a factory of `esv_jax.baselines`.
 
     Attributes:
-      values: (asked, arrays, key) -> (values [T, C], start [C]); `start` is what the values are counted from, for
+      values: (scored, arrays, key) -> (values [T, C], start [C]); `start` is what the values are counted from, for
         methods that have such a thing, else the worth of no frames.
       arrays: what `values` is given besides, any pytree; an argument of the compiled program.
     """
 
-    values: Callable[[Asked, Any, Any], tuple[jax.Array, jax.Array]]
+    values: Callable[[ScoredVideo, Any, Any], tuple[jax.Array, jax.Array]]
     arrays: Any = ()
 
 
@@ -61,7 +57,7 @@ def explain(
 
     Args:
       baseline: of `esv_jax.baselines`, for example leave_one_out().
-      game: one that takes single coalitions: of multi-scale models, one made with all_subsets=True.
+      game: of any form but `Host`, its players the frames.
       params: what the game's functions take first, any pytree.
       video: float [T, D] (or [T, ...] where the game takes it), T >= 1.
       key: PRNG key, for `random` alone.
@@ -72,19 +68,14 @@ def explain(
       the score of the reference, so that values.sum(0) = full - empty up to the error of integration.
 
     Raises:
-      InputError: shapes or dtypes do not fit, the game cannot take single coalitions, or the key is missing.
+      InputError: shapes or dtypes do not fit, a host game, or the key is missing.
     """
-    shape = jnp.shape(video)
-    if not shape or shape[0] < 1:
-        raise checks.InputError(f"video should have shape [T, ...] with at least one frame, found {list(shape)}")
+    _check_game(game)
+    params, video = checks.own("params", params), checks.own("video", video)
+    if game.num_players(video) != jnp.shape(video)[0]:
+        raise checks.InputError(f"baselines are for games of frames, found one of {game.num_players(video)} players")
     checks.check_floating("video", video)
-    if game.own_program is not None and game.own_program > 0:
-        raise checks.InputError(
-            "baselines ask about single coalitions, which this game makes of smaller ones: make it with "
-            "all_subsets=True"
-        )
-    no_array: Any = None
-    functions = game._replace(empty=no_array)
+    functions = asking.without_empty(game)
     return _explain(baseline.values, functions, baseline.arrays, game.empty, params, video, key, classes)
 
 
@@ -98,9 +89,17 @@ def explain_batch(
     Returns:
       Attribution(values [B, T, C], std_error [B, T, C], full [B, C], empty [B, C]).
     """
-    no_array: Any = None
-    functions = game._replace(empty=no_array)
+    _check_game(game)
+    params, videos = checks.own("params", params), checks.own("videos", videos)
+    functions = asking.without_empty(game)
     return _explain_batch(baseline.values, functions, baseline.arrays, game.empty, params, videos, key, classes)
+
+
+def _check_game(game: Game) -> None:
+    if isinstance(game.form, Host):
+        raise checks.InputError(
+            "baselines are compiled with the model they ask: game should be of JAX, found a host game"
+        )
 
 
 @functools.partial(jax.jit, static_argnames=("values_of", "functions"))
@@ -108,19 +107,13 @@ def _explain_batch(
     values_of: Any, functions: Game, arrays: Any, empty: Array, params: Any, videos: Array, key: Any, classes: Any
 ) -> Attribution:
     baseline, game = Baseline(values_of, arrays), functions._replace(empty=empty)
-    num_videos = videos.shape[0]
-    keys = None if key is None else jax.random.split(key, num_videos)
+    keys = None if key is None else jax.random.split(key, len(videos))
 
-    def of_one(one: tuple[jax.Array, Any, Any]) -> Attribution:
-        video, its_key, its_classes = one
-        return explain(baseline, game, params, video, key=its_key, classes=its_classes)
+    def of_one(video: jax.Array, key: Any, classes: Any) -> Attribution:
+        return explain(baseline, game, params, video, key=key, classes=classes)
 
-    every = (jnp.asarray(videos), keys, None if classes is None else jnp.asarray(classes))
-    # The last batch is filled up, or a program of its own would be compiled for it.
-    batch = min(VIDEOS_AT_ONCE, num_videos)
-    rows = np.minimum(np.arange(-(-num_videos // batch) * batch), num_videos - 1)
-    out = jax.lax.map(of_one, jax.tree.map(lambda x: x[rows], every), batch_size=batch)
-    return jax.tree.map(lambda x: x[:num_videos], out)
+    at_once = min(VIDEOS_AT_ONCE, len(videos))
+    return in_chunks(lambda batch: jax.vmap(of_one)(*batch), (videos, keys, classes), at_once)
 
 
 @functools.partial(jax.jit, static_argnames=("values_of", "functions"))
@@ -130,21 +123,25 @@ def _explain(
     def chosen(scores: jax.Array) -> jax.Array:
         return scores if classes is None else scores[..., classes]
 
-    def all_logits(clip: jax.Array, members: Array) -> jax.Array:
-        # No children: a level that says so, as plans drawn without regard to them.
-        level = Level(members, np.zeros((members.shape[0], 0), np.int32))
-        return functions.logits(functions.prepare(params, clip), level, None)[0]
+    def everyone(clip: jax.Array) -> jax.Array:
+        return asking.logits_of_everyone(functions, functions.prepare(params, clip), clip.shape[0])
 
-    def logits(clip: jax.Array, members: Array) -> jax.Array:
-        return chosen(all_logits(clip, members))
-
-    def worths(clip: jax.Array, members: Array) -> jax.Array:
-        found = functions.link(all_logits(clip, members))
-        checks.check_shape("the game's worths", found, ("N", empty.shape[0]))
+    def scores(logits: jax.Array) -> jax.Array:
+        found = functions.link(logits)
+        asking.check_worths(found, empty)
         return chosen(found)
 
-    clip = jnp.asarray(video)
-    full = worths(clip, np.arange(clip.shape[0], dtype=np.int32)[None])[0]
-    asked = Asked(clip, chosen(jnp.asarray(empty, full.dtype)), logits, worths)
-    values, start = values_of(asked, arrays, key)
+    def worths(clip: jax.Array, mask: np.ndarray) -> jax.Array:
+        return scores(asking.logits_of_masks(functions, functions.prepare(params, clip), mask))
+
+    video = jnp.asarray(video)
+    full = scores(everyone(video))[0]
+    scored = ScoredVideo(
+        video,
+        chosen(jnp.asarray(empty, full.dtype)),
+        lambda clip: chosen(everyone(clip))[0],
+        lambda clip: scores(everyone(clip))[0],
+        worths,
+    )
+    values, start = values_of(scored, arrays, key)
     return Attribution(values, jnp.zeros_like(values), full, start)

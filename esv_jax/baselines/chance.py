@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from esv_jax import checks
-from esv_jax.baselines.call import Asked, Baseline
+from esv_jax.baselines.call import Baseline, ScoredVideo
 
 
 def random() -> Baseline:
@@ -13,8 +13,8 @@ def random() -> Baseline:
     return Baseline(_random)
 
 
-def _random(asked: Asked, arrays: tuple[()], key: Any) -> tuple[jax.Array, jax.Array]:
+def _random(scored: ScoredVideo, arrays: tuple[()], key: Any) -> tuple[jax.Array, jax.Array]:
     if key is None:
         raise checks.InputError("random() draws its values: give explain a key, such as jax.random.key(0)")
-    shape = (asked.video.shape[0], asked.empty.shape[0])
-    return jax.random.normal(key, shape, asked.empty.dtype), asked.empty
+    shape = (scored.video.shape[0], scored.empty.shape[0])
+    return jax.random.normal(key, shape, scored.empty.dtype), scored.empty

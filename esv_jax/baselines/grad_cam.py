@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from esv_jax import checks
 from esv_jax.base import Game
-from esv_jax.baselines.call import Asked, Baseline
+from esv_jax.baselines.call import Baseline, ScoredVideo
 
 
 def grad_cam() -> Baseline:
@@ -30,7 +30,8 @@ def activation_game(game: Game, to_features: Callable[[Any, jax.Array], jax.Arra
       game: of a head, its video float [T, D].
       to_features: (backbone's params, activations [T, H, W, K]) -> features [T, D].
     """
-    return game._replace(prepare=_prepare(game.prepare, to_features), sum_over_all=None)
+    checks.check_pure("to_features", to_features)
+    return game._replace(prepare=_prepare(game.prepare, to_features), exact=None)
 
 
 @functools.lru_cache(maxsize=16)
@@ -41,10 +42,10 @@ def _prepare(prepare: Any, to_features: Any):
     return prepare_activation
 
 
-def _grad_cam(asked: Asked, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
-    activation = asked.video
+def _grad_cam(scored: ScoredVideo, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
+    activation = scored.video
     checks.check_shape("the activation", activation, ("T", "H", "W", "K"))
-    gradient = jax.jacrev(asked.full_logits)(activation)
+    gradient = jax.jacrev(scored.full_logits)(activation)
     alpha = gradient.mean(axis=(2, 3))
     maps = jnp.einsum("ctk,thwk->cthw", alpha, activation, precision=jax.lax.Precision.HIGHEST)
-    return jax.nn.relu(maps).mean(axis=(2, 3)).T, asked.empty
+    return jax.nn.relu(maps).mean(axis=(2, 3)).T, scored.empty

@@ -9,7 +9,7 @@ import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Array
-from esv_jax.baselines.call import Asked, Baseline
+from esv_jax.baselines.call import Baseline, ScoredVideo
 
 
 def gradient_times_input() -> Baseline:
@@ -33,15 +33,15 @@ def integrated_gradients(*, reference: Array | None = None, steps: int = 64) -> 
     return Baseline(_integrated_gradients(steps), () if reference is None else reference)
 
 
-def _gradient_times_input(asked: Asked, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
-    gradient = jax.jacrev(asked.full)(asked.video)
-    return _per_frame(gradient, asked.video), asked.empty
+def _gradient_times_input(scored: ScoredVideo, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
+    gradient = jax.jacrev(scored.full)(scored.video)
+    return _per_frame(gradient, scored.video), scored.empty
 
 
 @functools.lru_cache(maxsize=16)
 def _integrated_gradients(steps: int):
-    def values(asked: Asked, reference: Any, key: None) -> tuple[jax.Array, jax.Array]:
-        video = asked.video
+    def values(scored: ScoredVideo, reference: Any, key: None) -> tuple[jax.Array, jax.Array]:
+        video = scored.video
         if isinstance(reference, tuple):
             start = jnp.zeros_like(video)
         else:
@@ -51,11 +51,11 @@ def _integrated_gradients(steps: int):
         centres = jnp.asarray((np.arange(steps) + 0.5) / steps, video.dtype)
 
         def add(total: jax.Array, share: jax.Array) -> tuple[jax.Array, None]:
-            return total + jax.jacrev(asked.full)(start + share * way), None
+            return total + jax.jacrev(scored.full)(start + share * way), None
 
-        zeros = jnp.zeros((asked.empty.shape[0], *video.shape), video.dtype)
+        zeros = jnp.zeros((scored.empty.shape[0], *video.shape), video.dtype)
         total, _ = jax.lax.scan(add, zeros, centres)
-        return _per_frame(total / steps, way), asked.full(start)
+        return _per_frame(total / steps, way), scored.full(start)
 
     return values
 

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from esv_jax.baselines.call import Asked, Baseline
+from esv_jax.baselines.call import Baseline, ScoredVideo
 
 
 def leave_one_out() -> Baseline:
@@ -16,16 +16,14 @@ def frame_alone() -> Baseline:
     return Baseline(_frame_alone)
 
 
-def _leave_one_out(asked: Asked, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
-    num_frames = asked.video.shape[0]
-    full = asked.full(asked.video)[None]
+def _leave_one_out(scored: ScoredVideo, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
+    num_frames = scored.video.shape[0]
+    full = scored.full(scored.video)[None]
     if num_frames == 1:
-        return full - asked.empty[None], asked.empty
-    frames = np.arange(num_frames, dtype=np.int32)
-    others = np.array([np.delete(frames, i) for i in frames], np.int32)
-    return full - asked.worths(asked.video, others), asked.empty
+        return full - scored.empty[None], scored.empty
+    return full - scored.worths(scored.video, ~np.eye(num_frames, dtype=bool)), scored.empty
 
 
-def _frame_alone(asked: Asked, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
-    frames = np.arange(asked.video.shape[0], dtype=np.int32)[:, None]
-    return asked.worths(asked.video, frames) - asked.empty[None], asked.empty
+def _frame_alone(scored: ScoredVideo, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
+    alone = np.eye(scored.video.shape[0], dtype=bool)
+    return scored.worths(scored.video, alone) - scored.empty[None], scored.empty

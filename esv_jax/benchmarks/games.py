@@ -16,9 +16,11 @@ import optax
 
 import esv_jax
 from esv_jax import models
-from esv_jax.base import Game, Level
-from esv_jax.coalitions import lattice
-from esv_jax.estimators import cheap, least_squares
+from esv_jax.base import Array, Game, Masks
+from esv_jax.batches import in_chunks
+from esv_jax.coalitions import masks
+from esv_jax.estimators import least_squares, surrogate_samples
+from esv_jax.explaining.worths import logits_of_masks, without_empty
 from esv_jax.precise import matmul
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -36,7 +38,7 @@ ROWS_AT_ONCE = 2**12
 
 
 class Instance(NamedTuple):
-    """A game with its params and a video, as for `explain`; takes plans drawn without regard to children."""
+    """A game with its params and a video, as for `explain`."""
 
     game: Game
     params: Any
@@ -68,7 +70,7 @@ def order(instance: int, num_frames: int) -> Instance:
     }
     video = np.random.default_rng(99 * instance + num_frames).normal(size=(num_frames, FEATURE_DIM))
     empty = np.full(20, 1 / 20, np.float32)
-    game = Game(empty, _order_prepare, _order_logits, jax.nn.softmax, own_program=0)
+    game = Game(empty, _order_prepare, _order_logits, jax.nn.softmax, Masks())
     return Instance(game, _float32(params), video.astype(np.float32))
 
 
@@ -76,18 +78,18 @@ def _order_prepare(params: Any, video: jax.Array) -> Any:
     return params, jnp.einsum("td,jdh->jth", video, params["p"], precision=HIGHEST)
 
 
-def _order_logits(prepared: Any, level: Level, carry: None) -> tuple[jax.Array, None]:
+def _order_logits(prepared: Any, mask: jax.Array) -> jax.Array:
     params, shares = prepared
-    inside = lattice.indicator(level, shares.shape[1], shares.dtype)
-    size = inside.sum(axis=1, keepdims=True)
-    angle = jnp.pi * (jnp.cumsum(inside, axis=1) - inside) / jnp.maximum(size - 1, 1)
-    hidden = jnp.zeros((inside.shape[0], shares.shape[2]), shares.dtype)
+    present = masks.as_float(mask, shares.dtype)
+    size = present.sum(axis=1, keepdims=True)
+    angle = jnp.pi * (jnp.cumsum(present, axis=1) - present) / jnp.maximum(size - 1, 1)
+    hidden = jnp.zeros((present.shape[0], shares.shape[2]), shares.dtype)
     for j, share in enumerate(shares):
-        wave = inside * jnp.cos(j * angle) * (1.0 if j == 0 else 2**0.5) / jnp.sqrt(size)
+        wave = present * jnp.cos(j * angle) * (1.0 if j == 0 else 2**0.5) / jnp.sqrt(size)
         hidden = hidden + matmul(wave, share)
     hidden = jnp.maximum(1.5 * hidden + params["b1"][None], 0)
     hidden = jnp.maximum(matmul(hidden, params["w2"]) + params["b2"][None], 0)
-    return matmul(hidden, params["w3"]), None
+    return matmul(hidden, params["w3"])
 
 
 def trn(instance: int, num_frames: int) -> Instance:
@@ -95,7 +97,7 @@ def trn(instance: int, num_frames: int) -> Instance:
     num_scales = min(8 if num_frames <= 16 else 3, num_frames)
     model, variables = trained_trn(num_scales)
     video, _ = trn_videos(jax.random.key(1000 * num_frames + instance), 1, num_frames)
-    game = esv_jax.trn_game(model, empty=np.full(model.num_classes, 1 / model.num_classes), all_subsets=True)
+    game = esv_jax.trn_game(model, empty=np.full(model.num_classes, 1 / model.num_classes))
     return Instance(game, variables, np.asarray(video[0]))
 
 
@@ -150,22 +152,11 @@ def _float32(params: Any) -> Any:
     return jax.tree.map(lambda a: np.asarray(a, np.float32), params)
 
 
-@functools.partial(jax.jit, static_argnames="game")
-def worths(game: Game, params: Any, video: jax.Array, inside: jax.Array) -> jax.Array:
-    """Worths [N, C] of coalitions bool [N, T], none empty; `game` without its array, which jit cannot hash."""
-    return _worths(game, game.prepare(params, video), inside)
-
-
-def _worths(game: Game, prepared: Any, inside: jax.Array) -> jax.Array:
-    members = jnp.where(inside, jnp.arange(inside.shape[1], dtype=jnp.int32)[None], -1)
-    return game.link(game.logits(prepared, Level(members, jnp.zeros((len(members), 0), jnp.int32)), None)[0])
-
-
 def reference_run(case: Instance, seed: int) -> np.ndarray:
     """Values float [T, C] from 2^16 random coalitions: least squares on pairs, drawn with repeats on the device."""
-    no_array: Any = None
-    functions = case.game._replace(empty=no_array)
-    return np.asarray(_reference_run(functions, case.game.empty, case.params, case.video, jax.random.key(seed)))
+    return np.asarray(
+        _reference_run(without_empty(case.game), case.game.empty, case.params, case.video, jax.random.key(seed))
+    )
 
 
 @functools.partial(jax.jit, static_argnames="game")
@@ -173,16 +164,16 @@ def _reference_run(game: Game, empty: jax.Array, params: Any, video: jax.Array, 
     num_frames = len(video)
     prepared = game.prepare(params, video)
     strata = least_squares.strata(num_frames, REFERENCE_RUN)
-    small = cheap.pairs(num_frames, strata, key, jnp.asarray(empty).dtype)
+    small = surrogate_samples.pairs(num_frames, strata, key, jnp.asarray(empty).dtype)
+
+    def worths(mask: Array) -> jax.Array:
+        return game.link(logits_of_masks(game, prepared, mask))
 
     def odd(rows: jax.Array) -> jax.Array:
-        return (_worths(game, prepared, rows > 0) - _worths(game, prepared, rows == 0)) / 2
+        return (worths(rows > 0) - worths(rows == 0)) / 2
 
-    fill = -len(small) % ROWS_AT_ONCE
-    chunks = jnp.pad(small, ((0, fill), (0, 0)), mode="edge").reshape(-1, ROWS_AT_ONCE, num_frames)
-    parts = jax.lax.map(odd, chunks)
-    full = _worths(game, prepared, jnp.ones((1, num_frames), bool))[0]
-    return least_squares.solve(small, parts.reshape(-1, len(full))[: len(small)], full - empty, strata)[0]
+    full = worths(masks.everyone(num_frames))[0]
+    return least_squares.solve(small, in_chunks(odd, small, ROWS_AT_ONCE), full - empty, strata)[0]
 
 
 GAMES: dict[str, Callable[[int, int], Instance]] = {"tsn": tsn, "trn": trn, "order": order}

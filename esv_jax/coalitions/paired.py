@@ -3,46 +3,47 @@
 import math
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Plan
-from esv_jax.coalitions import lattice, plans
+from esv_jax.coalitions import lattice, masks, plans
 
 
 class Strata(NamedTuple):
-    """How many pairs {S, the rest} are drawn with |S| = 1, 2, ..., floor(T/2); S is the smaller one.
+    """How many pairs {S, the rest} are drawn with |S| = 1, 2, ..., floor(P/2); S is the smaller one.
 
-    Where |S| = T/2, S is the one with frame 0.
+    Where |S| = P/2, S is the one with player 0.
 
     Attributes:
-      drawn: int64 [floor(T/2)], number of pairs, at most `population`.
-      population: float64 [floor(T/2)], how many there are; beyond 2^100 as 2^100.
+      drawn: int64 [floor(P/2)], number of pairs, at most `population`.
+      population: float64 [floor(P/2)], how many there are; beyond 2^100 as 2^100.
     """
 
     drawn: np.ndarray
     population: np.ndarray
 
 
-def population(num_frames: int) -> np.ndarray:
-    """How many pairs there are by the size 1..floor(T/2) of their smaller part, float64; beyond 2^100 as 2^100."""
-    exact = [math.comb(num_frames, s) // (1 + (2 * s == num_frames)) for s in range(1, num_frames // 2 + 1)]
+def population(num_players: int) -> np.ndarray:
+    """How many pairs there are by the size 1..floor(P/2) of their smaller part, float64; beyond 2^100 as 2^100."""
+    exact = [math.comb(num_players, s) // (1 + (2 * s == num_players)) for s in range(1, num_players // 2 + 1)]
     return np.array([float(min(n, 2**100)) for n in exact])
 
 
-def up_to(num_frames: int, most: int) -> Strata:
+def up_to(num_players: int, most: int) -> Strata:
     """At most `most` pairs of every size."""
-    pairs = population(num_frames)
+    pairs = population(num_players)
     return Strata(np.minimum(pairs, most).astype(np.int64), pairs)
 
 
-def allocate(num_frames: int, num_pairs: int, share: np.ndarray) -> Strata:
-    """`num_pairs` pairs (or all there are), in proportion to `share` [floor(T/2)] > 0 as far as sizes have so many.
+def allocate(num_players: int, num_pairs: int, share: np.ndarray) -> Strata:
+    """`num_pairs` pairs (or all there are), in proportion to `share` [floor(P/2)] > 0 as far as sizes have so many.
 
     Sizes with fewer pairs than their share are exhausted and the others divide what they leave. Depends on nothing
     random, so that all plans of a budget have the same shapes.
     """
-    pairs = population(num_frames)
+    pairs = population(num_players)
     return Strata(divide(num_pairs, share, pairs), pairs)
 
 
@@ -67,52 +68,58 @@ def divide(count: int, share: np.ndarray, population: np.ndarray) -> np.ndarray:
     return drawn.astype(np.int64)
 
 
-def plan(num_frames: int, strata: Strata, key: Any) -> Plan:
-    """Draws the pairs; with the full set as last row. Row j and row N - 2 - j of all rows are complements.
+def plan(num_players: int, strata: Strata, key: Any, made_by: str) -> Plan:
+    """Draws the pairs; with everyone as last row. Row j and row N - 2 - j of all rows are complements.
 
     Raises:
       InputError: no key, or a traced key.
     """
-    return of_pairs(draw(num_frames, strata, plans.host_generator(key)))
+    return of_pairs(draw(num_players, strata, plans.host_generator(key)), made_by)
 
 
-def of_pairs(inside: np.ndarray) -> Plan:
-    """The plan of the pairs whose smaller parts are `inside` [P, T], in the order that `plan` tells of."""
-    return plans.free(np.concatenate([inside, ~inside[::-1], np.ones((1, inside.shape[1]), bool)]))
+def of_pairs(smaller: np.ndarray, made_by: str) -> Plan:
+    """The plan of the pairs whose smaller parts are bool [pairs, P], in the order that `plan` tells of."""
+    return plans.of_masks(np.concatenate([smaller, ~smaller[::-1], masks.everyone(smaller.shape[1])]), made_by)
 
 
-def draw(num_frames: int, strata: Strata, rng: np.random.Generator) -> np.ndarray:
-    """The smaller parts of the pairs, by size, bool [P, T]."""
-    smaller = [_draw(num_frames, size, int(n), rng) for size, n in enumerate(strata.drawn, start=1)]
-    return np.concatenate([np.zeros((0, num_frames), bool), *smaller])
+def odd_parts(worths: jax.Array) -> jax.Array:
+    """(v(S) - v(the rest)) / 2 [pairs, C], S the smaller parts, of worths [N, C] in the order that `plan` tells of."""
+    small, large = worths[: len(worths) // 2], worths[len(worths) // 2 : -1]
+    return (small - large[::-1]) / 2
 
 
-def check_budget(num_frames: int, max_evaluations: int, least: int) -> None:
-    """Raises InputError where the budget allows neither `least` evaluations nor all 2^T - 1."""
-    checks.check_positive("num_frames", num_frames)
-    if max_evaluations < least and max_evaluations < 2**num_frames - 1:
+def draw(num_players: int, strata: Strata, rng: np.random.Generator) -> np.ndarray:
+    """The smaller parts of the pairs, by size, bool [pairs, P]."""
+    smaller = [_draw(num_players, size, int(n), rng) for size, n in enumerate(strata.drawn, start=1)]
+    return np.concatenate([np.zeros((0, num_players), bool), *smaller])
+
+
+def check_budget(num_players: int, max_evaluations: int, least: int) -> None:
+    """Raises InputError where the budget allows neither `least` evaluations nor all 2^P - 1."""
+    checks.check_positive("num_players", num_players)
+    if max_evaluations < least and max_evaluations < 2**num_players - 1:
         raise checks.InputError(
-            f"max_evaluations should be at least {least} for {num_frames} frames, found {max_evaluations}"
+            f"max_evaluations should be at least {least} for {num_players} players, found {max_evaluations}"
         )
 
 
-def _draw(num_frames: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` different coalitions of one size, every set of them with the same chance, bool [count, T]."""
-    halves = 2 * size == num_frames
-    if math.comb(num_frames, size) <= max(64, 4 * count):
-        members = lattice.combinations(num_frames, size)
-        inside = lattice.inside(members, num_frames)
-        inside = inside[inside[:, 0]] if halves else inside
-        return inside[rng.permutation(len(inside))[:count]]
-    codes = plans.frame_codes(num_frames)
-    inside = np.zeros((0, num_frames), bool)
-    while len(inside) < count:
+def _draw(num_players: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` different coalitions of one size, every set of them with the same chance, bool [count, P]."""
+    halves = 2 * size == num_players
+    if math.comb(num_players, size) <= max(64, 4 * count):
+        members = lattice.combinations(num_players, size)
+        mask = masks.of_members(members, num_players)
+        mask = mask[mask[:, 0]] if halves else mask
+        return mask[rng.permutation(len(mask))[:count]]
+    codes = plans.player_codes(num_players)
+    mask = np.zeros((0, num_players), bool)
+    while len(mask) < count:
         # Most draws are new: at least 3/4 of the population was not drawn before.
-        more = np.zeros((2 * (count - len(inside)) + 8, num_frames), bool)
+        more = np.zeros((2 * (count - len(mask)) + 8, num_players), bool)
         chosen = np.argpartition(rng.random(more.shape), size - 1, axis=1)[:, :size]
         np.put_along_axis(more, chosen, True, axis=1)
         more = np.where(more[:, :1], more, ~more) if halves else more
-        inside = np.concatenate([inside, more])
-        _, first = np.unique((inside * codes).sum(axis=1, dtype=np.uint64), return_index=True)
-        inside = inside[np.sort(first)]
-    return inside[:count]
+        mask = np.concatenate([mask, more])
+        _, first = np.unique((mask * codes).sum(axis=1, dtype=np.uint64), return_index=True)
+        mask = mask[np.sort(first)]
+    return mask[:count]

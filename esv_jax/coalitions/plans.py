@@ -1,133 +1,148 @@
-"""Plans: which coalitions an estimator evaluates. Made on the host in NumPy, from a number of frames and a key."""
+"""Plans: which coalitions an estimator evaluates. Made on the host in NumPy, from a number of players and a key."""
 
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Level, Plan
-from esv_jax.coalitions import lattice
+from esv_jax.base import Plan
+from esv_jax.coalitions import lattice, masks
 
 
-def pack(levels: Sequence[Level]) -> Plan:
-    """A plan of the given levels (NumPy): neighbouring sizes with as many rows are also stacked into runs."""
-    runs = []
-    for _, group in itertools.groupby(levels, key=lambda level: len(level.members)):
-        same = list(group)
-        shape = (len(same), *same[-1].members.shape)
-        members = np.full(shape, -1, np.int32)
-        children = np.full(shape, -1, np.int32)
-        for position, level in enumerate(same):
-            members[position, :, : level.members.shape[1]] = level.members
-            row, column = np.nonzero(level.children >= 0)
-            # The n-th held child of a row goes to column n.
-            starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[1]))[:-1]])
-            children[position, row, np.arange(len(row)) - starts[row]] = level.children[row, column]
-        runs.append(Level(members, children))
-    return Plan(tuple(levels), tuple(runs))
+class Grown(NamedTuple):
+    """Coalitions of one size k that grow out of those of the size below.
 
-
-def free(inside: np.ndarray) -> Plan:
-    """A plan of coalitions bool [N, T] without regard to children, rows by increasing size, the last one all frames.
-
-    Sizes without coalitions have an empty level. One run holds all rows, for games that take sizes together.
+    Attributes:
+      mask: bool [N, P].
+      children: int32 [N, k], the row in the size below of the coalition without its p-th member, -1 where it is not
+        there. Nobody is row 0 below size 1.
     """
-    num_rows, num_frames = inside.shape
-    sizes = inside.sum(axis=1)
-    row, frame = np.nonzero(inside)
-    column = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    members = np.full((num_rows, num_frames), -1, np.int32)
-    members[row, column] = frame
-    levels = []
-    for size in range(1, num_frames + 1):
-        start, stop = np.searchsorted(sizes, [size, size + 1])
-        levels.append(Level(members[start:stop, :size], np.full((stop - start, size), -1, np.int32)))
-    return Plan(tuple(levels), (Level(members[None], np.zeros((1, num_rows, 0), np.int32)),))
+
+    mask: np.ndarray
+    children: np.ndarray
+
+
+def of_masks(mask: np.ndarray, made_by: str) -> Plan:
+    """A plan of coalitions bool [N, P], rows by increasing size, the last one everyone.
+
+    Raises:
+      InputError: they are not such.
+    """
+    checks.check_shape("mask", mask, ("N", "P"))
+    size = np.asarray(mask).sum(axis=1)
+    if not len(mask) or size[0] < 1 or size[-1] != mask.shape[1] or (np.diff(size) < 0).any():
+        raise checks.InputError(
+            "mask should hold coalitions by increasing size from 1, the last one everyone; found the sizes "
+            f"{size[:3].tolist()} ... {size[-1:].tolist()} of {mask.shape[1]} players"
+        )
+    sizes = np.bincount(size, minlength=mask.shape[1] + 1)[1:]
+    return Plan(np.asarray(mask, bool), (), tuple(sizes.tolist()), made_by)
+
+
+def of_lineage(grown: Sequence[Grown], made_by: str) -> Plan:
+    """A plan of all sizes 1..P that tells which coalitions grew out of which."""
+    plan = of_masks(np.concatenate([level.mask for level in grown]), made_by)
+    runs = []
+    for _, group in itertools.groupby(grown, key=lambda level: len(level.mask)):
+        same = list(group)
+        children = np.full((len(same), *same[-1].children.shape), -1, np.int32)
+        for position, level in enumerate(same):
+            row, column = np.nonzero(level.children >= 0)
+            # The n-th child of a row that is there goes to column n.
+            starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(level.mask)))[:-1]])
+            children[position, row, np.arange(len(row)) - starts[row]] = level.children[row, column]
+        runs.append(children)
+    return Plan(plan.mask, tuple(runs), plan.sizes, made_by)
 
 
 @functools.lru_cache(maxsize=8)
-def exhaustive(num_frames: int) -> Plan:
-    """All 2^T - 1 coalitions: levels of C(T, k) rows in colexicographic order. The arrays are shared and read-only.
-
-    Raises:
-      InputError: `num_frames` is not a positive integer.
-    """
-    checks.check_positive("num_frames", num_frames)
-    levels = tuple(_exhaustive_level(num_frames, size) for size in range(1, num_frames + 1))
-    return Plan(levels, tuple(Level(level.members[None], level.children[None]) for level in levels))
+def exhaustive(num_players: int, made_by: str) -> Plan:
+    """All 2^P - 1 coalitions, those of a size in colexicographic order. The arrays are shared and read-only."""
+    checks.check_positive("num_players", num_players)
+    sizes = range(1, num_players + 1)
+    mask = np.concatenate([masks.of_members(lattice.combinations(num_players, s), num_players) for s in sizes])
+    mask.flags.writeable = False
+    return of_masks(mask, made_by)
 
 
-def _exhaustive_level(num_frames: int, size: int) -> Level:
-    members = lattice.combinations(num_frames, size)
-    children = lattice.child_ranks(members)
-    children.flags.writeable = False
-    return Level(members, children)
+def constructive(num_players: int, per_size: int, iterations: int, key: Any, made_by: str) -> Plan:
+    """The paper's sampler: size k is drawn without repeats from what the coalitions of size k-1 grow into.
 
-
-def constructive(num_frames: int, per_size: int, iterations: int, key: Any) -> Plan:
-    """The paper's sampler: level k is drawn without repeats from what the coalitions of level k-1 grow into.
-
-    Each level takes min(per_size, all) of the distinct candidates {S + i : S in level k-1, i not in S}, every candidate
+    Each size takes min(per_size, all) of the distinct candidates {S + i : S of size k-1, i not in S}, every candidate
     with the same chance. Every coalition therefore has at least one child in its plan. Iterations are drawn
     independently and stacked; a child is always of the same iteration.
 
     Args:
-      num_frames: T.
+      num_players: P.
       per_size: m, the most coalitions of one size in one iteration.
       iterations: how many independent draws are stacked.
       key: a JAX PRNG key, concrete.
+      made_by: name of the estimator.
 
     Raises:
       InputError: a count below 1, no key, or a traced key.
     """
-    checks.check_positive("num_frames", num_frames)
+    checks.check_positive("num_players", num_players)
     rng = host_generator(key)
-    return pack(_join([_constructive_once(num_frames, per_size, rng) for _ in range(iterations)]))
+    return of_lineage(_join([_constructive_once(num_players, per_size, rng) for _ in range(iterations)]), made_by)
 
 
-def orderings(num_frames: int, num_pairs: int, key: Any) -> Plan:
-    """Prefixes of random orderings of the frames and of their reverses; the child of a prefix is the one before.
+def orderings(num_players: int, num_pairs: int, key: Any, made_by: str) -> Plan:
+    """Prefixes of random orderings of the players and of their reverses; the child of a prefix is the one before.
 
-    Levels 1..T-1 have 2 num_pairs rows, row num_pairs + r that of the reverse of row r's ordering; level T has one row.
+    Sizes 1..P-1 have 2 num_pairs rows, row num_pairs + r that of the reverse of row r's ordering; size P has one row.
 
     Raises:
       InputError: no key, or a traced key.
     """
-    order = host_generator(key).permuted(np.tile(np.arange(num_frames), (num_pairs, 1)), axis=1)
+    order = host_generator(key).permuted(np.tile(np.arange(num_players), (num_pairs, 1)), axis=1)
     order = np.concatenate([order, order[:, ::-1]])
     rows = np.arange(len(order))
-    levels = []
-    for size in range(1, num_frames):
-        members = np.sort(order[:, :size], axis=1).astype(np.int32)
-        added = order[:, size - 1 : size]
+    place = np.argsort(order, axis=1)
+    grown = []
+    for size in range(1, num_players):
+        mask = place < size
         before = np.zeros_like(rows) if size == 1 else rows
-        levels.append(Level(members, np.where(members == added, before[:, None], -1).astype(np.int32)))
-    everyone = np.arange(num_frames, dtype=np.int32)[None]
-    child = np.full((1, num_frames), -1, np.int32)
-    # For any of the orderings with this frame last.
-    child[0, order[:, -1]] = rows if num_frames > 1 else 0
-    return pack([*levels, Level(everyone, child)])
+        joined = masks.members_of(mask, size) == order[:, size - 1 : size]
+        grown.append(Grown(mask, np.where(joined, before[:, None], -1).astype(np.int32)))
+    child = np.full((1, num_players), -1, np.int32)
+    # For any of the orderings with this player last.
+    child[0, order[:, -1]] = rows if num_players > 1 else 0
+    return of_lineage([*grown, Grown(masks.everyone(num_players), child)], made_by)
 
 
-def _constructive_once(num_frames: int, per_size: int, rng: np.random.Generator) -> list[Level]:
-    codes = frame_codes(num_frames)
-    inside = np.zeros((1, num_frames), bool)
+def grow(mask_of_size: Sequence[np.ndarray]) -> list[Grown]:
+    """Who grew out of whom, for coalitions bool [N_k, P] of the sizes k = 1..P; rows of a size come sorted."""
+    codes = player_codes(mask_of_size[0].shape[1])
     below = np.zeros(1, np.uint64)
-    levels = []
-    for _ in range(num_frames):
-        grown_from, added = np.nonzero(~inside)
+    grown = []
+    for size, mask in enumerate(mask_of_size, start=1):
+        code = (mask * codes).sum(axis=1, dtype=np.uint64)
+        order = np.argsort(code)
+        mask, code = mask[order], code[order]
+        grown.append(Grown(mask, _find_children(masks.members_of(mask, size), code, below, codes)))
+        below = code
+    return grown
+
+
+def _constructive_once(num_players: int, per_size: int, rng: np.random.Generator) -> list[Grown]:
+    codes = player_codes(num_players)
+    mask = np.zeros((1, num_players), bool)
+    below = np.zeros(1, np.uint64)
+    grown = []
+    for size in range(1, num_players + 1):
+        grown_from, added = np.nonzero(~mask)
         pairs = _draw_distinct(below[grown_from] + codes[added], per_size, rng)
-        inside = inside[grown_from[pairs]]
-        inside[np.arange(len(pairs)), added[pairs]] = True
+        mask = mask[grown_from[pairs]]
+        mask[np.arange(len(pairs)), added[pairs]] = True
         here = below[grown_from[pairs]] + codes[added[pairs]]
-        members = np.nonzero(inside)[1].reshape(len(pairs), -1).astype(np.int32)
-        levels.append(Level(members, find_children(members, here, below, codes)))
+        grown.append(Grown(mask, _find_children(masks.members_of(mask, size), here, below, codes)))
         below = here
-    return levels
+    return grown
 
 
 def _draw_distinct(candidates: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -155,22 +170,20 @@ def _scramble(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def frame_codes(num_frames: int) -> np.ndarray:
-    """uint64 [T]: the code of a coalition is the sum of its frames' codes, and tells coalitions apart.
+def player_codes(num_players: int) -> np.ndarray:
+    """uint64 [P]: the code of a coalition is the sum of its players' codes, and tells coalitions apart.
 
-    Up to 64 frames the codes are bits, so that is certain. Beyond, they are fixed random numbers: two of n coalitions
+    Up to 64 players the codes are bits, so that is certain. Beyond, they are fixed random numbers: two of n coalitions
     share a code with a chance of about n^2 / 2^65 (1e-8 for a million coalitions).
     """
-    if num_frames <= 64:
-        return np.left_shift(np.uint64(1), np.arange(num_frames, dtype=np.uint64))
-    return np.random.default_rng(2020).integers(2**64, size=num_frames, dtype=np.uint64)
+    if num_players <= 64:
+        return np.left_shift(np.uint64(1), np.arange(num_players, dtype=np.uint64))
+    return np.random.default_rng(2020).integers(2**64, size=num_players, dtype=np.uint64)
 
 
-def find_children(
-    members: np.ndarray, codes_here: np.ndarray, codes_below: np.ndarray, frame_codes: np.ndarray
-) -> np.ndarray:
-    """Rows in the level below (codes sorted) of every coalition less one member, int32 [N, k]; -1 if not there."""
-    wanted = codes_here[:, None] - frame_codes[members]
+def _find_children(members: np.ndarray, codes: np.ndarray, codes_below: np.ndarray, of_players: np.ndarray) -> Any:
+    """Rows in the size below (its codes sorted) of every coalition less one member, int32 [N, k]; -1 if not there."""
+    wanted = codes[:, None] - of_players[members]
     # Few of the wanted coalitions are there when sampled: a table of hashed codes rules out most of them cheaply.
     bits = np.uint64(64 - max(4, (16 * len(codes_below)).bit_length()))
     seen = np.zeros(2 ** int(64 - bits), bool)
@@ -187,20 +200,20 @@ def _hash(codes: np.ndarray, shift: np.uint64) -> np.ndarray:
     return (codes * np.uint64(0x9E3779B97F4A7C15)) >> shift
 
 
-def _join(draws: list[list[Level]]) -> list[Level]:
-    """Stacks independent draws level by level; a child's row moves by the rows of the draws before its own."""
-    levels = []
-    # The empty coalition, row 0 below level 1, is shared by all draws.
+def _join(draws: list[list[Grown]]) -> list[Grown]:
+    """Stacks independent draws size by size; a child's row moves by the rows of the draws before its own."""
+    joined = []
+    # Nobody, row 0 below size 1, is shared by all draws.
     starts = np.zeros(len(draws), int)
     for same_size in zip(*draws, strict=True):
         children = [
             np.where(level.children >= 0, level.children + start, -1)
             for level, start in zip(same_size, starts, strict=True)
         ]
-        members = np.concatenate([level.members for level in same_size])
-        levels.append(Level(members, np.concatenate(children).astype(np.int32)))
-        starts = np.cumsum([0] + [len(level.members) for level in same_size])[:-1]
-    return levels
+        mask = np.concatenate([level.mask for level in same_size])
+        joined.append(Grown(mask, np.concatenate(children).astype(np.int32)))
+        starts = np.cumsum([0] + [len(level.mask) for level in same_size])[:-1]
+    return joined
 
 
 def host_generator(key: Any) -> np.random.Generator:
@@ -211,7 +224,7 @@ def host_generator(key: Any) -> np.random.Generator:
     """
     if key is None:
         raise checks.InputError("this estimator samples coalitions and needs key=jax.random.key(seed), found none")
-    advice = "make the plan first, outside, with estimator.plan(num_frames=T, key=key), and pass plan="
+    advice = "make the plan first, outside, with estimator.plan(num_players=P, key=key), and pass plan="
     checks.check_concrete("key", key, advice)
     try:
         data = jax.random.key_data(key)
@@ -219,4 +232,5 @@ def host_generator(key: Any) -> np.random.Generator:
         raise checks.InputError(f"key should be a JAX PRNG key as of jax.random.key(0), found {key!r}") from error
     if data.ndim != 1:
         raise checks.InputError(f"key should be one JAX PRNG key, found an array of them, of shape {data.shape[:-1]}")
-    return np.random.default_rng(np.asarray(data).ravel().tolist())
+    # Moved openly, as `jax.transfer_guard` wants it.
+    return np.random.default_rng(np.asarray(jax.device_get(data)).ravel().tolist())

@@ -1,11 +1,12 @@
 """Numbers of coalitions and their weights in the Shapley value, exact integers turned into floats without overflow."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from esv_jax.base import Array, WeightsBySize
 
 # Larger counts make no difference where they are used (as the size of a population that is sampled).
 LARGEST = 2**100
@@ -16,19 +17,19 @@ def binomial_row(n: int) -> np.ndarray:
     return np.array([float(min(math.comb(n, j), LARGEST)) for j in range(n + 2)])
 
 
-def shapley(num_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of v(S) by |S| = 0..T in the Shapley value of a frame in S and of one not in S, float64 [T + 1] each.
+def shapley(num_players: int) -> WeightsBySize:
+    """Weights of v(S) by |S| = 0..P in the Shapley value of a player in S and of one not in S, float64 [P + 1] each.
 
-    1 / (T C(T-1, |S|-1)) and -1 / (T C(T-1, |S|)): the mean over sizes of means over coalitions.
+    1 / (P C(P-1, |S|-1)) and -1 / (P C(P-1, |S|)): the mean over sizes of means over coalitions.
     """
-    coalitions = binomial_row(num_frames - 1)[:-1]
-    without_frame = np.append(-1 / (num_frames * coalitions), 0)
-    return np.append(0, 1 / (num_frames * coalitions)), without_frame
+    coalitions = binomial_row(num_players - 1)[:-1]
+    without_player = np.append(-1 / (num_players * coalitions), 0)
+    return np.append(0, 1 / (num_players * coalitions)), without_player
 
 
-def coefficients(inside: Any, weights: tuple[np.ndarray, np.ndarray], dtype: jax.typing.DTypeLike) -> jax.Array:
-    """Weights [N, T] of coalitions given by their indicator [N, T], from weights by size for frames in and not in."""
-    inside = jnp.asarray(inside)
-    size = inside.sum(axis=1).astype(jnp.int32)
-    with_frame, without_frame = (jnp.asarray(w, dtype)[size][:, None] for w in weights)
-    return jnp.where(inside > 0, with_frame, without_frame)
+def coefficients(mask: Array, weights: WeightsBySize, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """Weights [N, P] of coalitions [N, P], from weights by size for players in and not in."""
+    mask = jnp.asarray(mask)
+    size = mask.sum(axis=1).astype(jnp.int32)
+    with_player, without_player = (jnp.asarray(w, dtype)[size][:, None] for w in weights)
+    return jnp.where(mask > 0, with_player, without_player)

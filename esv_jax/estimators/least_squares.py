@@ -10,17 +10,17 @@ from esv_jax.base import Array, Plan
 from esv_jax.coalitions import paired, plans
 from esv_jax.precise import matmul
 
-# So many random pairs a frame decide the additive game, or else one plan in some million does not.
+# So many random pairs a player decide the additive game, or else one plan in some million does not.
 SURELY_ENOUGH = 3
 
 
 class Design(NamedTuple):
-    """What pairs of coalitions, whatever they are worth, say about T values that sum to a given total.
+    """What pairs of coalitions, whatever they are worth, say about P values that sum to a given total.
 
     Attributes:
-      size: float [P, 1], how many frames the smaller parts hold.
-      centred: float [P, T], their indicators less the row's mean.
-      influence: float [T, P], what a unit of a pair's odd part adds to the values.
+      size: float [pairs, 1], how many players the smaller parts hold.
+      centred: float [pairs, P], their masks less the row's mean.
+      influence: float [P, pairs], what a unit of a pair's odd part adds to the values.
     """
 
     size: Array
@@ -28,27 +28,27 @@ class Design(NamedTuple):
     influence: Array
 
 
-def strata(num_frames: int, max_evaluations: int) -> paired.Strata:
-    """As many pairs of every size as `max_evaluations` allows, in proportion to 1 / (s (T - s))."""
-    return paired.allocate(num_frames, (max_evaluations - 1) // 2, size_weights(num_frames))
+def strata(num_players: int, max_evaluations: int) -> paired.Strata:
+    """As many pairs of every size as `max_evaluations` allows, in proportion to 1 / (s (P - s))."""
+    return paired.allocate(num_players, (max_evaluations - 1) // 2, size_weights(num_players))
 
 
-def plan(num_frames: int, max_evaluations: int, key: Any) -> Plan:
-    """A plan of pairs by `strata` that decides the additive game: it is drawn anew where it leaves two frames together.
+def plan(num_players: int, max_evaluations: int, key: Any, made_by: str) -> Plan:
+    """A plan of pairs by `strata` that decides the additive game: drawn anew where it leaves two players together.
 
     Raises:
       InputError: no key, or a traced key.
     """
-    drawn, rng = strata(num_frames, max_evaluations), plans.host_generator(key)
-    inside = paired.draw(num_frames, drawn, rng)
-    while len(inside) < SURELY_ENOUGH * num_frames and not decides(inside):
-        inside = paired.draw(num_frames, drawn, rng)
-    return paired.of_pairs(inside)
+    drawn, rng = strata(num_players, max_evaluations), plans.host_generator(key)
+    mask = paired.draw(num_players, drawn, rng)
+    while len(mask) < SURELY_ENOUGH * num_players and not decides(mask):
+        mask = paired.draw(num_players, drawn, rng)
+    return paired.of_pairs(mask, made_by)
 
 
-def decides(inside: np.ndarray) -> bool:
-    """Whether pairs, bool [P, T], and the total decide an additive game: their rows and the full one have rank T."""
-    gram = inside.T.astype(np.float64) @ inside + 1.0
+def decides(mask: np.ndarray) -> bool:
+    """Whether pairs, bool [pairs, P], and the total decide an additive game: rows and the full one have rank P."""
+    gram = mask.T.astype(np.float64) @ mask + 1.0
     try:
         pivots = np.diag(np.linalg.cholesky(gram))
     except np.linalg.LinAlgError:
@@ -56,60 +56,61 @@ def decides(inside: np.ndarray) -> bool:
     return bool(pivots.min() > 1e-6 * pivots.max())
 
 
-def size_weights(num_frames: int) -> np.ndarray:
-    """Weight in the least squares of all pairs of a size, by the size 1..floor(T/2) of the smaller part."""
-    size = np.arange(1, num_frames // 2 + 1)
-    return (2.0 - (2 * size == num_frames)) / (size * (num_frames - size))
+def size_weights(num_players: int) -> np.ndarray:
+    """Weight in the least squares of all pairs of a size, by the size 1..floor(P/2) of the smaller part."""
+    size = np.arange(1, num_players // 2 + 1)
+    return (2.0 - (2 * size == num_players)) / (size * (num_players - size))
 
 
-def pair_weights(num_frames: int, strata: paired.Strata) -> tuple[np.ndarray, np.ndarray]:
-    """For every pair: its weight, which sum to 1, and the share of its size that was not drawn; float64 [P] each."""
-    total = size_weights(num_frames)
+def pair_weights(num_players: int, strata: paired.Strata) -> tuple[np.ndarray, np.ndarray]:
+    """For every pair its weight, which sum to 1, and its finite population correction (fpc): the share of its size that
+    was not drawn; float64 [pairs] each."""
+    total = size_weights(num_players)
     seen = strata.drawn > 0
     weight = np.divide(total, strata.drawn, out=np.zeros_like(total), where=seen) / total[seen].sum()
     return np.repeat(weight, strata.drawn), np.repeat(1 - strata.drawn / strata.population, strata.drawn)
 
 
-def design(inside: jax.Array, weight: jax.Array) -> Design:
-    """For indicators [P, T] of the smaller parts of pairs, and their weights [P] (sum about 1)."""
-    num_frames = inside.shape[1]
-    size = inside.sum(axis=1, keepdims=True)
-    centred = inside - size / num_frames
+def design(mask: jax.Array, weight: jax.Array) -> Design:
+    """For masks float [pairs, P] of the smaller parts of pairs, and their weights [pairs] (sum about 1)."""
+    num_players = mask.shape[1]
+    size = mask.sum(axis=1, keepdims=True)
+    centred = mask - size / num_players
     weighted = weight[:, None] * centred
     gram = matmul(centred.T, weighted)
     # Rows of `centred` sum to 0, so gram is singular in the one direction that the total decides.
-    constant = jnp.full_like(gram, jnp.trace(gram) / num_frames**2)
+    constant = jnp.full_like(gram, jnp.trace(gram) / num_players**2)
     return Design(size, centred, jnp.linalg.solve(gram + constant, weighted.T))
 
 
 def values(design: Design, odd: jax.Array, total: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Values [T, C] that sum to total [C] and fit odd [P, C] best, and what they leave unexplained [P, C].
+    """Values [P, C] that sum to total [C] and fit odd [pairs, C] best, and what they leave unexplained [pairs, C].
 
     `odd` is (v(S) - v(the rest)) / 2.
     """
-    num_frames = design.centred.shape[1]
-    even = total / num_frames
-    target = odd - (design.size - num_frames / 2) * even[None]
+    num_players = design.centred.shape[1]
+    even = total / num_players
+    target = odd - (design.size - num_players / 2) * even[None]
     deviation = matmul(design.influence, target)
     return even[None] + deviation, target - matmul(design.centred, deviation)
 
 
-def solve(inside: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Strata) -> tuple[jax.Array, jax.Array]:
-    """Values and standard errors [T, C] from pairs drawn by `strata`.
+def solve(mask: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Strata) -> tuple[jax.Array, jax.Array]:
+    """Values and standard errors [P, C] from pairs drawn by `strata`.
 
     Args:
-      inside: float [P, T], indicators of the smaller parts S of pairs.
-      odd: float [P, C], (v(S) - v(the rest)) / 2.
+      mask: float [pairs, P], the smaller parts S of pairs.
+      odd: float [pairs, C], (v(S) - v(the rest)) / 2.
       total: float [C], what the values sum to.
       strata: how many pairs of each size were drawn, and of how many.
     """
-    num_frames = inside.shape[1]
-    if num_frames == 1:
+    num_players = mask.shape[1]
+    if num_players == 1:
         return total[None], jnp.zeros_like(total)[None]
-    weight, unseen = (jnp.asarray(a, odd.dtype) for a in pair_weights(num_frames, strata))
-    pairs = design(inside, weight)
+    weight, fpc = (jnp.asarray(a, odd.dtype) for a in pair_weights(num_players, strata))
+    pairs = design(mask, weight)
     found, residual = values(pairs, odd, total)
     leverage = (pairs.influence.T * pairs.centred).sum(axis=1)
     # A pair that alone decides a direction leaves no residual: the floor keeps that from being 0 / 0.
     left_out = residual / jnp.maximum(1 - leverage, 1e-3)[:, None]
-    return found, jnp.sqrt(matmul(pairs.influence**2 * unseen[None], left_out**2))
+    return found, jnp.sqrt(matmul(pairs.influence**2 * fpc[None], left_out**2))

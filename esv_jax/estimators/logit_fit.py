@@ -4,13 +4,13 @@ Ridge regression on a basis of functions of the coalition. One factorisation ser
 ridge; leave-one-out errors, pushed through the link, choose the strength and compare bases.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from esv_jax.base import Link
 from esv_jax.precise import matmul
 
 # Strengths of the ridge, relative to the largest eigenvalue; float32 carries no smaller ones.
@@ -30,8 +30,6 @@ ARCCOS = (
     -0.0012624911,
 )
 
-Link = Callable[[jax.Array], jax.Array]
-
 
 class Kernel(NamedTuple):
     """Similarity of coalitions: what a wide network with one layer of ReLUs can learn about them.
@@ -42,7 +40,7 @@ class Kernel(NamedTuple):
 
     Attributes:
       power: float []. waves: float [J], the c_j.
-      metric: float [J T, J T], which directions of these J T numbers count how much.
+      metric: float [J P, J P], which directions of these J P numbers count how much.
     """
 
     power: jax.Array
@@ -50,19 +48,19 @@ class Kernel(NamedTuple):
     metric: jax.Array
 
 
-def kernels(num_frames: int, dtype: jax.typing.DTypeLike) -> Kernel:
+def kernels(num_players: int, dtype: jax.typing.DTypeLike) -> Kernel:
     """The kernels to choose between, stacked: means over frames, and sums of four waves of constant norm."""
     root = np.sqrt(2)
     waves = np.array([[1, root, 0, 0], [1, root, root, root]])
-    metric = np.tile(np.eye(4 * num_frames), (2, 1, 1))
+    metric = np.tile(np.eye(4 * num_players), (2, 1, 1))
     return Kernel(jnp.asarray([1.0, 0.5], dtype), jnp.asarray(waves, dtype), jnp.asarray(metric, dtype))
 
 
 class Fit(NamedTuple):
-    """Logits of a coalition with functions x [P]: offset + (x - centre) @ coefficients.
+    """Logits of a coalition with functions x [F]: offset + (x - centre) @ coefficients.
 
     Attributes:
-      centre: float [P]. offset: float [C]. coefficients: float [P, C].
+      centre: float [F]. offset: float [C]. coefficients: float [F, C].
       ridge: float [], the strength taken.
       error: float [], weighted mean over coalitions of the squared leave-one-out error of worths, summed over classes.
     """
@@ -74,21 +72,21 @@ class Fit(NamedTuple):
     error: jax.Array
 
 
-def linear_functions(inside: jax.Array) -> jax.Array:
-    """[N, 2 T + 2]: membership / s, membership / T, 1/s, 1/s^2: exact for means and for sums over frames."""
-    size = inside.sum(axis=1, keepdims=True)
-    return jnp.concatenate([inside / size, inside / inside.shape[1], 1 / size, 1 / size**2], axis=1)
+def linear_functions(mask: jax.Array) -> jax.Array:
+    """[N, 2 P + 2]: mask / s, mask / P, 1/s, 1/s^2: exact for means and for sums over frames."""
+    size = mask.sum(axis=1, keepdims=True)
+    return jnp.concatenate([mask / size, mask / mask.shape[1], 1 / size, 1 / size**2], axis=1)
 
 
-def kernel_functions(kernel: Kernel, centres: jax.Array, inside: jax.Array) -> jax.Array:
-    """[N, P + 2]: the similarity of coalitions `inside` [N, T] to `centres` [P, T], 1/s and 1/s^2."""
-    size = inside.sum(axis=1, keepdims=True)
-    similar = _arc_cosine(_waves(kernel, inside), _waves(kernel, centres))
+def kernel_functions(kernel: Kernel, centres: jax.Array, mask: jax.Array) -> jax.Array:
+    """[N, K + 2]: the similarity of coalitions `mask` [N, P] to `centres` [K, P], 1/s and 1/s^2."""
+    size = mask.sum(axis=1, keepdims=True)
+    similar = _arc_cosine(_waves(kernel, mask), _waves(kernel, centres))
     return jnp.concatenate([similar, 1 / size, 1 / size**2], axis=1)
 
 
 def whitening(kernel: Kernel, centres: jax.Array) -> jax.Array:
-    """[P + 2, P + 2]: functions @ whitening are orthonormal in the kernel: a ridge on them is one on its functions."""
+    """[K + 2, K + 2]: functions @ whitening are orthonormal in the kernel: a ridge on them is one on its functions."""
     waves = _waves(kernel, centres)
     among = _arc_cosine(waves, waves)
     # The kernel matrix is smooth and has eigenvalues down to rounding: the jitter keeps its root accurate.
@@ -99,15 +97,15 @@ def whitening(kernel: Kernel, centres: jax.Array) -> jax.Array:
     return jax.scipy.linalg.block_diag(inverse.T, jnp.eye(2, dtype=among.dtype))
 
 
-def learned_metric(kernel: Kernel, centres: jax.Array, coefficients: jax.Array, inside: jax.Array) -> jax.Array:
-    """The metric [J T, J T] in which a fit's logits vary alike in all directions: the root of their mean squared
+def learned_metric(kernel: Kernel, centres: jax.Array, coefficients: jax.Array, mask: jax.Array) -> jax.Array:
+    """The metric [J P, J P] in which a fit's logits vary alike in all directions: the root of their mean squared
     gradients (Radhakrishnan et al. 2024, recursive feature machines), in part.
 
     Args:
-      coefficients: float [P, C] of the similarities to `centres` [P, T].
-      inside: float [N, T], coalitions at which gradients are taken.
+      coefficients: float [K, C] of the similarities to `centres` [K, P].
+      mask: float [N, P], coalitions at which gradients are taken.
     """
-    plain = _waves(kernel._replace(metric=jnp.eye(len(kernel.metric), dtype=inside.dtype)), inside)
+    plain = _waves(kernel._replace(metric=jnp.eye(len(kernel.metric), dtype=mask.dtype)), mask)
     seen, seen_centres = matmul(plain, kernel.metric), _waves(kernel, centres)
     norms, norms_of_centres = (jnp.sqrt((a**2).sum(axis=1) + 1) for a in (seen, seen_centres))
     cosine = jnp.clip((matmul(seen, seen_centres.T) + 1) / (norms[:, None] * norms_of_centres[None]), -1, 1)
@@ -128,19 +126,19 @@ def learned_metric(kernel: Kernel, centres: jax.Array, coefficients: jax.Array, 
     return metric * jnp.sqrt((plain**2).sum() / (matmul(plain, metric) ** 2).sum())
 
 
-def _waves(kernel: Kernel, inside: jax.Array) -> jax.Array:
-    num_frames = inside.shape[1]
-    size = inside.sum(axis=1, keepdims=True)
+def _waves(kernel: Kernel, mask: jax.Array) -> jax.Array:
+    num_players = mask.shape[1]
+    size = mask.sum(axis=1, keepdims=True)
     # Frames before: a product with a triangle is faster than a running sum.
-    before = jnp.asarray(np.triu(np.ones((num_frames, num_frames)), 1), inside.dtype)
-    angle = jnp.pi * matmul(inside, before) / jnp.maximum(size - 1, 1)
-    scaled = inside / size**kernel.power
+    before = jnp.asarray(np.triu(np.ones((num_players, num_players)), 1), mask.dtype)
+    angle = jnp.pi * matmul(mask, before) / jnp.maximum(size - 1, 1)
+    scaled = mask / size**kernel.power
     waves = jnp.concatenate([c * scaled * jnp.cos(j * angle) for j, c in enumerate(kernel.waves)], axis=1)
     return matmul(waves, kernel.metric)
 
 
 def _arc_cosine(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Arc-cosine kernel of degree 1, with a bias, of rows a [N, F], b [P, F] -> [N, P]."""
+    """Arc-cosine kernel of degree 1, with a bias, of rows a [N, J P], b [K, J P] -> [N, K]."""
     product = matmul(a, b.T) + 1
     norms = jnp.sqrt(((a**2).sum(axis=1) + 1)[:, None] * ((b**2).sum(axis=1) + 1)[None, :])
     cosine = jnp.clip(product / norms, -1, 1)
@@ -157,7 +155,7 @@ def _arc_cosine(a: jax.Array, b: jax.Array) -> jax.Array:
 def fit(
     functions: jax.Array, whitening: jax.Array | None, logits: jax.Array, link: Link, row_weights: jax.Array
 ) -> Fit:
-    """Ridge regression of logits [N, C] on functions [N, P], its strength chosen by leave-one-out errors.
+    """Ridge regression of logits [N, C] on functions [N, F], its strength chosen by leave-one-out errors.
 
     The ridge is on the coefficients of functions @ whitening (of the functions themselves without one).
     `row_weights` [N] say how much a row's leave-one-out error counts.
@@ -183,11 +181,16 @@ def fit(
 
     ridges = jnp.asarray(RIDGES, functions.dtype) * values[-1]
     errors = jax.lax.map(error, ridges)
-    best = jnp.argmin(errors)
+    best = jnp.argmin(or_inf(errors))
     coefficients = matmul(vectors, moments / (values + ridges[best])[:, None])
     if whitening is not None:
         coefficients = matmul(whitening, coefficients)
     return Fit(centre, offset, coefficients, ridges[best], errors[best])
+
+
+def or_inf(error: jax.Array) -> jax.Array:
+    """Errors, a NaN, of a fit that failed, as infinity: argmin would choose it."""
+    return jnp.where(jnp.isnan(error), jnp.inf, error)
 
 
 def predict(fitted: Fit, functions: jax.Array) -> jax.Array:
@@ -205,7 +208,7 @@ def without_groups(
 ) -> jax.Array:
     """Logits [G, M, C] by the fits that leave out a group of rows each; `groups` int [G, n] are the rows.
 
-    `functions` [N, P] and `logits` [N, C] are those of the fit; `asked` [M, P] the functions of what is asked about.
+    `functions` [N, F] and `logits` [N, C] are those of the fit; `asked` [M, F] the functions of what is asked about.
     """
     centred, targets = functions - fitted.centre[None], logits - fitted.offset[None]
     wanted = asked - fitted.centre[None]

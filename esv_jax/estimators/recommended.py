@@ -4,65 +4,66 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Estimator, Plan, exact_weights
-from esv_jax.estimators.exact import MAX_FRAMES_OF_A_PLAN, exact
+from esv_jax.base import Estimator, Link, Plan, WeightsBySize, check_maker
+from esv_jax.estimators.exact import MAX_PLAYERS_OF_A_PLAN, exact
 from esv_jax.estimators.regression import regression
 from esv_jax.estimators.stratified_paired import stratified_paired
 from esv_jax.estimators.surrogate import surrogate
 
-# The number of frames, in the shape of an array [T, 0], and the state of the estimator taken for it.
-State = tuple[jax.Array, Any]
+MAX_EVALUATIONS = 4096
+MAX_EXACT_FRAMES = 16
 
 
 @functools.lru_cache(maxsize=64, typed=True)
-def recommended(*, max_evaluations: int = 4096) -> Estimator:
-    """`exact` where max_evaluations allows all 2^T - 1 coalitions of at most 20 frames, else `surrogate`.
+def recommended(*, max_evaluations: int = MAX_EVALUATIONS, max_exact_frames: int = MAX_EXACT_FRAMES) -> Estimator:
+    """`exact` where that is cheap, else the best of those that sample. The one rule, of the library and its commands:
 
-    The one to take without a reason for another: `explain(recommended(), game, params, video, key=key)`. A budget below
-    4 T is too small to fit a model: then it is `regression` (from 3 T on), or else `stratified_paired`.
+    - `exact` where max_evaluations allows all 2^P - 1 coalitions of at most 20 players;
+    - `exact` up to max_exact_frames for games that can sum over all coalitions for far less than an evaluation each
+      (`Game.exact`: those of TSN and TRN);
+    - else `surrogate`, or, with a budget too small to fit a model, `regression` (from 3 P on) or `stratified_paired`.
 
-    Chosen by `experiments/benchmark_estimators.py`: `surrogate` has the least error of all that were tried in every
-    game there. Multi-scale games evaluate all their subsets for it, or where these are too many, random ones.
+    The one to take without a reason for another: `explain(recommended(), game, params, video, key=key)`. Chosen by
+    `experiments/benchmark_estimators.py`: `surrogate` has the least error of all that were tried in every game there.
 
     Args:
-      max_evaluations: how many coalitions to evaluate at most; at least T + 1.
+      max_evaluations: how many coalitions to evaluate at most; at least P + 1.
+      max_exact_frames: up to how many players a game that can is asked for all coalitions.
     """
     checks.check_positive("max_evaluations", max_evaluations)
+    checks.check_positive("max_exact_frames", max_exact_frames)
+    name = f"recommended(max_evaluations={max_evaluations}, max_exact_frames={max_exact_frames})"
 
-    def choice(num_frames: int) -> Estimator:
-        checks.check_positive("num_frames", num_frames)
-        fits = num_frames <= MAX_FRAMES_OF_A_PLAN and 2**num_frames - 1 <= max_evaluations
-        if fits:
+    def choice(num_players: int) -> Estimator:
+        checks.check_positive("num_players", num_players)
+        if num_players <= MAX_PLAYERS_OF_A_PLAN and 2**num_players - 1 <= max_evaluations:
             return exact()
-        if max_evaluations >= 4 * num_frames:
+        if max_evaluations >= 4 * num_players:
             return surrogate(max_evaluations=max_evaluations)
-        if max_evaluations >= 3 * num_frames:
+        if max_evaluations >= 3 * num_players:
             return regression(max_evaluations=max_evaluations)
-        if max_evaluations <= num_frames:
+        if max_evaluations <= num_players:
             raise checks.InputError(
-                f"max_evaluations should be at least {num_frames + 1} for {num_frames} frames, found {max_evaluations}"
+                f"max_evaluations should be at least {num_players + 1} for {num_players} frames, "
+                f"found {max_evaluations}"
             )
-        return stratified_paired(per_size=(max_evaluations - 2) // (num_frames - 1))
+        return stratified_paired(per_size=(max_evaluations - 2) // (num_players - 1))
 
-    def plan(num_frames: int, *, key: Any = None) -> Plan:
-        return choice(num_frames).plan(num_frames, key=key)
+    def plan(num_players: int, *, key: Any = None) -> Plan:
+        return choice(num_players).plan(num_players, key=key).made_for(name)
 
-    def init(num_frames: int, empty: jax.Array) -> State:
-        return jnp.zeros((num_frames, 0), empty.dtype), choice(num_frames).init(num_frames, empty)
+    def estimate(
+        plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link
+    ) -> tuple[jax.Array, jax.Array]:
+        check_maker(plan, name)
+        chosen = choice(plan.mask.shape[1])
+        return chosen.estimate(plan.made_for(chosen.name), worths, logits, empty, link)
 
-    def update(state: State, members: Array, worths: jax.Array, logits: jax.Array) -> State:
-        frames, inner = state
-        return frames, choice(len(frames)).update(inner, members, worths, logits)
+    def weights(num_players: int, sums: bool) -> WeightsBySize | None:
+        if sums and num_players <= max_exact_frames:
+            return exact().weights(num_players, sums)
+        return choice(num_players).weights(num_players, sums)
 
-    def finish(state: State, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
-        frames, inner = state
-        return choice(len(frames)).finish(inner, empty, full, link)
-
-    def weights(num_frames: int) -> tuple[np.ndarray, np.ndarray] | None:
-        return exact_weights(choice(num_frames), num_frames)
-
-    return Estimator(plan, init, update, finish, weights)
+    return Estimator(name, plan, estimate, weights)

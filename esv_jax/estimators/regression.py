@@ -6,16 +6,16 @@ from typing import Any
 import jax
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Plan
-from esv_jax.coalitions import paired
-from esv_jax.estimators import evaluated, least_squares
+from esv_jax.base import Estimator, Link, Plan, check_maker, samples
+from esv_jax.coalitions import masks, paired
+from esv_jax.estimators import least_squares
 
 
 @functools.lru_cache(maxsize=64, typed=True)
 def regression(*, max_evaluations: int) -> Estimator:
     """The additive game closest to the worths, by weighted least squares under the efficiency constraint (KernelSHAP).
 
-    With the weights w(s) = (T-1) / (C(T,s) s (T-s)) on all coalitions, the solution is the Element Shapley Value. Here
+    With the weights w(s) = (P-1) / (C(P,s) s (P-s)) on all coalitions, the solution is the Element Shapley Value. Here
     coalitions come in pairs with their complements, which leaves only the odd part of the game to be fitted; sizes are
     drawn in proportion to their total weight, without repeats, the smallest and largest exhausted as far as the budget
     goes. One factorisation serves all C classes. Exact where the budget holds all coalitions; consistent, with a bias
@@ -24,17 +24,21 @@ def regression(*, max_evaluations: int) -> Estimator:
     `std_error` is that of a stratified sample: from residuals corrected for leverage, 0 for exhausted sizes.
 
     Args:
-      max_evaluations: how many coalitions to evaluate at most, the whole video among them; at least 3 T.
+      max_evaluations: how many coalitions to evaluate at most, everyone among them; at least 3 P.
     """
     checks.check_positive("max_evaluations", max_evaluations)
+    name = f"regression(max_evaluations={max_evaluations})"
 
-    def plan(num_frames: int, *, key: Any = None) -> Plan:
-        paired.check_budget(num_frames, max_evaluations, 3 * num_frames)
-        return least_squares.plan(num_frames, max_evaluations, key)
+    def plan(num_players: int, *, key: Any = None) -> Plan:
+        paired.check_budget(num_players, max_evaluations, 3 * num_players)
+        return least_squares.plan(num_players, max_evaluations, key, name)
 
-    def finish(state: evaluated.Evaluated, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
-        drawn = least_squares.strata(state.inside.shape[1], max_evaluations)
-        inside, odd = evaluated.pairs(state, int(drawn.drawn.sum()))
-        return least_squares.solve(inside, odd, full - empty, drawn)
+    def estimate(
+        plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link
+    ) -> tuple[jax.Array, jax.Array]:
+        check_maker(plan, name)
+        strata = least_squares.strata(plan.mask.shape[1], max_evaluations)
+        mask = masks.as_float(plan.mask[: len(worths) // 2], worths.dtype)
+        return least_squares.solve(mask, paired.odd_parts(worths), worths[-1] - empty, strata)
 
-    return Estimator(plan, evaluated.none, evaluated.add, finish)
+    return Estimator(name, plan, estimate, samples)

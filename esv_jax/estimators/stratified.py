@@ -1,39 +1,35 @@
 """The paper's approximation, whose cost grows linearly with the number of frames."""
 
 import functools
-from typing import Any, NamedTuple
+import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Estimator, Plan
-from esv_jax.coalitions import plans, weights
+from esv_jax.base import Estimator, Link, Plan, check_maker, samples
+from esv_jax.coalitions import masks, plans, weights
 from esv_jax.estimators import moments
-
-
-class State(NamedTuple):
-    """Sums so far: values float [T, C] and their squared standard errors float [T, C]."""
-
-    values: jax.Array
-    squared_error: jax.Array
 
 
 @functools.lru_cache(maxsize=64, typed=True)
 def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
-    """The paper's estimator: every (frame, size) cell's mean from at most `per_size` coalitions of each size.
+    """The paper's estimator: every (player, size) cell's mean from at most `per_size` coalitions of each size.
 
     The coalitions come from the constructive sampler (`coalitions.plans.constructive`); `iterations` repeats it
     independently and pools the cells. Faithful to the authors' code, with the weak points that this brings:
 
-    - A mean without a sample counts as 0, so values need not sum to full - empty. At T=64, per_size=16 about 40 % of
-      the (frame, size) cells lack one of their two means, and the efficiency gap is seven to nine times the score.
-      Take per_size of at least 4 T (at per_size=256 the gap is still a sixth of it), or `stratified_paired`.
-    - Coalitions of one lineage share most of their frames, and multi-scale games see only the sampled children.
+    - A mean without a sample counts as 0, so values need not sum to full - empty. At P=64, per_size=16 about 40 % of
+      the (player, size) cells lack one of their two means, and the efficiency gap is seven to nine times the score.
+      Take per_size of at least 4 P (at per_size=256 the gap is still a sixth of it), or `stratified_paired`.
+    - Coalitions of one lineage share most of their players, and multi-scale games made with all_subsets=False see only
+      the sampled children.
 
     `std_error` takes the coalitions of a cell as drawn independently without repeats (finite population correction);
-    an empty cell adds the square of the level's mean worth, the size of what it leaves out. It does not see the
-    correlation within lineages. It is infinite where a level holds one of several coalitions.
+    an empty cell adds the square of the size's mean worth, the size of what it leaves out. It does not see the
+    correlation within lineages. It is infinite where a size holds one of several coalitions.
 
     Args:
       per_size: m, the most coalitions of each size in an iteration.
@@ -41,40 +37,60 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
     """
     checks.check_positive("per_size", per_size)
     checks.check_positive("iterations", iterations)
+    name = f"stratified(per_size={per_size}, iterations={iterations})"
 
-    def plan(num_frames: int, *, key: Any = None) -> Plan:
-        return plans.constructive(num_frames, per_size, iterations, key)
+    def plan(num_players: int, *, key: Any = None) -> Plan:
+        return plans.constructive(num_players, per_size, iterations, key, name)
 
-    def init(num_frames: int, empty: jax.Array) -> State:
-        values = jnp.tile(-empty / num_frames, (num_frames, 1))
-        return State(values, jnp.zeros_like(values))
+    def estimate(
+        plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link
+    ) -> tuple[jax.Array, jax.Array]:
+        check_maker(plan, name)
+        num_players = plan.mask.shape[1]
+        population = jnp.asarray(weights.binomial_row(num_players - 1), worths.dtype)
 
-    def update(state: State, members: Array, worths: jax.Array, logits: jax.Array) -> State:
-        num_frames = state.values.shape[0]
-        with_frame, without_frame = moments.with_and_without(members, worths, num_frames)
-        # How many coalitions of this size hold a given frame, and how many do not.
-        size = (jnp.asarray(members)[0] >= 0).sum()
-        population = jnp.asarray(weights.binomial_row(num_frames - 1), worths.dtype)
-        error = _squared_error(with_frame, worths, population[size - 1], iterations)
-        error = error + _squared_error(without_frame, worths, population[size], iterations)
-        values = state.values + (with_frame.mean - without_frame.mean) / num_frames
-        return State(values, state.squared_error + error / num_frames**2)
+        def add(sums: Any, of_size: Any) -> tuple[Any, None]:
+            size, mask, worths = of_size
+            present = masks.as_float(mask, worths.dtype)
+            with_player, without_player = moments.with_and_without(present, worths)
+            # How many coalitions of this size hold a given player, and how many do not.
+            error = _squared_error(with_player, worths, population[size - 1], iterations)
+            error = error + _squared_error(without_player, worths, population[size], iterations)
+            values, squared_error = sums
+            return (
+                values + (with_player.mean - without_player.mean) / num_players,
+                squared_error + error / num_players**2,
+            ), None
 
-    def finish(state: State, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
-        return state.values, jnp.sqrt(state.squared_error)
+        start = jnp.tile(-empty / num_players, (num_players, 1))
+        sums = start, jnp.zeros_like(start)
+        # Sizes with equally many coalitions share a compiled loop.
+        size, row = 1, 0
+        for count, same in itertools.groupby(plan.sizes):
+            length = len(list(same))
+            rows = slice(row, row + length * count)
+            of_sizes = (
+                np.arange(size, size + length, dtype=np.int32),
+                jnp.asarray(plan.mask[rows]).reshape(length, count, num_players),
+                worths[rows].reshape(length, count, -1),
+            )
+            sums, _ = jax.lax.scan(add, sums, of_sizes)
+            size, row = size + length, rows.stop
+        values, squared_error = sums
+        return values, jnp.sqrt(squared_error)
 
-    return Estimator(plan, init, update, finish)
+    return Estimator(name, plan, estimate, samples)
 
 
 def _squared_error(cell: moments.Moments, worths: jax.Array, population: jax.Array, iterations: int) -> jax.Array:
-    """Expected squared error [T, C] of a cell's mean over `population` coalitions; 0 where there are none to sample.
+    """Expected squared error [P, C] of a cell's mean over `population` coalitions; 0 where there are none to sample.
 
-    A cell with one sample of several borrows the variance of the whole level.
+    A cell with one sample of several borrows the variance of the whole size.
     """
     num_rows = worths.shape[0]
-    level_variance = worths.var(axis=0, ddof=1) if num_rows > 1 else jnp.full_like(worths[0], jnp.inf)
-    variance = jnp.where(cell.samples > 1, cell.variance, level_variance[None, :])
-    unseen = 1 - cell.samples / (iterations * jnp.maximum(population, 1))
-    sampled = jnp.where(unseen > 0, variance * unseen / jnp.maximum(cell.samples, 1), 0)
-    missing = worths.mean(axis=0)[None, :] ** 2 + level_variance[None, :]
+    size_variance = worths.var(axis=0, ddof=1) if num_rows > 1 else jnp.full_like(worths[0], jnp.inf)
+    variance = jnp.where(cell.samples > 1, cell.variance, size_variance[None, :])
+    fpc = 1 - cell.samples / (iterations * jnp.maximum(population, 1))
+    sampled = jnp.where(fpc > 0, variance * fpc / jnp.maximum(cell.samples, 1), 0)
+    missing = worths.mean(axis=0)[None, :] ** 2 + size_variance[None, :]
     return jnp.where(cell.samples > 0, sampled, jnp.where(population > 0, missing, 0))

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Attribution, Estimator, Level, Plan
-from esv_jax.coalitions import balanced, lattice, paired, plans
+from esv_jax.base import Estimator, Link, Plan, check_maker, samples
+from esv_jax.coalitions import balanced, lattice, masks, paired, plans
 from esv_jax.games import score_average
 from esv_jax.precise import matmul
 
@@ -25,12 +24,12 @@ def subset_sums(*, max_evaluations: int, num_scales: int) -> Estimator:
 
     Such a game is linear in the scores p_s(R) of its heads (`games.score_average`), so the value of a frame is
 
-        sum over s <= M of ( a(T, s) mean of 1[i in R] p_s(R) + b(T, s) mean of 1[i not in R] p_s(R) ) - v(empty) / T,
+        sum over s <= M of ( a(P, s) mean of 1[i in R] p_s(R) + b(P, s) mean of 1[i not in R] p_s(R) ) - v(empty) / P,
 
     means over all subsets R of size s; here over a sample of each size (all of them where the budget allows), in which
-    every frame occurs equally often. Unbiased; the values add up to `full` - v(empty), where `full` is estimated from
-    the same sample. No coalition of more than M frames is looked at, and the error at a fixed number of evaluations
-    falls with T: a is about log(T) / M, and a frame is in s of T subsets.
+    every frame occurs equally often. Unbiased, and efficient: what the sum of the values lacks to full - empty is
+    divided evenly. Besides the whole video no coalition of more than M frames is looked at, and the error at a fixed
+    number of evaluations falls with P: a is about log(P) / M, and a frame is in s of P subsets.
 
     `std_error` takes rows as independent, which overstates it slightly, and lends every frame the spread of all: a
     frame of many may occur in a handful of subsets.
@@ -41,81 +40,77 @@ def subset_sums(*, max_evaluations: int, num_scales: int) -> Estimator:
     """
     checks.check_positive("max_evaluations", max_evaluations)
     checks.check_positive("num_scales", num_scales)
+    name = f"subset_sums(max_evaluations={max_evaluations}, num_scales={num_scales})"
 
-    def plan(num_frames: int, *, key: Any = None) -> Plan:
-        checks.check_positive("num_frames", num_frames)
-        levels = []
+    def plan(num_players: int, *, key: Any = None) -> Plan:
+        checks.check_positive("num_players", num_players)
         rng = plans.host_generator(key)
-        for size, count in enumerate(_counts(num_frames, num_scales, max_evaluations), start=1):
-            everything = count == math.comb(num_frames, size)
+        rows = []
+        for size, count in enumerate(_counts(num_players, num_scales, max_evaluations), start=1):
+            everything = count == math.comb(num_players, size)
             members = (
-                lattice.combinations(num_frames, size)
+                lattice.combinations(num_players, size)
                 if everything
-                else balanced.subsets(num_frames, size, int(count), rng)
+                else balanced.subsets(num_players, size, int(count), rng)
             )
-            levels.append(Level(members, np.full(members.shape, -1, np.int32)))
-        nothing = [np.zeros((0, size), np.int32) for size in range(len(levels) + 1, num_frames + 1)]
-        return Plan((*levels, *(Level(rows, rows) for rows in nothing)), ())
+            rows.append(masks.of_members(members, num_players))
+        return plans.of_masks(np.concatenate([*rows, masks.everyone(num_players)]), name)
 
-    return Estimator(plan, _no_levels, _no_levels, _no_levels, of_subsets=functools.partial(_of_subsets, num_scales))
+    def estimate(
+        plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link
+    ) -> tuple[jax.Array, jax.Array]:
+        check_maker(plan, name)
+        counts = _counts(plan.mask.shape[1], num_scales, max_evaluations)
+        return _of_subsets(masks.as_float(plan.mask, worths.dtype), worths, empty, counts)
+
+    return Estimator(name, plan, estimate, samples, of_scales=True)
 
 
-def _counts(num_frames: int, num_scales: int, max_evaluations: int) -> np.ndarray:
-    """Subsets of each size, by what a single one adds to the error; at least two, for standard errors."""
+def _counts(num_players: int, num_scales: int, max_evaluations: int) -> np.ndarray:
+    """Subsets of each size 1..min(M, P), by what a single one adds to the error; at least two, for standard errors."""
     if max_evaluations < 2 * num_scales:
         raise checks.InputError(
             f"max_evaluations should be at least {2 * num_scales} for {num_scales} scales, found {max_evaluations}"
         )
-    a, b = score_average.shapley_weights_of_means(num_frames, num_scales)
+    a, b = score_average.shapley_weights_of_means(num_players, num_scales)
     size = np.arange(1, len(a) + 1)
-    population = np.array([float(min(math.comb(num_frames, s), 2**100)) for s in size])
-    share = np.sqrt((size * a**2 + (num_frames - size) * b**2) / num_frames)
+    population = np.array([float(min(math.comb(num_players, s), 2**100)) for s in size])
+    share = np.sqrt((size * a**2 + (num_players - size) * b**2) / num_players)
     least = np.minimum(population, 2)
     rest = max_evaluations - int(least.sum())
     return least.astype(np.int64) + paired.divide(rest, share, population - least)
 
 
-def _no_levels(*_: Any) -> Any:
-    raise checks.InputError('subset_sums is for games of multiscale_game(..., average="scores"), found another game')
-
-
 def _of_subsets(
-    num_scales: int,
-    num_frames: int,
-    levels: Sequence[Level],
-    scores: Sequence[jax.Array],
-    empty: Array,
-    scales_of_game: int,
-) -> Attribution:
-    if scales_of_game != num_scales:
-        raise checks.InputError(f"num_scales should be that of the game, {scales_of_game}, found {num_scales}")
-    dtype = scores[0].dtype
-    empty = jnp.asarray(empty, dtype)
-    last = min(num_scales, num_frames)
-    means = jnp.stack([of_size.mean(axis=0) for of_size in scores])
-    values = jnp.tile(-empty / num_frames, (num_frames, 1))
+    mask: jax.Array, scores: jax.Array, empty: jax.Array, counts: np.ndarray
+) -> tuple[jax.Array, jax.Array]:
+    num_players, last = mask.shape[1], len(counts)
+    bounds = np.cumsum(counts)[:-1].tolist()
+    of_sizes = jnp.split(scores[:-1], bounds)
+    means = jnp.stack([of_size.mean(axis=0) for of_size in of_sizes])
+    values = jnp.tile(-empty / num_players, (num_players, 1))
     variance = jnp.zeros_like(values)
-    by_size = zip(*score_average.shapley_weights_of_means(num_frames, num_scales), strict=True)
-    for position, (a, b) in enumerate(by_size):
-        level, of_size = levels[position], scores[position]
+    weights = zip(*score_average.shapley_weights_of_means(num_players, last), strict=True)
+    held_by = jnp.split(mask[:-1], bounds)
+    for position, ((a, b), of_size, held) in enumerate(zip(weights, of_sizes, held_by, strict=True)):
         count, size = len(of_size), position + 1
-        inside = lattice.membership(level.members, num_frames, dtype)
         # What is taken off comes from the other sizes, which are drawn independently: no bias.
-        level_mean = (means.sum(axis=0) - means[position]) / (last - 1) if last > 1 else empty
-        centred = of_size - level_mean[None]
-        held = matmul(inside.T, centred) / count
-        values = values + (a - b) * held + (b * centred.mean(axis=0) + level_mean / (last * num_frames))[None]
-        if count < math.comb(num_frames, size):
-            variance = variance + _variance(inside, of_size - means[position][None], float(a), float(b), size)
-    return Attribution(values, jnp.sqrt(variance), means.sum(axis=0) / last, empty)
+        size_mean = (means.sum(axis=0) - means[position]) / (last - 1) if last > 1 else empty
+        centred = of_size - size_mean[None]
+        of_members = matmul(held.T, centred) / count
+        values = values + (a - b) * of_members + (b * centred.mean(axis=0) + size_mean / (last * num_players))[None]
+        if count < math.comb(num_players, size):
+            variance = variance + _variance(held, of_size - means[position][None], float(a), float(b), size)
+    missing = scores[-1] - empty - values.sum(axis=0)
+    return values + missing[None] / num_players, jnp.sqrt(variance)
 
 
-def _variance(inside: jax.Array, residual: jax.Array, a: float, b: float, size: int) -> jax.Array:
-    """[T, C], from the deviations [N, C] of a size's scores from their mean."""
-    count, num_frames = inside.shape
+def _variance(mask: jax.Array, residual: jax.Array, a: float, b: float, size: int) -> jax.Array:
+    """[P, C], from the deviations [N, C] of a size's scores from their mean."""
+    count, num_players = mask.shape
     squares = residual**2 * (count / max(count - 1, 1))
     mean = squares.mean(axis=0)
-    occurs = inside.sum(axis=0)[:, None]
-    pooled = (mean * ((size * a**2 + (num_frames - size) * b**2) / num_frames) / count)[None]
-    own = ((a**2 - b**2) * matmul(inside.T, squares) + b**2 * count * mean[None]) / count**2
+    occurs = mask.sum(axis=0)[:, None]
+    pooled = (mean * ((size * a**2 + (num_players - size) * b**2) / num_players) / count)[None]
+    own = ((a**2 - b**2) * matmul(mask.T, squares) + b**2 * count * mean[None]) / count**2
     return (occurs * own + BORROWED * pooled) / (occurs + BORROWED)

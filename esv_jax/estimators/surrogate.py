@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Plan
-from esv_jax.coalitions import paired
-from esv_jax.estimators import cheap, evaluated, least_squares, logit_fit
+from esv_jax.base import Estimator, Link, Plan, check_maker, samples
+from esv_jax.batches import in_chunks
+from esv_jax.coalitions import masks, paired
+from esv_jax.estimators import least_squares, logit_fit, surrogate_samples
 
-# How many coalitions the fitted model is asked about in a round: all of them up to 16 frames.
-CHEAP_EVALUATIONS = 2**16
-LEAST_CHEAP = 4
+# How many coalitions the fitted model is asked about in a round: all of them up to 16 players.
+SURROGATE_SAMPLES = 2**16
+LEAST_SAMPLES = 4
 # Rounds go on until their sampling error is small beside that of the evaluated coalitions; the linear model costs less.
 MAX_ROUNDS, MAX_ROUNDS_OF_LINEAR = 3, 8
 NEGLIGIBLE = 0.1
@@ -24,7 +25,7 @@ GRADIENT_CLASSES, GRADIENT_ROWS = 16, 512
 # With fewer coalitions a frame the metric fits their noise, and standard errors that do not know of it are too small.
 ROWS_TO_LEARN = 32
 # Coalitions on which models that leave out a group of pairs are compared.
-CHEAP_EVALUATIONS_OF_GROUPS = 2**11
+SAMPLES_OF_GROUPS = 2**11
 ROWS_AT_ONCE = 2048
 
 
@@ -37,39 +38,57 @@ def surrogate(*, max_evaluations: int) -> Estimator:
     1. Fit the game's logits, all classes at once, by ridge regression on functions of the coalition (`logit_fit`):
        linear in the frames, or of its similarity to others in frames and their order, in a metric learned from the
        fit. Basis, metric and ridge are those with the least leave-one-out error of worths.
-    2. Push the fit through the link and take its values from very many coalitions (all of them up to 16 frames, rounds
+    2. Push the fit through the link and take its values from very many coalitions (all of them up to 16 players, rounds
        of 65 000 beyond), which cost no evaluation of the model.
     3. Add the values of the worths' residuals, by `regression` on the evaluated pairs.
 
     Efficient. Exact where the budget holds all coalitions; a game whose logits are a mean over frames (TSN) is fitted
-    exactly by a few more coalitions than frames. Like any regression estimator it has a bias, which vanishes as the fit
-    or the sample becomes complete. Not linear in the worths: the data choose the fit.
+    exactly by a few more coalitions than players. Like any regression estimator it has a bias, which vanishes as the
+    fit or the sample becomes complete. Not linear in the worths: the data choose the fit.
 
     `std_error` has two parts: the sample of step 2, and the change when a tenth of the drawn pairs is left out of fit
     and residual (delete-a-group jackknife of ten groups; exhausted sizes are kept), widened so that 1.96 of it covers
     95 % as Student's interval would. With less than about 16 pairs of a size it is too small: 1.96 of it covered 73 to
-    76 % of the cells at 4 to 8 evaluations a frame (an order-sensitive game of 10 frames), 94 % at 32; where intervals
+    76 % of the cells at 4 to 8 evaluations a player (an order-sensitive game of 10 frames), 94 % at 32; where intervals
     count more than errors and evaluations are few, take `regression`.
 
     Takes some seconds from 1024 evaluations on: for models that take longer than that to evaluate.
 
     Args:
-      max_evaluations: how many coalitions to evaluate at most, the whole video among them; at least 4 T.
+      max_evaluations: how many coalitions to evaluate at most, the whole video among them; at least 4 P.
     """
     checks.check_positive("max_evaluations", max_evaluations)
 
-    def plan(num_frames: int, *, key: Any = None) -> Plan:
-        paired.check_budget(num_frames, max_evaluations, 4 * num_frames)
-        return least_squares.plan(num_frames, max_evaluations, key)
+    name = f"surrogate(max_evaluations={max_evaluations})"
 
-    def finish(state: evaluated.Evaluated, empty: jax.Array, full: jax.Array, link: Any) -> tuple[jax.Array, jax.Array]:
-        strata = least_squares.strata(state.inside.shape[1], max_evaluations)
-        inside, odd = evaluated.pairs(state, int(strata.drawn.sum()))
+    def plan(num_players: int, *, key: Any = None) -> Plan:
+        paired.check_budget(num_players, max_evaluations, 4 * num_players)
+        return least_squares.plan(num_players, max_evaluations, key, name)
+
+    def estimate(
+        plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link
+    ) -> tuple[jax.Array, jax.Array]:
+        check_maker(plan, name)
+        strata = least_squares.strata(plan.mask.shape[1], max_evaluations)
+        evaluated = Evaluated(masks.as_float(plan.mask, worths.dtype), worths, logits)
+        pairs = evaluated.mask[: len(worths) // 2]
+        without_model = least_squares.solve(pairs, paired.odd_parts(worths), worths[-1] - empty, strata)
         if (strata.drawn == strata.population).all():
-            return least_squares.solve(inside, odd, full - empty, strata)
-        return _estimate(state, strata, empty, link)
+            return without_model
+        # A fit that failed numerically is not NaN's excuse: what needs no fit stands in for it.
+        found = _estimate(evaluated, strata, empty, link)
+        sound = jnp.isfinite(jnp.stack(found)).all()
+        return tuple(jnp.where(sound, a, b) for a, b in zip(found, without_model, strict=True))  # type: ignore[return-value]
 
-    return Estimator(plan, evaluated.none, evaluated.add, finish)
+    return Estimator(name, plan, estimate, samples)
+
+
+class Evaluated(NamedTuple):
+    """Coalitions in the plan's order: mask float [N, P], worths float [N, C], logits float [N, C]."""
+
+    mask: jax.Array
+    worths: jax.Array
+    logits: jax.Array
 
 
 class Fitted(NamedTuple):
@@ -77,7 +96,7 @@ class Fitted(NamedTuple):
 
     Attributes:
       linear: in the frames.
-      smooth: in similarities of coalitions to `centres` [P, T] by `kernel`, with `whitening` as for `logit_fit.fit`.
+      smooth: in similarities of coalitions to `centres` [K, P] by `kernel`, with `whitening` as for `logit_fit.fit`.
       is_linear: bool [], whether the linear one is the better.
     """
 
@@ -89,40 +108,38 @@ class Fitted(NamedTuple):
     is_linear: jax.Array
 
 
-def _estimate(
-    state: evaluated.Evaluated, strata: paired.Strata, empty: jax.Array, link: logit_fit.Link
-) -> tuple[jax.Array, jax.Array]:
-    num_rows, num_frames = state.inside.shape
-    weight, unseen = least_squares.pair_weights(num_frames, strata)
+def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: Link) -> tuple[jax.Array, jax.Array]:
+    num_rows, num_players = state.mask.shape
+    weight, fpc = least_squares.pair_weights(num_players, strata)
     # Leave-one-out errors count where coalitions were left out, as much as those weigh in the values.
-    counts = jnp.asarray(np.concatenate([weight * unseen, (weight * unseen)[::-1], [0]]), state.worths.dtype)
+    counts = jnp.asarray(np.concatenate([weight * fpc, (weight * fpc)[::-1], [0]]), state.worths.dtype)
     fitted = _fit(state, link, counts)
-    key = cheap.key_of(state.inside)
-    logits = _logits(fitted, state.inside)
+    key = surrogate_samples.key_of(state.mask)
+    logits = _logits(fitted, state.mask)
     full = link(logits[-1:])[0]
 
     spread = _spread_of_groups(state, strata, link, fitted)
-    asked = least_squares.strata(num_frames, max(CHEAP_EVALUATIONS, LEAST_CHEAP * num_rows))
+    asked = least_squares.strata(num_players, max(SURROGATE_SAMPLES, LEAST_SAMPLES * num_rows))
     modelled, noise = _values_of_model(fitted, link, full - empty, asked, key, NEGLIGIBLE * spread.sum())
-    design = least_squares.design(state.inside[: len(weight)], jnp.asarray(weight, state.worths.dtype))
+    design = least_squares.design(state.mask[: len(weight)], jnp.asarray(weight, state.worths.dtype))
     rest = _values_of_residual(state, design, link(logits), state.worths[-1] - empty - modelled.sum(axis=0))
     return modelled + rest, jnp.sqrt(noise + spread)
 
 
-def _fit(state: evaluated.Evaluated, link: logit_fit.Link, counts: jax.Array) -> Fitted:
-    num_rows = len(state.inside)
+def _fit(state: Evaluated, link: Link, counts: jax.Array) -> Fitted:
+    num_rows = len(state.mask)
     rows = np.unique(np.linspace(0, num_rows - 1, min(num_rows, logit_fit.MAX_CENTRES)).astype(int))
-    centres = state.inside[rows]
+    centres = state.mask[rows]
 
     varied = jnp.argsort(-state.worths.var(axis=0))[:GRADIENT_CLASSES]
-    some = state.inside[np.linspace(0, num_rows - 1, min(num_rows, GRADIENT_ROWS)).astype(int)]
+    some = state.mask[np.linspace(0, num_rows - 1, min(num_rows, GRADIENT_ROWS)).astype(int)]
 
     def candidate(
         learned: jax.Array, given: tuple[logit_fit.Kernel, jax.Array]
     ) -> tuple[jax.Array, tuple[logit_fit.Kernel, jax.Array, logit_fit.Fit]]:
         kernel, learns = given
         kernel = kernel._replace(metric=jnp.where(learns, learned, kernel.metric))
-        functions = logit_fit.kernel_functions(kernel, centres, state.inside)
+        functions = logit_fit.kernel_functions(kernel, centres, state.mask)
         whitening = logit_fit.whitening(kernel, centres)
         found = logit_fit.fit(functions, whitening, state.logits, link, counts)
         learned = logit_fit.learned_metric(kernel, centres, found.coefficients[: len(centres), varied], some)
@@ -133,37 +150,36 @@ def _fit(state: evaluated.Evaluated, link: logit_fit.Link, counts: jax.Array) ->
     order, learns = jnp.asarray([0, 1] + [1] * again), jnp.asarray([False, False] + [True] * again)
     given = jax.tree.map(lambda a: a[order], logit_fit.kernels(centres.shape[1], state.worths.dtype))
     _, tried = jax.lax.scan(candidate, given.metric[0], (given, learns))
-    kernel, whitening, smooth = jax.tree.map(lambda a: a[jnp.argmin(tried[2].error)], tried)
-    linear = logit_fit.fit(logit_fit.linear_functions(state.inside), None, state.logits, link, counts)
-    return Fitted(linear, smooth, kernel, centres, whitening, linear.error < smooth.error)
+    kernel, whitening, smooth = jax.tree.map(lambda a: a[jnp.argmin(logit_fit.or_inf(tried[2].error))], tried)
+    linear = logit_fit.fit(logit_fit.linear_functions(state.mask), None, state.logits, link, counts)
+    return Fitted(
+        linear, smooth, kernel, centres, whitening, logit_fit.or_inf(linear.error) <= logit_fit.or_inf(smooth.error)
+    )
 
 
-def _logits(fitted: Fitted, inside: jax.Array) -> jax.Array:
-    """Logits [N, C] of the better model for coalitions [N, T]."""
+def _logits(fitted: Fitted, mask: jax.Array) -> jax.Array:
+    """Logits [N, C] of the better model for coalitions [N, P]."""
     return jax.lax.cond(
         fitted.is_linear,
         lambda rows: logit_fit.predict(fitted.linear, logit_fit.linear_functions(rows)),
         lambda rows: logit_fit.predict(fitted.smooth, logit_fit.kernel_functions(fitted.kernel, fitted.centres, rows)),
-        inside,
+        mask,
     )
 
 
 def _values_of_model(
-    fitted: Fitted, link: logit_fit.Link, total: jax.Array, asked: paired.Strata, key: jax.Array, negligible: jax.Array
+    fitted: Fitted, link: Link, total: jax.Array, asked: paired.Strata, key: jax.Array, negligible: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Values [T, C] of the model, and their squared standard errors: rounds until the sum of these is `negligible`."""
-    num_frames = fitted.centres.shape[1]
+    """Values [P, C] of the model, and their squared standard errors: rounds until the sum of these is `negligible`."""
+    num_players = fitted.centres.shape[1]
 
     def odd(rows: jax.Array) -> jax.Array:
         small, large = jnp.split(link(_logits(fitted, jnp.concatenate([rows, 1 - rows]))), 2)
         return (small - large) / 2
 
     def one_round(turn: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inside = cheap.pairs(num_frames, asked, jax.random.fold_in(key, turn), total.dtype)
-        fill = -len(inside) % ROWS_AT_ONCE
-        chunks = jnp.pad(inside, ((0, fill), (0, 0)), mode="edge").reshape(-1, ROWS_AT_ONCE, num_frames)
-        parts = jax.lax.map(odd, chunks).reshape(-1, len(total))[: len(inside)]
-        values, noise = least_squares.solve(inside, parts, total, asked)
+        mask = surrogate_samples.pairs(num_players, asked, jax.random.fold_in(key, turn), total.dtype)
+        values, noise = least_squares.solve(mask, in_chunks(odd, mask, ROWS_AT_ONCE), total, asked)
         return values, noise**2
 
     if (asked.drawn == asked.population).all():
@@ -180,31 +196,29 @@ def _values_of_model(
         more = one_round(turn)
         return turn + 1, values + more[0], noise + more[1]
 
-    nothing = jnp.zeros((num_frames, len(total)), total.dtype)
+    nothing = jnp.zeros((num_players, len(total)), total.dtype)
     rounds, values, noise = jax.lax.while_loop(goes_on, step, (jnp.uint32(0), nothing, nothing))
     count = rounds.astype(total.dtype)
     return values / count, noise / count**2
 
 
 def _values_of_residual(
-    state: evaluated.Evaluated, design: least_squares.Design, modelled: jax.Array, total: jax.Array
+    state: Evaluated, design: least_squares.Design, modelled: jax.Array, total: jax.Array
 ) -> jax.Array:
-    """Values [T, C], of sum total [C], of what a model with worths `modelled` [N, C] misses of the evaluated pairs."""
+    """Values [P, C], of sum total [C], of what a model with worths `modelled` [N, C] misses of the evaluated pairs."""
     residual = state.worths - modelled
     num_pairs = len(design.size)
     odd = (residual[:num_pairs] - residual[num_pairs : 2 * num_pairs][::-1]) / 2
     return least_squares.values(design, odd, total)[0]
 
 
-def _spread_of_groups(
-    state: evaluated.Evaluated, strata: paired.Strata, link: logit_fit.Link, fitted: Fitted
-) -> jax.Array:
-    """Delete-a-group jackknife: squared standard error [T, C] from the drawn pairs, those of exhausted sizes kept."""
-    num_frames = state.inside.shape[1]
+def _spread_of_groups(state: Evaluated, strata: paired.Strata, link: Link, fitted: Fitted) -> jax.Array:
+    """Delete-a-group jackknife: squared standard error [P, C] from the drawn pairs, those of exhausted sizes kept."""
+    num_players = state.mask.shape[1]
     dtype = state.worths.dtype
-    weight, unseen = least_squares.pair_weights(num_frames, strata)
+    weight, fpc = least_squares.pair_weights(num_players, strata)
     num_pairs = len(weight)
-    drawn = np.flatnonzero(unseen > 0)
+    drawn = np.flatnonzero(fpc > 0)
     num_groups = min(GROUPS, len(drawn))
     # Pairs are sorted by size: every group has its share of each.
     grouped = drawn[: len(drawn) // num_groups * num_groups].reshape(-1, num_groups).T
@@ -215,14 +229,14 @@ def _spread_of_groups(
     kept[:, drawn] *= weight[drawn].sum() / kept[:, drawn].sum(axis=1, keepdims=True)
 
     # The models differ smoothly: a fixed sample shows how their values do.
-    sample = _fixed_sample(num_frames)
+    sample = _fixed_sample(num_players)
     # Behind the barrier the compiler cannot try to work out in advance what depends on these alone.
     asked = jax.lax.optimization_barrier(jax.tree.map(lambda a: jnp.asarray(a, dtype), sample))
-    asked_inside = asked.centred + asked.size / num_frames
-    everything = jnp.concatenate([asked_inside, 1 - asked_inside, state.inside])
+    asked_mask = asked.centred + asked.size / num_players
+    everything = jnp.concatenate([asked_mask, 1 - asked_mask, state.mask])
 
     def without(fit: logit_fit.Fit, functions: jax.Array, whitening: jax.Array | None) -> jax.Array:
-        of_rows = functions[2 * len(asked_inside) :]
+        of_rows = functions[2 * len(asked_mask) :]
         return logit_fit.without_groups(fit, of_rows, whitening, state.logits, rows, functions)
 
     logits = jax.lax.cond(
@@ -237,27 +251,27 @@ def _spread_of_groups(
 
     def one(group: tuple[jax.Array, jax.Array]) -> jax.Array:
         worths = link(group[0])
-        small, large, modelled = jnp.split(worths, [len(asked_inside), 2 * len(asked_inside)])
+        small, large, modelled = jnp.split(worths, [len(asked_mask), 2 * len(asked_mask)])
         # The worth of no frames cancels in differences between groups.
         values = least_squares.values(asked, (small - large) / 2, modelled[-1])[0]
-        design = least_squares.design(state.inside[:num_pairs], group[1])
+        design = least_squares.design(state.mask[:num_pairs], group[1])
         return values + _values_of_residual(state, design, modelled, state.worths[-1] - modelled[-1])
 
     found = jax.lax.map(one, (logits, jnp.asarray(kept, dtype)))
-    left = float((weight * unseen)[drawn].sum() / weight[drawn].sum())
+    left = float((weight * fpc)[drawn].sum() / weight[drawn].sum())
     return left * _widening(num_groups - 1) ** 2 * (num_groups - 1) * found.var(axis=0)
 
 
 @functools.lru_cache(maxsize=64)
-def _fixed_sample(num_frames: int) -> least_squares.Design:
+def _fixed_sample(num_players: int) -> least_squares.Design:
     """What `least_squares.design` gives for some coalitions, worked out on the host in float64."""
-    strata = least_squares.strata(num_frames, max(CHEAP_EVALUATIONS_OF_GROUPS, LEAST_CHEAP * num_frames))
-    inside = paired.draw(num_frames, strata, np.random.default_rng(0)).astype(np.float64)
-    weight, _ = least_squares.pair_weights(num_frames, strata)
-    size = inside.sum(axis=1, keepdims=True)
-    centred = inside - size / num_frames
+    strata = least_squares.strata(num_players, max(SAMPLES_OF_GROUPS, LEAST_SAMPLES * num_players))
+    mask = paired.draw(num_players, strata, np.random.default_rng(0)).astype(np.float64)
+    weight, _ = least_squares.pair_weights(num_players, strata)
+    size = mask.sum(axis=1, keepdims=True)
+    centred = mask - size / num_players
     gram = centred.T @ (weight[:, None] * centred)
-    influence = np.linalg.solve(gram + np.trace(gram) / num_frames**2, (weight[:, None] * centred).T)
+    influence = np.linalg.solve(gram + np.trace(gram) / num_players**2, (weight[:, None] * centred).T)
     return least_squares.Design(size, centred, influence)
 
 

@@ -1,16 +1,16 @@
 """Many videos of one length at once: the same values as `explain`, one program and one plan for all of them."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks
-from esv_jax.base import Array, Attribution, Estimator, Game, Plan, exact_weights
+from esv_jax import batches, checks
+from esv_jax.base import Array, Attribution, Estimator, Game, Host, Plan
 from esv_jax.explaining.explain import explain
+from esv_jax.explaining.worths import without_empty
 
 # Of coalitions' scores: what stays in a processor's cache; what keeps an accelerator busy.
 BYTES_AT_ONCE = 2**23
@@ -19,7 +19,7 @@ LARGEST_BATCH = 256
 
 
 def explain_batch(
-    estimator: Estimator, game: Game, params: Any, videos: Array, *, plan: Plan | None = None
+    estimator: Estimator, game: Game, params: Any, videos: Any, *, plan: Plan | None = None
 ) -> Attribution:
     """`explain` of every video of a batch, on the device.
 
@@ -30,19 +30,24 @@ def explain_batch(
       estimator: of `esv_jax.estimators`.
       game: of `esv_jax.games`.
       params: what the game's functions take first, any pytree.
-      videos: [B, T, D].
+      videos: [B, T, ...], B >= 1 of what `explain` takes.
       plan: the coalitions to evaluate, for estimators that sample. All videos then share its sampling error: their
         errors are correlated, and a mean over videos has an error that more videos do not lessen.
 
     Returns:
-      Attribution(values [B, T, C], std_error [B, T, C], full [B, C], empty [B, C]).
+      Attribution(values [B, P, C], std_error [B, P, C], full [B, C], empty [B, C], num_evaluations [B], sampled [B]).
 
     Raises:
       InputError: as `explain`.
     """
-    checks.check_shape("videos", videos, ("B", "T", "D"))
-    no_array: Any = None
-    return _explain_all(estimator, game._replace(empty=no_array), game.empty, params, videos, plan)
+    if isinstance(game.form, Host):
+        found = [explain(estimator, game, params, video, plan=plan) for video in videos]
+        return jax.tree.map(lambda *of_each: jnp.stack(of_each), *found)
+    params, videos = checks.own("params", params), checks.own("videos", videos)
+    shape = jnp.shape(jax.tree.leaves(videos)[0])
+    if len(shape) < 2 or shape[0] < 1:
+        raise checks.InputError(f"videos should have shape [B, T, ...], at least one of them, found {list(shape)}")
+    return _explain_all(estimator, without_empty(game), game.empty, params, videos, jax.device_put(plan))
 
 
 def explain_in_parts(
@@ -50,20 +55,18 @@ def explain_in_parts(
 ) -> list[Attribution]:
     """`explain_batch` of any number of videos, `at_once` at a time: their parts in order, all started, none waited for.
 
-    The last part is filled up with zeros rather than compiled for, so its last rows may be of no video.
+    The last part is filled up rather than compiled for, so its last rows may be of no video.
 
     Args:
       estimator, game, params, plan: as for `explain_batch`.
-      videos: float [n, T, D] on the host, n >= 1.
+      videos: float [n, T, ...] on the host, n >= 1.
       at_once: B.
 
     Raises:
       InputError: as `explain`.
     """
-    missing = -len(videos) % at_once
-    videos = np.concatenate([videos, np.zeros((missing, *videos.shape[1:]), videos.dtype)])
-    parts = [videos[start : start + at_once] for start in range(0, len(videos), at_once)]
-    return [explain_batch(estimator, game, params, part, plan=plan) for part in parts]
+    rows = batches.filled(len(videos), at_once)
+    return [explain_batch(estimator, game, params, videos[part], plan=plan) for part in rows]
 
 
 def fitting_batch(num_floats: int) -> int:
@@ -75,33 +78,7 @@ def fitting_batch(num_floats: int) -> int:
 
 @functools.partial(jax.jit, static_argnames=("estimator", "functions"))
 def _explain_all(
-    estimator: Estimator, functions: Game, empty: Array, params: Any, videos: Array, plan: Plan | None
+    estimator: Estimator, functions: Game, empty: Array, params: Any, videos: Any, plan: Plan | None
 ) -> Attribution:
     game = functions._replace(empty=jnp.asarray(empty))
-
-    def explain_all(game: Game) -> Attribution:
-        return jax.vmap(lambda video: explain(estimator, game, params, video, plan=plan))(videos)
-
-    weights = exact_weights(estimator, jnp.shape(videos)[1])
-    sum_over_all = game.sum_over_all
-    if plan is not None or weights is None or sum_over_all is None:
-        return explain_all(game)
-
-    prepared = jax.vmap(functools.partial(game.prepare_for_all or game.prepare, params))(jnp.asarray(videos))
-
-    def trusted(of_one: Any) -> Any:
-        return sum_over_all(of_one, *weights)[2]
-
-    if trusted(jax.tree.map(lambda of_all: of_all[0], prepared)) is True:
-        return explain_all(game)
-    # Decided for every video on its own, vmap would take both ways: the shortcut, and visiting all coalitions.
-    return jax.lax.cond(
-        jax.vmap(trusted)(prepared).all(),
-        lambda: explain_all(game._replace(sum_over_all=_trusting(sum_over_all))),
-        lambda: explain_all(game._replace(sum_over_all=None)),
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _trusting(sum_over_all: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *arguments: (*sum_over_all(*arguments)[:2], True)
+    return jax.vmap(lambda video: explain(estimator, game, params, video, plan=plan))(videos)

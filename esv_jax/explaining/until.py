@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Attribution, Estimator, Game, exact_weights
+from esv_jax.base import Attribution, Estimator, Game
 from esv_jax.coalitions import plans
-from esv_jax.explaining.explain import explain
+from esv_jax.explaining.explain import explain, is_exact
 
 
 class Progress(NamedTuple):
-    """How far `explain_until` is: evaluations made, the largest standard error [T, C], seconds since the start."""
+    """How far `explain_until` is: evaluations made, the largest standard error [P, C], seconds since the start."""
 
     evaluations: int
     largest_std_error: float
@@ -26,7 +26,7 @@ def explain_until(
     estimator: Estimator,
     game: Game,
     params: Any,
-    video: Array,
+    video: Any,
     *,
     key: Any,
     max_evaluations: int,
@@ -46,7 +46,7 @@ def explain_until(
       estimator, game, params, video: as for `explain`; one run is the estimator's own number of evaluations.
       key: PRNG key; every run draws its plan with a key split off it.
       max_evaluations: coalitions in all runs together, at least those of one run.
-      target_std_error: stop when all [T, C] standard errors are at most this; None: use up max_evaluations.
+      target_std_error: stop when all [P, C] standard errors are at most this; None: use up max_evaluations.
       callback: called with a `Progress` after every run.
 
     Raises:
@@ -56,20 +56,17 @@ def explain_until(
     if target_std_error is not None and not target_std_error > 0:
         raise checks.InputError(f"target_std_error should be positive, found {target_std_error}")
     start = time.perf_counter()
-    shape = jnp.shape(video)
-    num_frames = shape[0] if shape else 0
-    checks.check_positive("number of frames of the video", num_frames)
-    is_exact = exact_weights(estimator, num_frames) is not None
-    if not is_exact:
+    num_players = game.num_players(video)
+    every_coalition = is_exact(estimator, game, num_players)
+    if not every_coalition:
         plans.host_generator(key)  # raises what is wrong with it
     values: Any = 0
     variance: Any = 0
-    full: Any = 0
     result: Any = None
     evaluations = runs = 0
     while True:
-        plan = None if is_exact else estimator.plan(num_frames, key=jax.random.fold_in(key, runs))
-        of_run = 2**num_frames - 1 if plan is None else sum(len(level.members) for level in plan.levels)
+        plan = None if every_coalition else estimator.plan(num_players, key=jax.random.fold_in(key, runs))
+        of_run = 2**num_players - 1 if plan is None else len(plan.mask)
         if evaluations + of_run > max_evaluations:
             if runs > 0:
                 return result
@@ -78,12 +75,12 @@ def explain_until(
             )
         found = explain(estimator, game, params, video, plan=plan)
         runs, evaluations = runs + 1, evaluations + of_run
-        values, variance, full = values + found.values, variance + found.std_error**2, full + found.full
+        values, variance = values + found.values, variance + found.std_error**2
         std_error = jnp.sqrt(variance) / runs
         largest = float(np.max(std_error))
         if callback is not None:
             callback(Progress(evaluations, largest, time.perf_counter() - start))
-        result = Attribution(values / runs, std_error, full / runs, found.empty)
+        result = found._replace(values=values / runs, std_error=std_error, num_evaluations=jnp.asarray(evaluations))
         # Not larger than 0 is NaN too, which more runs do not mend.
         if not largest > 0 or (target_std_error is not None and largest <= target_std_error):
             return result

@@ -1,4 +1,4 @@
-"""Worths of chosen coalitions of many videos: what all that removes frames is made of."""
+"""What a game says of chosen coalitions: the only place that asks it, whatever its form."""
 
 import functools
 from typing import Any
@@ -8,52 +8,206 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Game, Level
+from esv_jax.base import Array, Game, Host, Plan, Scales, Subsets, identity
+from esv_jax.batches import in_chunks
+from esv_jax.coalitions import joint, masks
 
+# Coalitions of the form `Masks` asked for at a time: enough to keep matrix products busy, few enough to stay in cache.
+ROWS_AT_ONCE = 2048
 # Videos worked on at a time: a multi-scale game holds the logits of all subsets of each.
 VIDEOS_AT_ONCE = 16
-_NOT_HELD: Any = None
 
 
-def worths(game: Game, params: Any, videos: Array, inside: Array) -> jax.Array:
-    """v(S) of N coalitions of every video, float [B, N, C]; the game's `empty` for coalitions of no frames.
+def worths(game: Game, params: Any, video: Any, mask: Array) -> jax.Array:
+    """v(S) of any coalitions of one video, float [N, C]; the game's `empty` for those of nobody.
 
-    Compiled once for the shapes at hand.
+    Compiled once for the shapes at hand, and for games of the form `Subsets` for how many coalitions there are of which
+    size. Works under jax.jit and jax.vmap; games of the form `Subsets` need a NumPy mask, those of `Host` do not work.
 
     Args:
-      game: one that takes coalitions of any sizes together: `tsn_game`, `frame_mean_game`, or a multi-scale game made
-        with all_subsets=True.
-      params: what the game's functions take first.
-      videos: float [B, T, D].
-      inside: bool or int [B, N, T], which frames are in each coalition.
+      game: of `esv_jax.games`, of any form.
+      params: what the game's functions take first, any pytree (a host game's model, whatever it is).
+      video: [T, D], or what the game takes.
+      mask: bool or int [N, P], which players are in each coalition, N >= 1.
 
     Raises:
-      InputError: the shapes do not fit, or the game cannot.
+      InputError: the shapes do not fit, or what should be concrete is traced.
     """
-    checks.check_shape("videos", videos, ("B", "T", "D"))
-    num_videos, num_frames = jnp.shape(videos)[:2]
-    checks.check_shape("inside", inside, (num_videos, "N", num_frames))
-    if game.own_program != 0:
+    checks.check_shape("mask", mask, ("N", game.num_players(video)))
+    if isinstance(game.form, Host):
+        return _of_host(game, params, video, np.asarray(mask, bool))
+    params, video = checks.own("params", params), checks.own("video", video)
+    if isinstance(game.form, Subsets):
+        checks.check_concrete("mask", mask, "this game is compiled for every size of coalitions; give it in NumPy")
+        return _sorted_by_size(game, params, video, np.asarray(mask, bool))
+    return _of_any(without_empty(game), game.empty, params, video, mask)
+
+
+def worths_of_batch(game: Game, params: Any, videos: Any, mask: Array) -> jax.Array:
+    """`worths` of N coalitions of every video, float [B, N, C], for videos [B, T, ...] and mask [B, N, P]."""
+    mask = np.asarray(mask, bool)
+    num_videos = len(mask)
+    if isinstance(game.form, Host | Subsets):
+        return jnp.stack([worths(game, params, video, rows) for video, rows in zip(videos, mask, strict=True)])
+    checks.check_shape("mask", mask, (len(videos), "N", game.num_players(videos[0])))
+    params, videos = checks.own("params", params), checks.own("videos", videos)
+    at_once = min(VIDEOS_AT_ONCE, num_videos)
+    return _of_batch(without_empty(game), game.empty, params, videos, mask, at_once)
+
+
+def without_empty(game: Game) -> Game:
+    """The game without its array, so that it can be the key of a compiled program."""
+    no_array: Any = None
+    return game._replace(empty=no_array)
+
+
+def logits_of_masks(functions: Game, prepared: Any, mask: Array) -> jax.Array:
+    """Logits [N, C] of any coalitions, none empty; for games of the form `Subsets` in NumPy. Traceable; not `Host`."""
+    if isinstance(functions.form, Subsets):
+        order, sizes = _by_increasing_size(np.asarray(mask, bool))
+        return _by_size(functions, prepared, jnp.asarray(mask[order]), sizes[1:])[np.argsort(order)]
+    logits = functools.partial(functions.logits, prepared)
+    if isinstance(functions.form, Scales):
+        return joint.of_masks(logits, functions.form.num_scales, jnp.asarray(mask))
+    return in_chunks(logits, jnp.asarray(mask), ROWS_AT_ONCE)
+
+
+def logits_of_plan(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
+    """Logits [N, C] of a plan's coalitions. Traceable; not of the form `Host`."""
+    form = functions.form
+    if isinstance(form, Subsets):
+        return _by_size(functions, prepared, jnp.asarray(plan.mask), plan.sizes)
+    if isinstance(form, Scales) and plan.lineage and not form.all_subsets:
+        return _by_lineage(functions, prepared, plan)
+    return logits_of_masks(functions, prepared, plan.mask)
+
+
+def logits_of_everyone(functions: Game, prepared: Any, num_players: int) -> jax.Array:
+    """Logits [1, C] of the coalition of all players: the model's own. Traceable; not of the form `Host`."""
+    if isinstance(functions.form, Scales):
+        logits = functools.partial(functions.logits, prepared)
+        return joint.of_everyone(logits, functions.form.num_scales, num_players)
+    if isinstance(functions.form, Subsets):
+        return functions.logits(prepared, np.arange(num_players, dtype=np.int32)[None])
+    return functions.logits(prepared, masks.everyone(num_players))
+
+
+def logits_of_heads(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
+    """f_s [N, C] of a plan of coalitions of at most M players, and behind them the joint logits of everyone.
+
+    Raises:
+      InputError: the game is not one of averaged scores, or of other scales than the plan.
+    """
+    form, num_players = functions.form, plan.mask.shape[1]
+    if not isinstance(form, Scales) or functions.link != identity:
         raise checks.InputError(
-            "game should take coalitions of any sizes together: tsn_game, frame_mean_game, or a multi-scale game made "
-            "with all_subsets=True"
+            f'{plan.made_by} is for games of multiscale_game(..., average="scores"), found another game'
         )
-    return _worths(game._replace(empty=_NOT_HELD), game.empty, params, videos, inside)
+    of_heads = (*plan.sizes[:-1], plan.sizes[-1] - 1)
+    scales = sum(count > 0 for count in of_heads)
+    if scales != min(form.num_scales, num_players):
+        raise checks.InputError(f"num_scales should be that of the game, {form.num_scales}, found {scales}")
+    heads = _by_size(functions, prepared, jnp.asarray(plan.mask), of_heads)
+    return jnp.concatenate([heads, logits_of_everyone(functions, prepared, num_players)])
+
+
+def host_logits(game: Game, params: Any, video: Any, mask: np.ndarray) -> np.ndarray:
+    """Logits, NumPy [N, C], of a game of the form `Host`."""
+    checks.check_concrete("video", video, "a host game runs outside of JAX")
+    found = np.asarray(game.logits(game.prepare(params, video), mask))
+    return checks.model_output("the game", found, len(mask), len(game.empty))
+
+
+def check_worths(worths: jax.Array, empty: Array) -> None:
+    """Raises InputError unless worths are floating [N, C] with the C of `empty`. Static."""
+    checks.check_shape("the game's worths", worths, ("N", empty.shape[0]))
+    checks.check_floating("the game's worths", worths)
+
+
+def _by_size(functions: Game, prepared: Any, mask: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    found, row = [], 0
+    for size, count in enumerate(sizes, start=1):
+        if count:
+            found.append(functions.logits(prepared, masks.members_of(mask[row : row + count], size)))
+            row += count
+    return jnp.concatenate(found)
+
+
+def _by_lineage(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
+    """Joint logits by the recurrence over the children that the plan holds; equal sizes share a compiled loop."""
+    scale_logits = functools.partial(functions.logits, prepared)
+    num_scales = functions.form.num_scales  # type: ignore[union-attr]
+    mask = jnp.asarray(plan.mask)
+    found: list[jax.Array] = []
+    size = row = 0
+    below: Any = None
+
+    def one_larger(below: jax.Array, children: jax.Array) -> tuple[jax.Array, jax.Array]:
+        joined = joint.from_children(scale_logits, num_scales, num_scales + 1, children, children, below)
+        return joined, joined
+
+    for children in plan.lineage:
+        length, count, width = children.shape
+        own = min(length, max(1, num_scales - size))
+        for position in range(own):
+            size += 1
+            members = masks.members_of(mask[row : row + count], size)
+            below = joint.from_children(
+                scale_logits, num_scales, size, members, jnp.asarray(children[position])[:, :size], below
+            )
+            found.append(below)
+            row += count
+        if own < length:
+            below, stacked = jax.lax.scan(one_larger, below, jnp.asarray(children)[own:])
+            found.append(stacked.reshape(-1, stacked.shape[2]))
+            size, row = width, row + (length - own) * count
+    return jnp.concatenate(found)
+
+
+def _of_host(game: Game, params: Any, video: Any, mask: np.ndarray) -> jax.Array:
+    somebody = mask.any(axis=1)
+    found = np.tile(np.asarray(game.empty), (len(mask), 1))
+    if somebody.any():
+        logits = host_logits(game, params, video, mask[somebody])
+        found = found.astype(logits.dtype)
+        found[somebody] = np.asarray(game.link(jnp.asarray(logits)))
+    return jnp.asarray(found)
+
+
+def _sorted_by_size(game: Game, params: Any, video: Any, mask: np.ndarray) -> jax.Array:
+    order, sizes = _by_increasing_size(mask)
+    return _of_sizes(without_empty(game), game.empty, params, video, mask[order], sizes)[np.argsort(order)]
+
+
+def _by_increasing_size(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The order of the rows, and how many there are of each size 0..P."""
+    size = mask.sum(axis=1)
+    return np.argsort(size, kind="stable"), tuple(np.bincount(size, minlength=mask.shape[1] + 1).tolist())
+
+
+@functools.partial(jax.jit, static_argnames=("functions", "sizes"))
+def _of_sizes(
+    functions: Game, empty: Array, params: Any, video: Any, mask: jax.Array, sizes: tuple[int, ...]
+) -> jax.Array:
+    nobody = jnp.tile(jnp.asarray(empty)[None], (sizes[0], 1))
+    if sizes[0] == len(mask):
+        return nobody
+    logits = _by_size(functions, functions.prepare(params, video), mask[sizes[0] :], sizes[1:])
+    found = functions.link(logits)
+    check_worths(found, empty)
+    return jnp.concatenate([nobody.astype(found.dtype), found])
 
 
 @functools.partial(jax.jit, static_argnames=("functions",))
-def _worths(functions: Game, empty: Array, params: Any, videos: Array, inside: Array) -> jax.Array:
-    def of_one(video_and_rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-        video, rows = video_and_rows
-        rows = rows.astype(jnp.int32)
-        nobody = rows.sum(axis=1, keepdims=True) == 0
-        level = Level(_NOT_HELD, _NOT_HELD, jnp.where(nobody, 1, rows))
-        found = functions.link(functions.logits(functions.prepare(params, video), level, None)[0])
-        return jnp.where(nobody, jnp.asarray(empty, found.dtype)[None], found)
+def _of_any(functions: Game, empty: Array, params: Any, video: Any, mask: jax.Array) -> jax.Array:
+    mask = mask.astype(bool)
+    nobody = jnp.logical_not(mask.any(axis=1, keepdims=True))
+    found = functions.link(logits_of_masks(functions, functions.prepare(params, video), mask | nobody))
+    check_worths(found, empty)
+    return jnp.where(nobody, jnp.asarray(empty, found.dtype)[None], found)
 
-    # The last batch is filled up, or a program of its own would be compiled for it.
-    num_videos = videos.shape[0]
-    batch = min(VIDEOS_AT_ONCE, num_videos)
-    row = np.minimum(np.arange(-(-num_videos // batch) * batch), num_videos - 1)
-    every = jnp.asarray(videos)[row], jnp.asarray(inside)[row]
-    return jax.lax.map(of_one, every, batch_size=batch)[:num_videos]
+
+@functools.partial(jax.jit, static_argnames=("functions", "at_once"))
+def _of_batch(functions: Game, empty: Array, params: Any, videos: Any, mask: jax.Array, at_once: int) -> jax.Array:
+    of_one = jax.vmap(functools.partial(_of_any, functions, empty, params))
+    return in_chunks(lambda batch: of_one(*batch), (videos, mask), at_once)

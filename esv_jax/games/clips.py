@@ -1,14 +1,16 @@
-"""The game of any model that takes shorter clips."""
+"""The games of any model that takes shorter clips."""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Game, Level
+from esv_jax.base import Array, Game, Host, Subsets, identity
+from esv_jax.batches import in_chunks
+from esv_jax.coalitions import masks
 
 Predict = Callable[[Any, jax.Array], jax.Array]
 
@@ -18,45 +20,72 @@ def clip_game(predict: Predict, *, empty: Array, clips_at_once: int | None = Non
 
     Args:
       predict: (params, clips [N, k, D]) -> worths [N, C], for every k >= 1; JAX-traceable. Frames may have any shape in
-        place of [D]. It is compiled for every k: 64 frames take some ten seconds, for the smallest of models.
+        place of [D]. It is compiled for every k: 64 frames take some ten seconds, for the smallest of models. What it
+        reads besides its arguments is fixed when it is first compiled, so a function, method or object that holds
+        arrays is refused: they belong into params. (Global variables are not looked at.)
       empty: float [C], the worth of no frames, as a rule the class prior.
       clips_at_once: the most clips handed to one call of `predict`, to bound memory (the last call is padded with
         repeats); None: all of a size at once.
+
+    Raises:
+      InputError: `empty` is no vector of finite scores, or `predict` holds arrays.
     """
     if clips_at_once is not None:
         checks.check_positive("clips_at_once", clips_at_once)
-    return Game(checks.scores("empty", empty), _prepare, _worths(predict, clips_at_once), _identity, None)
+    checks.check_pure("predict", predict)
+    empty = checks.scores("empty", empty, probabilities=False)
+    return Game(empty, _params_and_video, _of_subsets(predict, clips_at_once), identity, Subsets())
 
 
-def _identity(worths: jax.Array) -> jax.Array:
-    return worths
+def host_game(predict: Callable[[Any, np.ndarray], np.ndarray], *, empty: Array) -> Game:
+    """`clip_game` of a model that JAX cannot trace: NumPy, PyTorch, a server. v(S) = predict(model, the frames of S).
+
+    Args:
+      predict: (model, clips [N, k, ...]) -> worths, floating [N, C], of NumPy, for every k >= 1; `model` is what
+        `explain` is given as params, whatever it is. Called once for each size of a plan's coalitions.
+      empty: float [C], the worth of no frames.
+
+    Raises:
+      InputError: `empty` is no vector of finite scores.
+    """
+    empty = checks.scores("empty", empty, probabilities=False)
+    return Game(empty, _model_and_video, _on_host(predict), identity, Host())
 
 
-def _prepare(params: Any, video: jax.Array) -> Any:
+def _params_and_video(params: Any, video: Any) -> Any:
     return params, video
+
+
+def _model_and_video(model: Any, video: Any) -> Any:
+    return model, np.asarray(video)
 
 
 # Cached, so that a game made again of the same function is the same to jit's cache.
 @functools.lru_cache(maxsize=64)
-def _worths(predict: Predict, clips_at_once: int | None):
-    def worths(prepared: Any, level: Level, carry: None) -> tuple[jax.Array, None]:
+def _of_subsets(predict: Predict, clips_at_once: int | None):
+    def logits(prepared: Any, members: Array) -> jax.Array:
         params, video = prepared
 
-        def of_rows(members: jax.Array) -> jax.Array:
-            return checks.model_output("what predict returns", predict(params, video[members]), members.shape[0])
+        def of_rows(rows: jax.Array) -> jax.Array:
+            return checks.call_model("predict", predict, params, video[rows], len(rows))
 
-        return in_chunks(of_rows, level.members, clips_at_once), None
+        return in_chunks(of_rows, members, clips_at_once)
 
-    return worths
+    return logits
 
 
-def in_chunks(function: Callable[[jax.Array], jax.Array], rows: Array, chunk: int | None) -> jax.Array:
-    """function(rows) [N, ...] for a function that treats rows [N, k] one by one, at most `chunk` of them at a time."""
-    rows = jnp.asarray(rows)
-    num_rows = rows.shape[0]
-    if chunk is None or num_rows <= chunk:
-        return function(rows)
-    num_chunks = -(-num_rows // chunk)
-    filled = jnp.pad(rows, ((0, num_chunks * chunk - num_rows), (0, 0)), mode="edge")
-    results = jax.lax.map(function, filled.reshape(num_chunks, chunk, -1))
-    return results.reshape(num_chunks * chunk, *results.shape[2:])[:num_rows]
+@functools.lru_cache(maxsize=64)
+def _on_host(predict: Any):
+    def logits(prepared: Any, mask: np.ndarray) -> np.ndarray:
+        model, video = prepared
+        sizes = mask.sum(axis=1)
+        found: Any = None
+        for size in np.unique(sizes):
+            rows = np.flatnonzero(sizes == size)
+            scores = np.asarray(predict(model, video[masks.members_of(mask[rows], size)]))
+            scores = checks.model_output("predict", scores, len(rows), "C" if found is None else found.shape[1])
+            found = np.zeros((len(mask), scores.shape[1]), scores.dtype) if found is None else found
+            found[rows] = scores
+        return found
+
+    return logits

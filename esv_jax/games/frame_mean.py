@@ -7,43 +7,46 @@ from typing import Any
 import jax
 
 from esv_jax import checks
-from esv_jax.base import Array, Game, Level
-from esv_jax.coalitions import lattice
+from esv_jax.base import Array, Game, Masks, one_player_a_frame
+from esv_jax.coalitions import masks
 from esv_jax.games import frame_mean_sums
 from esv_jax.precise import matmul
 
+FrameLogits = Callable[[Any, jax.Array], jax.Array]
 
-def frame_mean_game(frame_logits: Callable[[Any, jax.Array], jax.Array], *, empty: Array) -> Game:
+
+def frame_mean_game(frame_logits: FrameLogits, *, empty: Array) -> Game:
     """v(S) = softmax(mean over i in S of frame_logits(x_i)). Every frame goes through the model once a video.
 
     Args:
       frame_logits: (params, video [T, D]) -> logits [T, C] of the single frames, finite (one that is infinite makes the
-        values of every class NaN).
+        values of every class NaN). As for `clip_game`, arrays belong into params.
       empty: float [C], the worth of no frames: probabilities, not logits.
+
+    Raises:
+      InputError: `empty` is no vector of probabilities, or `frame_logits` holds arrays.
     """
-    return Game(
-        checks.scores("empty", empty),
-        _checked(frame_logits),
-        _mean_logits,
-        jax.nn.softmax,
-        0,
-        frame_mean_sums.sum_over_all,
-    )
+    checks.check_pure("frame_logits", frame_logits)
+    empty = checks.scores("empty", empty, probabilities=True)
+    prepare, exact = _functions(frame_logits)
+    return Game(empty, prepare, _mean_logits, jax.nn.softmax, Masks(), one_player_a_frame, exact)
 
 
 @functools.lru_cache(maxsize=64)
-def _checked(frame_logits: Callable[[Any, jax.Array], jax.Array]):
+def _functions(frame_logits: FrameLogits):
     def prepare(params: Any, video: jax.Array) -> jax.Array:
-        return checks.model_output("what frame_logits returns", frame_logits(params, video), video.shape[0])
+        return checks.call_model("frame_logits", frame_logits, params, video, video.shape[0])
 
-    return prepare
+    def exact(params: Any, video: jax.Array, with_player: Any, without_player: Any) -> tuple[jax.Array, jax.Array]:
+        return frame_mean_sums.sum_over_all(prepare(params, video), _mean_logits, (with_player, without_player))
+
+    return prepare, exact
 
 
-def _mean_logits(logits: jax.Array, level: Level, carry: None) -> tuple[jax.Array, None]:
-    # A product with the membership matrix beats gathering k rows of [C] for every coalition.
-    inside = lattice.indicator(level, logits.shape[0], logits.dtype)
-    total = matmul(inside, logits)
-    return total / inside.sum(axis=1, keepdims=True), None
+def _mean_logits(logits: jax.Array, mask: Array) -> jax.Array:
+    # A product with the mask beats gathering k rows of [C] for every coalition.
+    mask = masks.as_float(mask, logits.dtype)
+    return matmul(mask, logits) / mask.sum(axis=1, keepdims=True)
 
 
 def tsn_game(model: Any, *, empty: Array) -> Game:

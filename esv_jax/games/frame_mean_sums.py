@@ -9,13 +9,16 @@ sums of worths are two more: three multiply-adds a coalition and class, and no e
 coalitions cost 2 T multiply-adds and an exponential each.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax.coalitions import lattice
+from esv_jax.base import Masks, WeightsBySize
+from esv_jax.coalitions import lattice, walk
 from esv_jax.precise import matmul
 
 # exp(-60) is far above the smallest float32, and the sums lose nothing that float32 could hold.
@@ -29,34 +32,57 @@ class Half(NamedTuple):
 
     Attributes:
       total: float [sizes, P, C], sum of the frames' logits.
-      inside: float [sizes, P, frames], indicator.
+      mask: float [sizes, P, frames].
       real: float [sizes, P, 1], 0 for the rows that fill up.
     """
 
     total: jax.Array
-    inside: jax.Array
+    mask: jax.Array
     real: jax.Array
 
 
 def sum_over_all(
-    logits: jax.Array, with_frame: np.ndarray, without_frame: np.ndarray
-) -> tuple[jax.Array, jax.Array, jax.Array | bool]:
-    """`whole_lattice.sum_over_all` for v(S) = softmax(mean over S of logits [T, C]).
+    logits: jax.Array, mean_logits: Callable[[Any, Any], jax.Array], by_size: WeightsBySize
+) -> tuple[jax.Array, jax.Array]:
+    """`walk.sum_over_all` for v(S) = softmax(mean over S of logits [T, C]).
 
-    Returns:
-      (values [T, C], full [C], trusted: bool [], or True where it always is): not trusted where logits of a frame
-      differ by more than 60 (products may then underflow).
+    Where logits of a frame differ by more than 60, products may underflow: then all coalitions are visited. With vmap,
+    that is so for all videos as soon as it is for one, or every video would be computed both ways.
+
+    Args:
+      mean_logits: (logits, mask [N, T]) -> [N, C], to visit them by.
     """
     num_frames = logits.shape[0]
     if num_frames < FEWEST_FRAMES:
-        return *_one_by_one(logits, with_frame, without_frame), True
+        return _all_at_once(logits, by_size)
+    in_reach = (logits.max(axis=1) - logits.min(axis=1)).max() < WIDEST_LOGITS
+    one_by_one = functools.partial(mean_logits, logits)
+    return jax.lax.cond(
+        _everywhere(in_reach),
+        lambda: _by_halves(logits, by_size),
+        lambda: walk.sum_over_all(Masks(), one_by_one, jax.nn.softmax, num_frames, by_size),
+    )
+
+
+@jax.custom_batching.custom_vmap
+def _everywhere(condition: jax.Array) -> jax.Array:
+    return condition
+
+
+@_everywhere.def_vmap
+def _everywhere_of_all(size: int, batched: Any, condition: jax.Array) -> tuple[jax.Array, bool]:
+    return condition.all(), False
+
+
+def _by_halves(logits: jax.Array, by_size: WeightsBySize) -> tuple[jax.Array, jax.Array]:
+    num_frames = logits.shape[0]
+    with_player, without_player = by_size
     middle = num_frames // 2
     # Softmax does not see what all classes share.
     logits = logits - logits.max(axis=1, keepdims=True)
-    trusted = -logits.min() < WIDEST_LOGITS
     first, second = _half(logits[:middle]), _half(logits[middle:])
-    gain = jnp.asarray(with_frame - without_frame, logits.dtype)
-    base = jnp.asarray(without_frame, logits.dtype)
+    gain = jnp.asarray(with_player - without_player, logits.dtype)
+    base = jnp.asarray(without_player, logits.dtype)
     num_sizes = second.total.shape[0]
 
     def add(pair: jax.Array, sums: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -72,8 +98,8 @@ def sum_over_all(
         worth_right = e_right * matmul(share.T, e_left)
         values_left, values_right, everyone = sums
         return (
-            values_left + gain[size] * matmul(left.inside.T, worth_left),
-            values_right + gain[size] * matmul(right.inside.T, worth_right),
+            values_left + gain[size] * matmul(left.mask.T, worth_left),
+            values_right + gain[size] * matmul(right.mask.T, worth_right),
             everyone + base[size] * worth_left.sum(axis=0),
         )
 
@@ -81,26 +107,27 @@ def sum_over_all(
     num_pairs = first.total.shape[0] * num_sizes
     # Pair 0 is the empty coalition.
     sums = jax.lax.fori_loop(1, num_pairs, add, (*zeros, jnp.zeros_like(logits[0])))
-    return jnp.concatenate(sums[:2]) + sums[2][None, :], jax.nn.softmax(logits.mean(axis=0)), trusted
+    return jnp.concatenate(sums[:2]) + sums[2][None, :], jax.nn.softmax(logits.mean(axis=0))
 
 
 def _half(logits: jax.Array) -> Half:
     num_frames = logits.shape[0]
     members = [lattice.combinations(num_frames, size) for size in range(num_frames + 1)]
     most = max(len(rows) for rows in members)
-    inside = np.zeros((num_frames + 1, most, num_frames), np.float32)
+    mask = np.zeros((num_frames + 1, most, num_frames), np.float32)
     real = np.zeros((num_frames + 1, most, 1), np.float32)
     for size, rows in enumerate(members):
-        inside[size, np.arange(len(rows))[:, None], rows] = 1
+        mask[size, np.arange(len(rows))[:, None], rows] = 1
         real[size, : len(rows)] = 1
-    indicator = jnp.asarray(inside, logits.dtype)
-    return Half(matmul(indicator, logits), indicator, jnp.asarray(real, logits.dtype))
+    mask_of = jnp.asarray(mask, logits.dtype)
+    return Half(matmul(mask_of, logits), mask_of, jnp.asarray(real, logits.dtype))
 
 
-def _one_by_one(logits: jax.Array, with_frame: np.ndarray, without_frame: np.ndarray) -> tuple[jax.Array, jax.Array]:
+def _all_at_once(logits: jax.Array, by_size: WeightsBySize) -> tuple[jax.Array, jax.Array]:
     num_frames = logits.shape[0]
-    inside = (np.arange(1, 2**num_frames)[:, None] >> np.arange(num_frames)) & 1
-    size = inside.sum(axis=1)
-    worths = jax.nn.softmax(matmul(jnp.asarray(inside / size[:, None], logits.dtype), logits))
-    coefficient = np.where(inside > 0, with_frame[size][:, None], without_frame[size][:, None])
+    with_player, without_player = by_size
+    mask = (np.arange(1, 2**num_frames)[:, None] >> np.arange(num_frames)) & 1
+    size = mask.sum(axis=1)
+    worths = jax.nn.softmax(matmul(jnp.asarray(mask / size[:, None], logits.dtype), logits))
+    coefficient = np.where(mask > 0, with_player[size][:, None], without_player[size][:, None])
     return matmul(jnp.asarray(coefficient.T, logits.dtype), worths), worths[-1]

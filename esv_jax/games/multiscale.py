@@ -2,14 +2,9 @@
 
 With f_k the logits of the head for k frames, a coalition S has the joint logits
 
-    A(S) = mean over sizes s <= min(|S|, M) of the mean of f_s over the size-s subsets of S,    v(S) = softmax(A(S)),
+    A(S) = mean over sizes s <= min(|S|, M) of the mean of f_s over the size-s subsets of S,    v(S) = softmax(A(S)).
 
-which obey a recurrence over the subset lattice, so that each f_k is evaluated once a coalition:
-
-    A(S) = ( f_k(S) + (k - 1) * mean_{i in S} A(S - i) ) / k     for k = |S| <= M
-    A(S) =                      mean_{i in S} A(S - i)           for k > M
-
-Where a plan holds only some children of S, the mean is over those (as in the paper's approximation).
+How A(S) is computed is told in `coalitions.joint`.
 """
 
 import functools
@@ -17,60 +12,57 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Game, Level
-from esv_jax.games import any_coalition, position_sums, score_average
-from esv_jax.games.any_coalition import ScaleLogits
-from esv_jax.precise import matmul
+from esv_jax.base import Array, Game, Scales, WeightsBySize, identity, one_player_a_frame
+from esv_jax.coalitions import joint, walk
+from esv_jax.games import position_sums, score_average
 
-# Sums over so few children are compiled as one pass; longer ones as a loop, which compiles faster and runs slower.
-UNROLLED_CHILDREN = 8
-# Known children are summed by a product with a matrix where level k-1 has at most this times k rows.
-DENSE_CHILDREN = 16
-NO_CARRY: Any = None
+Head = Callable[[Any, jax.Array], jax.Array]
 
 
 def multiscale_game(
-    fns: Sequence[Callable[[Any, jax.Array], jax.Array]],
+    fns: Sequence[Head],
     *,
     empty: Array,
-    all_subsets: bool = False,
+    all_subsets: bool = True,
     average: Literal["logits", "scores"] = "logits",
 ) -> Game:
     """The joint game of single-scale models.
 
     Args:
-      fns: fns[k-1]: (params, clips [N, k, D]) -> logits [N, C] for k = 1..M, all given the same params.
+      fns: fns[k-1]: (params, clips [N, k, D]) -> logits [N, C] for k = 1..M, all given the same params; as for
+        `clip_game`, arrays belong into params.
       empty: float [C], the worth of no frames: probabilities, not logits.
-      all_subsets: how A(S) is known. True: every f_s is evaluated on all C(T, s) subsets first, and A(S) is exact.
-        False: from the children of S in the plan, as in the paper; exact for exhaustive plans, otherwise A(S) is itself
-        an estimate. Plans drawn without regard to children (those of `recommended` and `regression`) take all
-        subsets in either case, if there are at most 2^20; if more, A(S) is estimated from 32 random subsets of S of
-        each size, without bias before the softmax.
+      all_subsets: how A(S) is known of the coalitions of a plan. True: as it says, from f_s of all C(T, s) subsets;
+        where these are more than 2^20, with means over 32 random subsets of S of each size (1024 for the score of the
+        whole video), the same ones for the same S. False: of the plans of `stratified` and `orderings` from the
+        children of S in the plan, as in the paper: the worths are then estimates themselves, biased by the softmax, and
+        neither standard errors nor efficiency (values.sum(0) = full - empty) know of that. `full` is the model's own
+        score in either case.
       average: "logits": v(S) = softmax(A(S)), as above. "scores": softmax(f_s) takes the place of f_s and v(S) = A(S);
-        then exact values need only the sum_{s<=M} C(T, s) evaluations (`games.score_average`). Not with all_subsets.
+        then exact values need only the sum_{s<=M} C(T, s) evaluations (`games.score_average`).
 
     Raises:
-      InputError: no functions; more than 2^20 subsets to evaluate; another `average`.
+      InputError: no functions, or ones that hold arrays; another `average`; `empty` is no vector of probabilities.
     """
     if not fns:
         raise checks.InputError("fns should hold a function for every scale 1..M, found none")
-    empty = checks.scores("empty", empty)
-    scale_logits = _scale_logits_of_fns(tuple(fns), len(empty))
-    if average == "scores" and not all_subsets:
-        scale_scores = _softmax_of(scale_logits)
-        logits = _joint_logits(scale_scores, len(fns))
-        sums = score_average.shortcut(_pair, scale_scores, len(fns))
-        return Game(empty, _pair, logits, _identity, len(fns), sums, scale_scores)
+    for k, function in enumerate(fns):
+        checks.check_pure(f"fns[{k}]", function)
+    empty = checks.scores("empty", empty, probabilities=True)
+    form = Scales(len(fns), all_subsets)
+    logits = _logits_of_fns(tuple(fns), len(empty))
+    if average == "scores":
+        scores = _softmax_of(logits)
+        exact = score_average.exact(_params_and_video, scores, len(fns))
+        return Game(empty, _params_and_video, scores, identity, form, one_player_a_frame, exact)
     if average != "logits":
-        raise checks.InputError(f'average should be "logits", or "scores" without all_subsets, found {average!r}')
-    return _game(_pair, scale_logits, len(fns), empty, all_subsets, None)
+        raise checks.InputError(f'average should be "logits" or "scores", found {average!r}')
+    return Game(empty, _params_and_video, logits, jax.nn.softmax, form)
 
 
-def trn_game(model: Any, *, empty: Array, all_subsets: bool = False) -> Game:
+def trn_game(model: Any, *, empty: Array, all_subsets: bool = True) -> Game:
     """The game of an `esv_jax.models.MultiscaleTRN`.
 
     The first layer is linear in the concatenated frames, so each frame's share of it at each position is computed once
@@ -78,43 +70,30 @@ def trn_game(model: Any, *, empty: Array, all_subsets: bool = False) -> Game:
     For `explain(estimator, game, variables, frames)` with the model's Flax variables and frames float [T, D].
     `empty` and `all_subsets` as for `multiscale_game`.
     """
-    prepare, prepare_for_all, scale_logits = _trn_functions(model)
-    return _game(prepare, scale_logits, model.num_scales, empty, all_subsets, prepare_for_all)
+    empty = checks.scores("empty", empty, probabilities=True)
+    prepare, prepare_for_all, logits, exact = _trn_functions(model)
+    form = Scales(model.num_scales, all_subsets)
+    prepare = prepare_for_all if all_subsets else prepare
+    return Game(empty, prepare, logits, jax.nn.softmax, form, one_player_a_frame, exact)
 
 
-def _game(
-    prepare: Any, scale_logits: ScaleLogits, num_scales: int, empty: Array, all_subsets: bool, prepare_for_all: Any
-) -> Game:
-    empty = checks.scores("empty", empty)
-    if all_subsets:
-        prepare, logits = _joint_of_all_subsets(prepare_for_all or prepare, scale_logits, num_scales)
-        return Game(empty, prepare, logits, jax.nn.softmax, own_program=0)
-    logits = _joint_logits(scale_logits, num_scales)
-    return Game(empty, prepare, logits, jax.nn.softmax, num_scales, prepare_for_all=prepare_for_all)
-
-
-def _pair(params: Any, video: jax.Array) -> Any:
+def _params_and_video(params: Any, video: jax.Array) -> Any:
     return params, video
 
 
 @functools.lru_cache(maxsize=64)
-def _scale_logits_of_fns(fns: tuple[Callable[[Any, jax.Array], jax.Array], ...], num_classes: int):
-    def scale_logits(prepared: Any, level: Level) -> jax.Array:
+def _logits_of_fns(fns: tuple[Head, ...], num_classes: int):
+    def logits(prepared: Any, members: Array) -> jax.Array:
         params, video = prepared
-        num_rows, scale = level.members.shape
-        logits = fns[scale - 1](params, video[level.members])
-        return checks.model_output(f"what fns[{scale - 1}] returns", logits, num_rows, num_classes)
+        k = members.shape[1]
+        return checks.call_model(f"fns[{k - 1}]", fns[k - 1], params, video[members], len(members), num_classes)
 
-    return scale_logits
+    return logits
 
 
 @functools.lru_cache(maxsize=64)
-def _softmax_of(scale_logits: ScaleLogits) -> ScaleLogits:
-    return lambda prepared, level: jax.nn.softmax(scale_logits(prepared, level))
-
-
-def _identity(scores: jax.Array) -> jax.Array:
-    return scores
+def _softmax_of(logits: Any):
+    return lambda prepared, members: jax.nn.softmax(logits(prepared, members))
 
 
 @functools.lru_cache(maxsize=64)
@@ -124,98 +103,31 @@ def _trn_functions(model: Any):
         checks.check_floating("frames", frames)
         scales = range(1, min(model.num_scales, frames.shape[0]) + 1)
         shares = tuple(model.apply(variables, frames, scale, method="project_in_order") for scale in scales)
-        return variables, shares, None
+        return variables, shares, ()
 
     def prepare_for_all(variables: Any, frames: jax.Array) -> Any:
-        variables, shares, _ = prepare(variables, frames)
+        variables, shares, no_tables = prepare(variables, frames)
+        if joint.number_of_subsets(frames.shape[0], model.num_scales) > joint.MAX_SUBSETS:
+            return variables, shares, no_tables
+        return tabulated(variables, shares)
+
+    def tabulated(variables: Any, shares: tuple[jax.Array, ...]) -> Any:
         return variables, shares, tuple(position_sums.tables(of_scale) for of_scale in shares)
 
-    def scale_logits(prepared: Any, level: Level) -> jax.Array:
+    def logits(prepared: Any, members: Array) -> jax.Array:
         variables, shares, tables = prepared
-        scale = level.members.shape[1]
+        scale = members.shape[1]
         of_scale = shares[scale - 1]
-        if tables is None:
-            first_layer = sum(of_scale[p, level.members[:, p] - p] for p in range(scale))
+        if tables:
+            first_layer = position_sums.look_up(tables[scale - 1], members, of_scale.shape[1])
         else:
-            first_layer = position_sums.look_up(tables[scale - 1], level.members, of_scale.shape[1])
+            first_layer = sum(of_scale[p, members[:, p] - p] for p in range(scale))
         return model.apply(variables, first_layer, scale, method="after_first")
 
-    return prepare, prepare_for_all, scale_logits
+    def exact(variables: Any, frames: jax.Array, *by_size: Any) -> tuple[jax.Array, jax.Array]:
+        variables, shares, _ = prepare(variables, frames)
+        of_all = functools.partial(logits, tabulated(variables, shares))
+        weights: WeightsBySize = by_size
+        return walk.sum_over_all(Scales(model.num_scales), of_all, jax.nn.softmax, frames.shape[0], weights)
 
-
-@functools.lru_cache(maxsize=64)
-def _joint_logits(scale_logits: ScaleLogits, num_scales: int):
-    """The lattice recurrence; the carry is A of the level below, [N_{k-1}, C]."""
-
-    def logits(prepared: Any, level: Level, below: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        size = level.members.shape[1]
-        if level.children.shape[1] == 0:
-            num_frames = level.members.shape[1]
-            if any_coalition.number_of_subsets(num_frames, num_scales) > any_coalition.MAX_SUBSETS:
-                return any_coalition.from_random_subsets(scale_logits, prepared, level, num_scales), NO_CARRY
-            of_sizes = any_coalition.tables(scale_logits, prepared, num_frames, num_scales)
-            return any_coalition.from_tables(of_sizes, level), NO_CARRY
-        if below is None:
-            joint = scale_logits(prepared, level)
-        elif size <= num_scales:
-            joint = (scale_logits(prepared, level) + (size - 1) * _mean_of_children(level, below)) / size
-        else:
-            joint = _mean_of_children(level, below)
-        # Read twice, computed once; and done with the table of the level below before that is written to.
-        joint = jax.lax.optimization_barrier(joint)
-        return joint, joint
-
-    return logits
-
-
-@functools.lru_cache(maxsize=64)
-def _joint_of_all_subsets(prepare: Any, scale_logits: ScaleLogits, num_scales: int):
-    """(prepare, logits) of the game that has f_s of all subsets at hand: A(S) is a product with which are in S."""
-
-    def prepare_all(params: Any, video: jax.Array) -> tuple[jax.Array, ...]:
-        return any_coalition.tables(scale_logits, prepare(params, video), video.shape[0], num_scales)
-
-    def logits(tables: tuple[jax.Array, ...], level: Level, carry: None) -> tuple[jax.Array, None]:
-        return any_coalition.from_tables(tables, level), None
-
-    return prepare_all, logits
-
-
-def _mean_of_children(level: Level, below: jax.Array) -> jax.Array:
-    """Mean of `below` [N_{k-1}, C] over the children that the plan holds, [N_k, C]; NaN where it holds none."""
-    few = len(below) <= DENSE_CHILDREN * level.children.shape[1]
-    if few and isinstance(level.children, np.ndarray) and (level.children >= 0).all():
-        return matmul(_mean_matrix(level.children, below), below)
-    children = jnp.asarray(level.children)
-    held = (children >= 0).astype(below.dtype)
-    width = children.shape[1]
-    if width > UNROLLED_CHILDREN:
-        children = jnp.pad(children, ((0, 0), (0, -width % UNROLLED_CHILDREN)), constant_values=-1)
-
-    def add(columns: jax.Array, total: jax.Array) -> jax.Array:
-        for position in range(columns.shape[1]):
-            column = columns[:, position]
-            row = below.at[jnp.maximum(column, 0)].get(mode="promise_in_bounds")
-            total = total + (column >= 0).astype(below.dtype)[:, None] * row
-        return total
-
-    total = jnp.zeros((children.shape[0], below.shape[1]), below.dtype)
-    if width <= UNROLLED_CHILDREN:
-        total = add(children, total)
-    else:
-        # Held children come first, so the loop ends with the longest row of them.
-        most = (children >= 0).any(axis=0).sum()
-
-        def add_some(turn: jax.Array, total: jax.Array) -> jax.Array:
-            start = turn * UNROLLED_CHILDREN
-            return add(jax.lax.dynamic_slice_in_dim(children, start, UNROLLED_CHILDREN, axis=1), total)
-
-        total = jax.lax.fori_loop(0, -(-most // UNROLLED_CHILDREN), add_some, total)
-    return total / held.sum(axis=1, keepdims=True)
-
-
-def _mean_matrix(children: np.ndarray, below: jax.Array) -> np.ndarray:
-    """[N_k, N_{k-1}]: the mean over `children` int [N_k, k], none of them missing."""
-    matrix = np.zeros((len(children), len(below)), below.dtype)
-    np.put_along_axis(matrix, children, 1 / children.shape[1], axis=1)
-    return matrix
+    return prepare, prepare_for_all, logits, exact

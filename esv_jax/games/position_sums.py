@@ -42,7 +42,7 @@ def tables(shares: jax.Array) -> tuple[jax.Array, ...]:
 def look_up(parts: tuple[jax.Array, ...], members: Array, choices: int) -> jax.Array:
     """Sums [N, H] for members int32 [N, k], by the `tables` made of shares [k, choices, H]."""
     size = members.shape[1]
-    if len(parts) == 1 and members is lattice.combinations(choices - 1 + size, size):
+    if len(parts) == 1 and _is_everything(members, choices - 1 + size):
         return parts[0]
     total: Any = 0
     for table, (start, length) in zip(parts, _parts(choices, size), strict=True):
@@ -53,6 +53,13 @@ def look_up(parts: tuple[jax.Array, ...], members: Array, choices: int) -> jax.A
         row = flat.at[entry].get(mode="promise_in_bounds").sum(axis=1, dtype=jnp.int32)
         total = total + table.at[row].get(mode="promise_in_bounds")
     return total
+
+
+def _is_everything(members: Array, num_frames: int) -> bool:
+    """Whether these are all coalitions of their size, in the order of the tables, and known to be."""
+    size = members.shape[1]
+    known = isinstance(members, np.ndarray) and len(members) == math.comb(num_frames, size)
+    return known and np.array_equal(members, lattice.combinations(num_frames, size))
 
 
 def _parts(choices: int, size: int) -> list[tuple[int, int]]:

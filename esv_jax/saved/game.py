@@ -6,13 +6,13 @@ from esv_jax.checks import InputError, check_shape
 from esv_jax.saved.model_folder import HEADS, Model
 
 
-def game_of(model: Model, *, prior: Array | None = None, all_subsets: bool = False, name: str = "the model") -> Game:
+def game_of(model: Model, *, prior: Array | None = None, all_subsets: bool = True, name: str = "the model") -> Game:
     """The game of a head, for `explain(estimator, game, model.variables, frames)` with frames float [T, D].
 
     Args:
       model: of `model_folder.load_model`.
       prior: float [C], the worth of no frames; that of the model's card by default.
-      all_subsets: for multi-scale models, as for `trn_game`; needed by estimators whose plans have no children.
+      all_subsets: for multi-scale models, as for `trn_game`; False for the paper's approximation.
       name: what to call the model in errors.
 
     Raises:

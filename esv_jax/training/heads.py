@@ -17,7 +17,7 @@ import numpy as np
 
 from esv_jax import checks, models
 from esv_jax.checks import InputError
-from esv_jax.coalitions import lattice
+from esv_jax.coalitions import lattice, masks
 from esv_jax.data.feature_store import FeatureStore
 from esv_jax.training.loop import Loss
 from esv_jax.video.frame_sampling import segment_centres
@@ -147,7 +147,7 @@ def _chosen_shares(num_frames: int, size: int) -> np.ndarray:
 def subsets_up_to(num_frames: int, size: int) -> np.ndarray:
     """All subsets of 1..size of the frames, smaller ones first, bool [U, T]."""
     sizes = range(1, size + 1)
-    return np.concatenate([lattice.inside(lattice.combinations(num_frames, k), num_frames) for k in sizes])
+    return np.concatenate([masks.of_members(lattice.combinations(num_frames, k), num_frames) for k in sizes])
 
 
 def joining(num_frames: int, scales: int) -> tuple[np.ndarray, np.ndarray]:
