@@ -45,13 +45,20 @@ def softmax(x):
 def multiscale_worth(scale_logits, empty, num_scales):
     """v(S) by definition: softmax of the mean over sizes of the mean over subsets. scale_logits: tuple -> [C]."""
 
+    joint = score_average_worth(scale_logits, empty, num_scales)
+    return lambda coalition: softmax(joint(coalition)) if coalition else empty
+
+
+def score_average_worth(scale_scores, empty, num_scales):
+    """The mean over sizes of the mean over subsets itself."""
+
     def worth(coalition):
         if not coalition:
             return empty
         means = [
-            np.mean([scale_logits(s) for s in itertools.combinations(coalition, size)], axis=0)
+            np.mean([scale_scores(s) for s in itertools.combinations(coalition, size)], axis=0)
             for size in range(1, min(len(coalition), num_scales) + 1)
         ]
-        return softmax(np.mean(means, axis=0))
+        return np.mean(means, axis=0)
 
     return worth

@@ -29,7 +29,7 @@ def shapley(num_players: int) -> WeightsBySize:
 
 def coefficients(mask: Array, weights: WeightsBySize, dtype: jax.typing.DTypeLike) -> jax.Array:
     """Weights [N, P] of coalitions [N, P], from weights by size for players in and not in."""
-    mask = jnp.asarray(mask)
-    size = mask.sum(axis=1).astype(jnp.int32)
+    mask = jnp.asarray(mask).astype(bool)
+    size = mask.sum(axis=1, dtype=jnp.int32)
     with_player, without_player = (jnp.asarray(w, dtype)[size][:, None] for w in weights)
-    return jnp.where(mask > 0, with_player, without_player)
+    return jnp.where(mask, with_player, without_player)

@@ -1,5 +1,9 @@
-"""What joins the contract suite: every public game and every public estimator. A missing entry fails the suite."""
+"""What joins the contract suite: every game and estimator that the package exports, with its variants.
 
+A name that is exported and has no case here fails the suite; a variant is called "name, in words".
+"""
+
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +13,7 @@ import numpy as np
 import esv_jax
 from esv_jax import models
 from tests import oracles
+from tests.contracts import tables
 
 C, D = 4, 3
 
@@ -21,16 +26,16 @@ class GameCase(NamedTuple):
 
 
 class EstimatorCase(NamedTuple):
-    """An estimator; whether it is exact, satisfies efficiency; the share of 95 % intervals that must cover.
-
-    And whether its values are linear in the worths for one plan.
+    """An estimator for so many players; whether it is exact for the suite's, satisfies efficiency; the share of 95 %
+    intervals that must cover; whether its values are linear in the worths for one plan; the game of a table of worths.
     """
 
-    estimator: esv_jax.Estimator
+    make: Callable[[int], esv_jax.Estimator]
     is_exact: bool
     efficient: bool
     coverage: tuple[float, float]
     linear: bool = True
+    game: Callable[[Any], Any] = tables.clip_game
 
 
 EMPTY = np.array([0.1, 0.2, 0.3, 0.4])
@@ -80,16 +85,18 @@ def _frame_logits(p, frames):
     return jnp.maximum(frames, 0) @ p["w"]
 
 
-def _multiscale_case():
+def _multiscale_case(**options):
     params = {f"w{k}": _numbers(10 + k, k * D, C) for k in (1, 2, 3)}
 
     def make(dtype):
-        return esv_jax.multiscale_game(_HEADS, empty=EMPTY.astype(dtype)), _as(dtype, params)
+        return esv_jax.multiscale_game(HEADS, empty=EMPTY.astype(dtype), **options), _as(dtype, params)
 
     def worth(video):
         def logits(s):
             return np.tanh(video[list(s)].reshape(-1) @ params[f"w{len(s)}"])
 
+        if options.get("average") == "scores":
+            return oracles.score_average_worth(lambda s: oracles.softmax(logits(s)), EMPTY, 3)
         return oracles.multiscale_worth(logits, EMPTY, 3)
 
     return GameCase(make, worth)
@@ -99,7 +106,7 @@ def _head(k):
     return lambda p, clips: jnp.tanh(clips.reshape(clips.shape[0], -1) @ p[f"w{k}"])
 
 
-_HEADS = tuple(_head(k) for k in (1, 2, 3))
+HEADS = tuple(_head(k) for k in (1, 2, 3))
 
 
 def _tsn_case():
@@ -118,14 +125,14 @@ def _tsn_case():
     return GameCase(make, worth)
 
 
-def _trn_case():
+def _trn_case(**options):
     model = models.MultiscaleTRN(num_scales=3, hidden_dim=5, num_classes=C)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((3, D)))
     leaves, tree = jax.tree.flatten(shapes)
     variables = tree.unflatten([_numbers(50 + i, *leaf.shape) for i, leaf in enumerate(leaves)])
 
     def make(dtype):
-        return esv_jax.trn_game(model, empty=EMPTY.astype(dtype)), _as(dtype, variables)
+        return esv_jax.trn_game(model, empty=EMPTY.astype(dtype), **options), _as(dtype, variables)
 
     def worth(video):
         def logits(s):
@@ -138,33 +145,65 @@ def _trn_case():
     return GameCase(make, worth)
 
 
+def _host_case():
+    params = {"w": _numbers(4, D, C)}
+
+    def predict(model, clips):
+        assert isinstance(clips, np.ndarray), "outside of JAX"
+        return oracles.softmax(np.tanh(clips).mean(axis=1) @ model["w"] + clips[:, 0, :1]).astype(clips.dtype)
+
+    def make(dtype):
+        return esv_jax.host_game(predict, empty=EMPTY.astype(dtype)), _as(dtype, params)
+
+    def worth(video):
+        def of(coalition):
+            return predict(params, np.asarray(video, np.float64)[None, list(coalition)])[0]
+
+        return lambda coalition: of(coalition) if coalition else EMPTY
+
+    return GameCase(make, worth)
+
+
 GAMES = {
     "clip_game": _clip_case(),
     "frame_mean_game": _frame_mean_case(),
+    "host_game": _host_case(),
     "multiscale_game": _multiscale_case(),
+    "multiscale_game, of scores": _multiscale_case(average="scores"),
+    "multiscale_game, of children": _multiscale_case(all_subsets=False),
     "tsn_game": _tsn_case(),
     "trn_game": _trn_case(),
+    "trn_game, of children": _trn_case(all_subsets=False),
 }
 
+
+def _always(estimator):
+    return lambda num_players: estimator
+
+
+SAMPLED = {"is_exact": False, "efficient": True, "coverage": (0.92, 0.98)}
+# Very few pairs a size; with more they cover as they should, see tests/estimators/test_surrogate.py.
+FITTED = {"is_exact": False, "efficient": True, "coverage": (0.8, 0.98), "linear": False}
 ESTIMATORS = {
-    "exact": EstimatorCase(esv_jax.exact(), is_exact=True, efficient=True, coverage=(1, 1)),
+    "exact": EstimatorCase(_always(esv_jax.exact()), is_exact=True, efficient=True, coverage=(1, 1)),
     # The paper's; its intervals see neither the correlation of lineages nor, in lower sizes, of repeated ancestors.
-    "stratified": EstimatorCase(esv_jax.stratified(per_size=12), is_exact=False, efficient=False, coverage=(0.85, 1)),
-    "stratified_paired": EstimatorCase(
-        esv_jax.stratified_paired(per_size=12), is_exact=False, efficient=True, coverage=(0.92, 0.98)
+    "stratified": EstimatorCase(
+        _always(esv_jax.stratified(per_size=12)), is_exact=False, efficient=False, coverage=(0.85, 1)
     ),
-    "orderings": EstimatorCase(
-        esv_jax.orderings(max_evaluations=2 * 7 * 32 + 1), is_exact=False, efficient=True, coverage=(0.92, 0.98)
-    ),
-    "regression": EstimatorCase(
-        esv_jax.regression(max_evaluations=60), is_exact=False, efficient=True, coverage=(0.92, 0.98)
-    ),
-    # Very few pairs a size; with more it covers as it should, see tests/estimators/test_surrogate.py.
-    "surrogate": EstimatorCase(
-        esv_jax.surrogate(max_evaluations=60), is_exact=False, efficient=True, coverage=(0.8, 0.98), linear=False
-    ),
-    # Exact at the suite's numbers of frames; else it is `surrogate`.
+    "stratified_paired": EstimatorCase(_always(esv_jax.stratified_paired(per_size=12)), **SAMPLED),
+    "orderings": EstimatorCase(_always(esv_jax.orderings(max_evaluations=2 * 7 * 32 + 1)), **SAMPLED),
+    "regression": EstimatorCase(_always(esv_jax.regression(max_evaluations=60)), **SAMPLED),
+    "surrogate": EstimatorCase(_always(esv_jax.surrogate(max_evaluations=60)), **FITTED),
     "recommended": EstimatorCase(
-        esv_jax.recommended(max_evaluations=255), is_exact=True, efficient=True, coverage=(1, 1)
+        _always(esv_jax.recommended(max_evaluations=255)), is_exact=True, efficient=True, coverage=(1, 1)
+    ),
+    "recommended, where it samples": EstimatorCase(_always(esv_jax.recommended(max_evaluations=60)), **FITTED),
+    # Rows count as independent, though every player occurs equally often, and players lend each other their spread.
+    "subset_sums": EstimatorCase(
+        lambda num_players: esv_jax.subset_sums(max_evaluations=50, num_scales=num_players),
+        is_exact=False,
+        efficient=True,
+        coverage=(0.92, 1),
+        game=tables.scales_game,
     ),
 }
