@@ -33,7 +33,7 @@ from esv_jax.data.feature_store import FeatureWriter
 from esv_jax.data.label_files import read_labelled_clips
 from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import Model
-from esv_jax.video.decoding import Video, available_cpus, batches_of
+from esv_jax.video.prefetch import Video, available_cpus, batches_of
 from esv_jax.video.preprocess import Preprocess
 from experiments import cli
 

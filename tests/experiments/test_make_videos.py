@@ -33,7 +33,7 @@ def test_one_held_out_clip_of_a_class(make_videos, tmp_path):
     [clip] = annotations.read_labels_csv(tmp_path / "set" / "labels.csv")
     assert (clip.label, clip.split) == ("Something falling like a rock", "test")
     assert str(clip.path) in ran.stdout
-    assert decode.probe(clip.path).num_frames == len(synthetic.script(0, int(clip.path.stem)).poses)
+    assert decode.read_frames(clip.path, [0]).num_frames_in_video == len(synthetic.script(0, int(clip.path.stem)).poses)
 
 
 def test_more_clips_leave_the_first_as_they_are_and_missing_ones_are_made_again(make_videos, tmp_path):
@@ -70,7 +70,7 @@ def test_several_processes_draw_the_same_and_end_when_killed(make_videos, tmp_pa
     assert made < 34
     again = make_videos("--clips_per_class=2", "--workers=1")
     assert f"{34 - made} clips made, 34 in the folder" in again.stdout
-    lengths = {int(path.stem): decode.probe(path).num_frames for path in folder.glob("videos/*.webm")}
+    lengths = {int(path.stem): decode.read_frames(path, [0]).num_frames_in_video for path in folder.glob("videos/*.webm")}
     assert lengths == {number: len(synthetic.script(0, number).poses) for number in range(34)}
 
 
