@@ -18,10 +18,9 @@ from rich.console import Console
 from rich.progress import track
 
 from esv_jax.checks import InputError
-from esv_jax.data import epic, feature_store, play_fair_features
-from esv_jax.data.annotations import read_class_names
+from esv_jax.data import feature_store, play_fair_features
+from esv_jax.data.annotations import EPIC_HEADS, read_class_names, read_labelled_clips
 from esv_jax.data.feature_store import FeatureStore, StoredClip
-from esv_jax.data.label_files import read_labelled_clips
 from esv_jax.data.play_fair_features import PlayFairFeatures
 from esv_jax.saved import model_folder
 from experiments import cli
@@ -32,7 +31,7 @@ FEATURES = flags.DEFINE_string("features", None, "Feature store, or HDF5 file of
 SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
 CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
 LABELS = flags.DEFINE_string("labels", None, "Other labels of the same clips: annotations as for extract_features.")
-HEAD = flags.DEFINE_enum("head", None, epic.HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
+HEAD = flags.DEFINE_enum("head", None, EPIC_HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
 OUT = flags.DEFINE_string("out", None, f"Folder of a feature store, or file ({', '.join(HDF)}).", required=True)
 
 

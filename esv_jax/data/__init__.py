@@ -1,1 +1,1 @@
-"""Data: annotations, class priors and stores of features; no videos, no models."""
+"""Clips as data: their annotations, their features in files, and class priors."""

@@ -235,10 +235,10 @@ def test_annotations_are_read_back(tmp_path):
     assert [clip.split for clip in clips] == ["test", "validation", "train", "train"]
     assert [clip.label for clip in clips] == [scripts.CLASS_NAMES[i % NUM_CLASSES] for i in indices]
     assert all(clip.path.exists() for clip in clips)
-    classes = annotations.read_ssv2_classes(tmp_path / "labels.json")
+    classes = annotations.read_class_names(tmp_path / "labels.json")
     assert classes == scripts.CLASS_NAMES
-    entries = annotations.read_ssv2_entries(tmp_path / "train.json", classes, tmp_path / "videos", split="train")
-    assert [(e.path, e.label) for e in entries] == [(c.path, c.label) for c in clips[2:]]
+    training = annotations.read_ssv2_clips(tmp_path / "train.json", classes, tmp_path / "videos", split="train")
+    assert [(clip.path, clip.label) for clip in training] == [(clip.path, clip.label) for clip in clips[2:]]
     evidence = json.loads((tmp_path / "evidence.json").read_text())
     for index in indices:
         script, found = SCRIPTS[index], evidence[f"{index:06d}"]
