@@ -10,6 +10,7 @@ esv_jax/procedural/files.py.
 """
 
 import concurrent.futures
+import itertools
 import multiprocessing
 import os
 import threading
@@ -59,12 +60,8 @@ def _wanted() -> list[int]:
     num_classes = len(scripts.CLASS_NAMES)
     names = CLASS_NAMES.value or scripts.CLASS_NAMES
     classes = [i for i, name in enumerate(scripts.CLASS_NAMES) if name in names]
-    laps: list[int] = []
-    lap = 0
-    while len(laps) < CLIPS_PER_CLASS.value:
-        if SPLIT.value in (None, scripts.SPLITS[lap % len(scripts.SPLITS)]):
-            laps.append(lap)
-        lap += 1
+    of_split = (lap for lap in itertools.count() if SPLIT.value in (None, scripts.SPLITS[lap % len(scripts.SPLITS)]))
+    laps = itertools.islice(of_split, CLIPS_PER_CLASS.value)
     return [lap * num_classes + i for lap in laps for i in classes]
 
 

@@ -1,1 +1,1 @@
-"""Clips as data: their annotations, their features in files, and class priors."""
+"""Clips, which are videos or parts of them with a label: annotations, features in files, class priors."""

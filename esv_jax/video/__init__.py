@@ -1,1 +1,1 @@
-"""Video files and folders of images: decoding, choosing frames, preparing them for a backbone."""
+"""Videos, which are files or folders of images: decoding, choosing frames, preparing them for a backbone."""

@@ -179,8 +179,8 @@ def _index_packets(source: _Source) -> _Index:
 def _index_decoding(source: _Source) -> _Index:
     """The index of any video, by decoding all of it and keeping nothing but the times."""
     stamps = [frame.pts for frame in _all_decoded(source)]
-    known = None not in stamps and bool(np.all(np.diff(stamps) > 0))
-    return _Index(np.asarray(stamps if known else [], np.int64), np.zeros(1, np.int64), len(stamps))
+    increasing = None not in stamps and bool(np.all(np.diff(stamps) > 0))
+    return _Index(np.asarray(stamps if increasing else [], np.int64), np.zeros(1, np.int64), len(stamps))
 
 
 def _decoded(source: _Source) -> Iterator[Any]:
