@@ -29,7 +29,7 @@ from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model
 from esv_jax.video import decode
-from esv_jax.video.clip import Clip
+from esv_jax.video.frames import Frames
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
 from experiments import cli
 
@@ -64,25 +64,25 @@ def main() -> None:
     classes = [class_index(model.card.classes, name) for name in CLASS_NAME.value]
     estimator, method = _estimator(NUM_FRAMES.value)
 
-    clip = decode.read_clip(VIDEO.value, NUM_FRAMES.value)
-    images = resize_and_crop(clip.images, preprocess)
+    frames = decode.sample_frames(VIDEO.value, NUM_FRAMES.value)
+    images = resize_and_crop(frames.images, preprocess)
     features = jax.jit(backbone.module.apply)(backbone.variables, images)
     checks.check_finite(f"the features of {VIDEO.value}", features)
     attribution = _explain(estimator, game, model.variables, features)
 
     explained = explanation(
         attribution,
-        title=_title(clip, method),
-        frames=clip.indices,
-        times=clip.times,
-        images=resize_and_crop(clip.images, _enlarged(preprocess)),
+        title=_title(frames, method),
+        frames=frames.indices,
+        times=frames.times,
+        images=resize_and_crop(frames.images, _enlarged(preprocess)),
         class_names=model.card.classes,
         sampled=method["estimator"] != "exact",
     )
     shown = list(dict.fromkeys([predicted_class(explained), *classes]))
     try:
         files.save_npz(out / "attribution.npz", explained)
-        files.save_json(out / "attribution.json", explained, _provenance(model, clip, method))
+        files.save_json(out / "attribution.json", explained, _provenance(model, frames, method))
         figure.save_report(out / "report.png", explained, shown)
     except OSError as error:
         raise InputError(f"the results cannot be written to {OUT.value}: {error.strerror or error}") from error
@@ -153,12 +153,12 @@ def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Arr
         )
 
 
-def _title(clip: Clip, method: dict[str, Any]) -> str:
+def _title(frames: Frames, method: dict[str, Any]) -> str:
     video, model = Path(VIDEO.value), Path(MODEL.value).resolve()
     how = ", ".join(f"{name} {value}" for name, value in method.items() if name != "estimator")
     how = f"{method['estimator']} ESVs" + (f" ({how})" if how else "")
     times = ", 25 a second" if video.is_dir() else ""
-    return f"{video.name}, {len(clip.indices)} of {clip.num_frames_in_video} frames{times}; {model.name}; {how}"
+    return f"{video.name}, {len(frames.indices)} of {frames.num_frames_in_video} frames{times}; {model.name}; {how}"
 
 
 def _enlarged(preprocess: Preprocess) -> Preprocess:
@@ -175,13 +175,13 @@ def _prints_unicode() -> bool:
     return True
 
 
-def _provenance(model: Model, clip: Clip, method: dict[str, Any]) -> dict[str, Any]:
+def _provenance(model: Model, frames: Frames, method: dict[str, Any]) -> dict[str, Any]:
     return {
         "command": sys.argv,
         "video": {
             "path": VIDEO.value,
             "sha256": _sha256(Path(VIDEO.value)),
-            "num_frames": clip.num_frames_in_video,
+            "num_frames": frames.num_frames_in_video,
         },
         "model": {
             "path": MODEL.value,

@@ -27,13 +27,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from esv_jax import checks
 from esv_jax.checks import InputError
-from esv_jax.data import epic, feature_store
-from esv_jax.data.annotations import LabelledClip
+from esv_jax.data import feature_store
+from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_clips
 from esv_jax.data.feature_store import FeatureWriter
-from esv_jax.data.label_files import read_labelled_clips
 from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import Model
-from esv_jax.video.decoding import Video, available_cpus, batches_of
+from esv_jax.video.prefetch import Video, available_cpus, batches_of
 from esv_jax.video.preprocess import Preprocess
 from experiments import cli
 
@@ -46,7 +45,7 @@ LABELS = flags.DEFINE_string(
     "labels", None, "csv path,label[,split], or a file of Something-Something or EPIC-KITCHENS.", required=True
 )
 CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
-HEAD = flags.DEFINE_enum("head", None, epic.HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
+HEAD = flags.DEFINE_enum("head", None, EPIC_HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
 HOLD_OUT = flags.DEFINE_string("hold_out", None, "COLUMN=VALUE,VALUE...: these clips are of the split 'test'.")
 SPLIT = flags.DEFINE_string("split", "train", "Split of the clips of files that do not say.")
 BACKBONE = flags.DEFINE_string("backbone", None, "Folder of a backbone, or of a model on one; the demo's by default.")

@@ -31,7 +31,7 @@ from esv_jax import models
 from esv_jax.data import annotations
 from esv_jax.models.backbones import frame_cnn
 from esv_jax.models.backbones.frame_cnn import FrameCNN
-from esv_jax.procedural import clips as synthetic
+from esv_jax.procedural import scripts
 from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import Model, ModelCard
 from esv_jax.training import heads, loop
@@ -90,7 +90,7 @@ def main() -> None:
     labels = np.array([classes.index(clip.label) for clip in clips], np.int32)
     offsets = np.cumsum(lengths, dtype=np.int32) - lengths
     images = np.concatenate(frames)
-    which = {split: np.array([i for i, c in enumerate(clips) if c.split == split]) for split in synthetic.SPLITS}
+    which = {split: np.array([i for i, c in enumerate(clips) if c.split == split]) for split in scripts.SPLITS}
 
     def of_split(rows: np.ndarray, split: str) -> Clips:
         return Clips(rows, *(column[which[split]] for column in (offsets, lengths, labels)))
@@ -140,7 +140,7 @@ def _maps(videos: Path, clips: list[annotations.LabelledClip]) -> np.ndarray:
     centres = (np.arange(MAP_SIDE) + 0.5) / MAP_SIDE
     maps = []
     for clip in clips:
-        poses = synthetic.script(seed, int(clip.path.stem)).poses
+        poses = scripts.script_of(seed, int(clip.path.stem)).poses
         x, y, size, angle, opacity = (poses[:, None, None, :, i] for i in range(5))
         away = np.hypot(x - centres[None, None, :, None], y - centres[None, :, None, None])
         cover = (opacity / (1 + np.exp((away - 0.9 * size) / 0.02))).max(axis=-1).reshape(len(poses), -1)
@@ -152,8 +152,8 @@ def _maps(videos: Path, clips: list[annotations.LabelledClip]) -> np.ndarray:
 
 def _opposites(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """What every class's clips show, int32 [C], when mirrored, and when run backwards; -1 for nothing in particular."""
-    names = synthetic.CLASS_NAMES
-    pairs = {names[i]: names[j] for one in synthetic.ORDER_PAIRS for i, j in (one, one[::-1])}
+    names = scripts.CLASS_NAMES
+    pairs = {names[i]: names[j] for one in scripts.ORDER_PAIRS for i, j in (one, one[::-1])}
     same: dict[str, str | None] = {name: name for name in names}
     beside = same | {name: pairs[name] for name in names if name.endswith(("left", "right"))}
     backwards = same | pairs | {"Something falling like a rock": None}
@@ -295,7 +295,7 @@ def _train_head(kind: str, module: Any, clips: Clips, out: Path) -> Any:
 def _figures(module: Any, variables: Any, clips: Clips, classes: tuple[str, ...]) -> dict[str, Any]:
     """Accuracy at 8 frames over all clips, over those of the pairs that only order tells apart, and of every class."""
     right = heads.predict(module, variables, clips, NUM_FRAMES).argmax(axis=1) == clips.label
-    in_pairs = np.isin(clips.label, [classes.index(synthetic.CLASS_NAMES[i]) for p in synthetic.ORDER_PAIRS for i in p])
+    in_pairs = np.isin(clips.label, [classes.index(scripts.CLASS_NAMES[i]) for p in scripts.ORDER_PAIRS for i in p])
     return {
         "clips": len(right),
         "accuracy": round(float(right.mean()), 4),

@@ -6,7 +6,8 @@
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,11 @@ class PlayFairFeatures(NamedTuple):
 
     def features(self, i: int) -> np.ndarray:
         """Features float32 [num_frames, D] of clip i, read from the file."""
-        return np.asarray(self.rows[i], np.float32).reshape(-1, self.header.feature_dim)
+        return self.read([i])[0]
+
+    def read(self, numbers: Sequence[int]) -> list[np.ndarray]:
+        """As `features`, of several clips by increasing numbers; faster than one by one."""
+        return [np.asarray(flat, np.float32).reshape(-1, self.header.feature_dim) for flat in self.rows[list(numbers)]]
 
 
 def open_features(path: str | os.PathLike, split: str | None = None) -> PlayFairFeatures:
@@ -135,7 +140,7 @@ def _labels(group: Any, path: str | os.PathLike) -> tuple[list[str], np.ndarray]
     if "uids" not in group or "labels" not in group:
         raise InputError(f"{path} is not a feature file of Play Fair: {group.name} lacks uids or labels")
     uids = [_text(uid) for uid in group["uids"][()]]
-    repeated = _first_repeated(uids)
+    repeated = next((uid for uid, count in Counter(uids).items() if count > 1), None)
     if repeated is not None:
         raise InputError(f"{path} holds the uid {repeated} twice")
     table = group["labels"]
@@ -177,11 +182,6 @@ def _clips(
                 )
             yield StoredClip(uids[i], "", str(labels[i]), split, num_frames, offset)
             offset += num_frames
-
-
-def _first_repeated(uids: list[str]) -> str | None:
-    seen: set[str] = set()
-    return next((uid for uid in uids if uid in seen or seen.add(uid)), None)  # type: ignore[func-returns-value]
 
 
 def _text(uid: Any) -> str:

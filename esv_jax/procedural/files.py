@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from esv_jax.checks import InputError, require
-from esv_jax.procedural import clips as synthetic
-from esv_jax.procedural import drawing as synthetic_drawing
+from esv_jax.procedural import drawing
+from esv_jax.procedural.scripts import ACTIONS, CLASS_NAMES, FPS, SPLITS, Script, label, script_of
 
 VERSION = 1  # of what the clips look like; a folder with another is not added to
 # Without look-ahead and hidden frames every frame of the clip is one of the file, and encoding takes 1 ms a frame.
@@ -77,43 +77,42 @@ def start(folder: Path, seed: int) -> None:
 
 def write_clip(folder: Path, seed: int, index: int) -> None:
     """Draws and encodes a clip; a write cut short leaves no file of the clip's name."""
-    one = synthetic.script(seed, index)
     path = video_path(folder, index)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(encode(synthetic_drawing.frames(one), synthetic.FPS))
+    partial.write_bytes(encode(drawing.frames(script_of(seed, index)), FPS))
     os.replace(partial, path)
 
 
 def write_annotations(folder: Path, seed: int) -> int:
     """Writes the annotations of all clips that the folder holds; returns how many."""
-    scripts = [synthetic.script(seed, int(path.stem)) for path in sorted((folder / "videos").glob("*.webm"))]
-    numbers = {name: str(i) for i, name in enumerate(synthetic.CLASS_NAMES)}
+    scripts = [script_of(seed, int(path.stem)) for path in sorted((folder / "videos").glob("*.webm"))]
+    numbers = {name: str(i) for i, name in enumerate(CLASS_NAMES)}
     _write(folder / "labels.json", _json(numbers))
-    for split in dict.fromkeys(synthetic.SPLITS):
+    for split in dict.fromkeys(SPLITS):
         _write(folder / f"{split}.json", _json([_entry(one) for one in scripts if one.split == split]))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["path", "label", "split"])
     for one in scripts:
         path = video_path(folder, one.number).relative_to(folder).as_posix()
-        writer.writerow([path, synthetic.CLASS_NAMES[one.class_index], one.split])
+        writer.writerow([path, CLASS_NAMES[one.class_index], one.split])
     _write(folder / "labels.csv", table.getvalue())
     _write(folder / "evidence.json", _json({clip_id(one.number): _evidence(one) for one in scripts}))
     return len(scripts)
 
 
-def _entry(one: synthetic.Script) -> dict[str, Any]:
-    text, names = synthetic.label(one)
-    template = synthetic.ACTIONS[one.class_index].template
-    return {"id": clip_id(one.number), "label": text, "template": template, "placeholders": names}
+def _entry(script: Script) -> dict[str, Any]:
+    text, names = label(script)
+    template = ACTIONS[script.class_index].template
+    return {"id": clip_id(script.number), "label": text, "template": template, "placeholders": names}
 
 
-def _evidence(one: synthetic.Script) -> dict[str, Any]:
+def _evidence(script: Script) -> dict[str, Any]:
     return {
-        "num_frames": len(one.poses),
-        "fps": synthetic.FPS,
-        "action": [one.action[0], one.action[1] - 1],
-        "evidence": one.evidence.tolist(),
+        "num_frames": len(script.poses),
+        "fps": FPS,
+        "action": [script.action[0], script.action[1] - 1],
+        "evidence": script.evidence.tolist(),
     }
 
 
