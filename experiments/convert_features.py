@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from rich.console import Console
-from rich.progress import track
 
+from esv_jax import progress
 from esv_jax.checks import InputError
 from esv_jax.data import epic, feature_store, play_fair_features
 from esv_jax.data.annotations import read_class_names
@@ -93,7 +92,7 @@ def _write_hdf(
     number = {name: i for i, name in enumerate(classes)}
 
     def rows() -> Iterator[tuple[str, int, np.ndarray]]:
-        for i in track(chosen, "converting", console=Console(stderr=True)):
+        for i in progress.track(chosen, "converting", "clips"):
             yield clips[i].uid, number[clips[i].label], source.features(i)
 
     dim = source.header.feature_dim
@@ -108,7 +107,7 @@ def _write_store(
         if folders[0].is_dir() and not (folders[1] / model_folder.CARD_FILE).exists():
             backbone = model_folder.load_model(folders[0])
             model_folder.save_model(folders[1], backbone.card, backbone.variables)
-        for i in track(chosen, "converting", console=Console(stderr=True)):
+        for i in progress.track(chosen, "converting", "clips"):
             clip = clips[i]
             if clip.uid not in writer.done:
                 writer.append(clip.uid, clip.path, clip.label, clip.split, source.features(i))

@@ -1,12 +1,11 @@
 """Which clip shows what: a csv of labels, and the json files of Something-Something v2 (Goyal et al., 2017)."""
 
-import csv
-import json
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from esv_jax import files
 from esv_jax.checks import InputError
 
 DEFAULT_SPLIT = "train"
@@ -53,13 +52,7 @@ def read_labels_csv(
         held-out value that no clip has. Names the line.
     """
     base = Path(path).parent if folder is None else Path(folder)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"the labels {path} cannot be read: {_reason(error)}") from error
+    columns, rows = files.read_csv(path, "the labels")
     for column in ("path", "label", *(hold_out[:1] if hold_out else ())):
         if column not in columns:
             raise InputError(f"{path} should have a column '{column}', found the columns {columns}")
@@ -95,17 +88,11 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
     """
     if Path(path).suffix == ".json":
         return read_ssv2_classes(path)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
-            columns = reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"the class names {path} cannot be read: {_reason(error)}") from error
+    columns, rows = files.read_csv(path, "the class names")
     name = "name" if "name" in columns else "key"
     if not {name, "id"} <= set(columns):
         raise InputError(f"{path} should have the columns name,id or id,key, found {','.join(columns)}")
-    names = _by_number([(row[name], row["id"]) for row in rows], path)
+    names = _by_number([(row[name], row["id"]) for _, row in rows], path)
     if len(set(names)) != len(names):
         raise InputError(f"{path} names a class twice")
     return names
@@ -117,7 +104,7 @@ def read_ssv2_classes(path: str | os.PathLike) -> tuple[str, ...]:
     Raises:
       InputError: no such file, not such a json, or numbers that are not 0..C-1.
     """
-    content = _read_json(path)
+    content = files.read_json(path)
     if not isinstance(content, dict) or not content:
         raise InputError(f'{path} should be a json object {{class name: "number", ...}}')
     return _by_number(list(content.items()), path)
@@ -138,7 +125,7 @@ def read_ssv2_entries(
     Raises:
       InputError: no such file, not such a json, a repeated id, or a template that is not one of `classes`.
     """
-    content = _read_json(path)
+    content = files.read_json(path)
     if not isinstance(content, list) or not content:
         raise InputError(f'{path} should be a json list of {{"id": ..., "template": ...}}')
     known, clips = set(classes), {}
@@ -168,14 +155,3 @@ def _by_number(numbered: Sequence[tuple[str, Any]], path: str | os.PathLike) -> 
     if not numbered or sorted(by_number) != list(range(len(numbered))):
         raise InputError(f"{path} should number its {len(numbered)} classes 0..{len(numbered) - 1}")
     return tuple(by_number[i] for i in range(len(numbered)))
-
-
-def _read_json(path: str | os.PathLike) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the annotations {path} cannot be read: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

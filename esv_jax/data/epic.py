@@ -3,11 +3,11 @@
 Models of it have two heads. Here each is a model of its own on the same features, with its own classes and priors.
 """
 
-import csv
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+from esv_jax import files
 from esv_jax.checks import InputError
 from esv_jax.data.annotations import LabelledClip
 
@@ -44,15 +44,7 @@ def read_epic_actions(path: str | os.PathLike) -> list[EpicAction]:
       InputError: no such file, not a csv, no actions, a missing column, a repeated id, or numbers that are none; names
         the line.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"the annotations {path} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
+    columns, rows = files.read_csv(path, "the annotations")
     name = "narration_id" if "narration_id" in columns else "uid"
     needed = (name, "participant_id", "video_id", "start_frame", "stop_frame", "verb_class", "noun_class")
     for column in needed:

@@ -65,7 +65,7 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "bytes.csv").write_bytes(b"path,label\n\xff\xfe,run\n")
     with pytest.raises(InputError, match="cannot be read"):
         read_labels_csv(tmp_path / "bytes.csv")
-    with pytest.raises(InputError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match="cannot be read as json: No such file"):
         read_ssv2_classes(tmp_path / "none.json")
     (tmp_path / "bad.json").write_text("[")
     with pytest.raises(InputError, match="cannot be read"):

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from esv_jax import InputError
+from esv_jax import InputError, files
 from esv_jax.models import TSN, MultiscaleTRN
 from esv_jax.models.backbones.frame_cnn import SIZE, FrameCNN
 from esv_jax.models.backbones.mobilenet_v1 import MobileNetV1
@@ -112,7 +112,7 @@ def test_a_write_cut_short_leaves_no_model(saved, monkeypatch):
     def killed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model_folder, "write_json", killed)
+    monkeypatch.setattr(files, "write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         model_folder.save_model(saved, head().card, head().variables)
     with pytest.raises(InputError, match=r"is not a model folder: it has no model.json"):
