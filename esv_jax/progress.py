@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 _T = TypeVar("_T")
@@ -14,7 +15,7 @@ class _Count(ProgressColumn):
     """12/300 videos, and what else the task's field `said` tells."""
 
     def __init__(self, unit: str):
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self.unit = unit
 
     def render(self, task: Task) -> Text:

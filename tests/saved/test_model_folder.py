@@ -151,7 +151,7 @@ def test_mobilenet_from_an_npz_that_is_none(tmp_path):
     [
         ({"files": "gone"}, "model.json should have the fields"),
         ({"format_version": 2}, "is of format 2, newer than format 1 of this esv_jax: update esv_jax"),
-        ({"format_version": "gone"}, "is not the card of a model: it has no format_version"),
+        ({"format_version": "gone"}, "does not describe a model folder: it has no format_version"),
         ({"feature_dim": "gone"}, "model.json should have the fields"),
         ({"kind": "resnet"}, "a model's kind should be one of .*'multiscale_trn'.* found 'resnet'"),
         ({"options": {"num_classes": 3, "width": 9}}, "the options of a model of kind multiscale_trn do not fit"),
