@@ -83,7 +83,7 @@ def write_priors(path: str | os.PathLike, priors: np.ndarray) -> None:
     Raises:
       InputError: the file cannot be written.
     """
-    lines = ((number, str(prior)) for number, prior in enumerate(np.asarray(priors)))
+    lines = ((number, f"{prior}") for number, prior in enumerate(np.asarray(priors)))
     with files.disk_errors(f"the priors {path} cannot be written"):
         files.write_csv(path, [("class", "prior"), *lines])
 
