@@ -219,7 +219,8 @@ def disk_errors(message: str, advice: str = "") -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """An error in a few words: what the system says, or the first line of its message."""
-    return getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
+    words = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return words.splitlines()[0][:200]
 
 
 def _remove(path: Path) -> None:

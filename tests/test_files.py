@@ -148,6 +148,8 @@ def test_errors_of_the_disk_are_one_sentence():
             raise OSError(28, "No space left on device")
     with pytest.raises(InputError, match=r"^it cannot be: first$"), files.disk_errors("it cannot be"):
         raise OSError("first\nsecond")
+    with pytest.raises(InputError, match=r"^it cannot be: OSError$"), files.disk_errors("it cannot be"):
+        raise OSError
     with pytest.raises(ValueError, match="as it is"), files.disk_errors("it cannot be"):
         raise ValueError("as it is")
 

@@ -106,8 +106,7 @@ def load_model(folder: str | os.PathLike) -> Model:
         with _checkpointer() as checkpointer:
             variables = checkpointer.restore(folder / "params")
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[:1]
-        raise InputError(f"the weights in {folder / 'params'} cannot be read: {''.join(reason)[:200]}") from error
+        raise InputError(f"the weights in {folder / 'params'} cannot be read: {files.reason(error)}") from error
     _check_variables(module, card, variables, f"the weights in {folder / 'params'}")
     backbone = load_model(folder / "backbone") if (folder / "backbone").is_dir() else None
     if backbone is not None:
