@@ -8,18 +8,15 @@ made of. Without --evidence, what compares with recorded evidence is left out. R
 on where it stopped. What the tables hold is said in esv_jax/analyses.
 """
 
-import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import flags
 
-from esv_jax import files as one_writer
+from esv_jax import files
 from esv_jax.analyses import (
     agreements,
     approximation,
@@ -42,7 +39,6 @@ from esv_jax.analyses.subject import Subject, open_subjects
 from esv_jax.analyses.tables import Table
 from esv_jax.checks import InputError
 from esv_jax.results import store
-from esv_jax.saved import model_folder
 from experiments import cli
 
 STORE = flags.DEFINE_multi_string("store", None, "Results store; once a model.", required=True)
@@ -64,7 +60,7 @@ def main() -> None:
     evidence = recorded.read_evidence(EVIDENCE.value) if EVIDENCE.value else None
     _check_counts(subjects)
     settings = _settings(subjects)
-    with one_writer.alone(out, "the analyses in"):
+    with files.exclusive_lock(out, f"the analyses in {out}"):
         marks = _marks(out)
         for name, step in _steps(subjects, evidence, out, settings).items():
             if marks.get(name) == settings:
@@ -73,7 +69,7 @@ def main() -> None:
             made = step()
             report.save(out, made)
             marks[name] = settings
-            model_folder.write_json(out / _MARKS, marks)
+            files.write_json(out / _MARKS, marks)
             print(f"{name}: {', '.join(f'{table}.csv' for table in made.tables)}", flush=True)
     print(f"wrote {out}")
 
@@ -127,18 +123,13 @@ def _settings(subjects: list[Subject]) -> dict[str, object]:
         "values": [store.read_configuration(path) for path in STORE.value],
         "frames": [store.num_frames_stored(path) for path in STORE.value],
         "flags": [NUM_FRAMES.value, APPROXIMATED.value, FEW_VIDEOS.value, SEED.value],
-        "evidence": EVIDENCE.value and hashlib.sha256(Path(EVIDENCE.value).read_bytes()).hexdigest(),
+        "evidence": EVIDENCE.value and files.digest(EVIDENCE.value),
         "with_frames": methods.can_show_frames(subjects[-1]),
     }
 
 
 def _marks(out: Path) -> dict[str, object]:
-    try:
-        return json.loads((out / _MARKS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InputError(f"{out / _MARKS} cannot be read as json: {error}; delete it to begin anew") from error
+    return files.read_json(out / _MARKS) if (out / _MARKS).exists() else {}
 
 
 def _clip_to_show(subjects: list[Subject]) -> int:
@@ -161,11 +152,8 @@ def _attributions(subject: Subject, out: Path, settings: dict[str, object]) -> M
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         pass  # not there, or of an interrupted or another run: made anew
     found, incomplete = methods.attributions(subject, NUM_FRAMES.value, seed=SEED.value)
-    partial = path.with_suffix(".partial.npz")
     arrays = {**found, **{f"error of {name}": np.float64(value) for name, value in incomplete.items()}}
-    save: Any = np.savez  # whose types know no arrays by name
-    save(partial, settings=mark, methods=list(found), **arrays)
-    os.replace(partial, path)
+    files.write_npz(path, {"settings": mark, "methods": list(found), **arrays})
     return found
 
 

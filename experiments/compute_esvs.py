@@ -14,21 +14,19 @@ Estimators that sample draw one plan for a number of frames, by --seed: it serve
 that their sampling errors are not independent.
 """
 
-import hashlib
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from absl import flags
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 import esv_jax
+from esv_jax import files, progress, provenance
 from esv_jax.base import Attribution, Estimator, Plan
 from esv_jax.checks import InputError
 from esv_jax.data import priors
@@ -109,7 +107,7 @@ def main() -> None:
     # What cannot be done for one of the numbers of frames is told of before anything is written.
     works = [_work(features, chosen, not_finite, model, prior, count) for count in sorted(set(NUM_FRAMES.value))]
     configuration = _configuration(model, prior)
-    with store_writer.writing(OUT.value, configuration) as folder, _progress() as progress:
+    with store_writer.writing(OUT.value, configuration) as folder, progress.bars("videos") as bars:
         for work in works:
             chunks = store_writer.open_group(
                 folder,
@@ -120,7 +118,7 @@ def main() -> None:
                 sampled=work.sampled,
                 provenance={"command": _command(), **configuration},
             )
-            _fill(chunks, work, features, progress)
+            _fill(chunks, work, features, bars)
     _report(works)
 
 
@@ -205,13 +203,13 @@ def _method(num_frames: int, num_classes: int) -> Method:
     return Method(esv_jax.surrogate(max_evaluations=budget), True, True, 4 * budget * max(budget, num_classes))
 
 
-def _fill(chunks: Chunks, work: Work, features: LabelledFeatures, progress: Progress) -> None:
+def _fill(chunks: Chunks, work: Work, features: LabelledFeatures, bars: Progress) -> None:
     """Computes and writes the batches that are not there; one is written while the device works on the next."""
     todo = chunks.unfinished()
     batches = {k: range(k * chunks.batch_size, min((k + 1) * chunks.batch_size, chunks.num_videos)) for k in todo}
     missing = sum(map(len, batches.values()))
     done = chunks.num_videos - missing
-    task = progress.add_task(chunks.group.name, total=chunks.num_videos, completed=done, rate="")
+    task = bars.add_task(chunks.group.name, total=chunks.num_videos, completed=done)
     start, done_at_start = time.monotonic(), done
     fields = {"esv": "values", "std_error": "std_error", "score": "full"}
     for k, parts in _one_ahead(lambda k: work.explain(_videos(features, work, batches[k])), todo):
@@ -219,7 +217,7 @@ def _fill(chunks: Chunks, work: Work, features: LabelledFeatures, progress: Prog
         store_writer.write_chunk(chunks, k, {n: array[: len(batches[k])] for n, array in arrays.items()})
         done += len(batches[k])
         rate = (done - done_at_start) / (time.monotonic() - start)
-        progress.update(task, completed=done, rate=f"{rate:.4g} videos/s")
+        bars.update(task, completed=done, said=f"{rate:.4g} videos/s")
 
 
 def _one_ahead(start: Callable[[int], Any], todo: list[int]) -> Iterator[tuple[int, Any]]:
@@ -245,24 +243,15 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
     return {
         "model_kind": model.card.kind,
         "model_digest": model_folder.digest(model),
-        "features_digest": _digest(Path(FEATURES.value)),
+        "features_digest": files.digest(FEATURES.value),
         "split": SPLIT.value,
-        "prior_digest": hashlib.sha256(np.asarray(prior, "<f4").tobytes()).hexdigest()[:16],
+        "prior_digest": files.short_digest([np.asarray(prior, "<f4")]),
         "estimator": ESTIMATOR.value,
         "estimator_options": options.get(ESTIMATOR.value, {"max_evaluations": MAX_EVALUATIONS.value}),
         "seed": SEED.value,
         "device": jax.devices()[0].device_kind,
-        "versions": model_folder.versions(),
+        "versions": provenance.versions(),
     }
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a feature file, or of the files of a feature store."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    files = sorted(file for file in path.iterdir() if file.is_file())
-    return hashlib.sha256("".join(f"{file.name} {_digest(file)}\n" for file in files).encode()).hexdigest()
 
 
 def _command() -> str:
@@ -301,13 +290,6 @@ def _not_finite(num_frames: int) -> list[str]:
         for start in range(0, dataset.sizes["video"], LARGEST_BATCH)
     ]
     return dataset["uid"].values[~np.concatenate(finite)].tolist()
-
-
-def _progress() -> Progress:
-    count = TextColumn("{task.completed}/{task.total} videos, {task.fields[rate]}")
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn(), console=Console(stderr=True)
-    )
 
 
 if __name__ == "__main__":

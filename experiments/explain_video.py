@@ -8,23 +8,21 @@ Prints a table that adds up (prior + Element Shapley Values = score) and writes 
 attribution.json to the folder --out.
 """
 
-import hashlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
-from rich import progress
-from rich.console import Console
 
 import esv_jax
-from esv_jax import checks
+from esv_jax import checks, files, progress, provenance
 from esv_jax.base import Attribution, Estimator, Game
 from esv_jax.checks import InputError
 from esv_jax.data.priors import read_priors
-from esv_jax.results import figure, files, table
+from esv_jax.results import figure, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
+from esv_jax.results.files import save_json, save_npz
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model
@@ -81,11 +79,10 @@ def main() -> None:
     )
     shown = list(dict.fromkeys([predicted_class(explained), *classes]))
     try:
-        files.save_npz(out / "attribution.npz", explained)
-        files.save_json(out / "attribution.json", explained, _provenance(model, frames, method))
-        figure.save_report(out / "report.png", explained, shown)
-    except OSError as error:
-        raise InputError(f"the results cannot be written to {OUT.value}: {error.strerror or error}") from error
+        with files.disk_errors(f"the results cannot be written to {OUT.value}"):
+            save_npz(out / "attribution.npz", explained)
+            save_json(out / "attribution.json", explained, _provenance(model, frames, method))
+            figure.save_report(out / "report.png", explained, shown)
     finally:  # a full disk does not cost the table, nor a closed pipe the files
         print(explained.title)
         for c in shown:
@@ -133,13 +130,12 @@ def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Arr
     key = jax.random.key(SEED.value)
     if TARGET.value is None or estimator.weights(features.shape[0], False) is not None:
         return esv_jax.explain(estimator, game, variables, features, key=key)
-    columns = [progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TimeElapsedColumn()]
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("sampling", total=MAX_EVALUATIONS.value)
+    with progress.bars("evaluations") as bars:
+        task = bars.add_task("sampling", total=MAX_EVALUATIONS.value)
 
         def show(report: esv_jax.Progress) -> None:
-            text = f"{report.evaluations} evaluations, largest standard error {report.largest_std_error:.2g}"
-            bar.update(task, completed=report.evaluations, description=text)
+            said = f"largest standard error {report.largest_std_error:.2g}"
+            bars.update(task, completed=report.evaluations, said=said)
 
         return esv_jax.explain_until(
             estimator,
@@ -180,7 +176,7 @@ def _provenance(model: Model, frames: Frames, method: dict[str, Any]) -> dict[st
         "command": sys.argv,
         "video": {
             "path": VIDEO.value,
-            "sha256": _sha256(Path(VIDEO.value)),
+            "sha256": None if Path(VIDEO.value).is_dir() else files.digest(VIDEO.value),
             "num_frames": frames.num_frames_in_video,
         },
         "model": {
@@ -190,15 +186,8 @@ def _provenance(model: Model, frames: Frames, method: dict[str, Any]) -> dict[st
             "provenance": model.card.provenance,
         },
         "method": method,
-        "versions": model_folder.versions(),
+        "versions": provenance.versions(),
     }
-
-
-def _sha256(video: Path) -> str | None:
-    if video.is_dir():
-        return None
-    with video.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

@@ -22,10 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from esv_jax import checks
+from esv_jax import checks, progress
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_clips
@@ -68,26 +66,26 @@ def main() -> None:
         feature_dim=backbone.card.feature_dim,
         dtype=DTYPE.value,
         classes=classes,
-        backbone={"name": backbone.card.kind, "digest": model_folder.digest(backbone)},
+        backbone=model_folder.identity(backbone),
         preprocess=preprocess,
     )
     apply = jax.jit(backbone.module.apply)
     variables = jax.device_put(backbone.variables)
     failures: list[str] = []
-    with feature_store.create_or_append(OUT.value, header) as writer, _progress() as progress:
+    with feature_store.create_or_append(OUT.value, header) as writer, progress.bars("clips") as bars:
         if not (Path(OUT.value) / "backbone" / model_folder.CARD_FILE).exists():
             model_folder.save_model(Path(OUT.value) / "backbone", backbone.card, backbone.variables)
         todo = [clip for clip in clips if not _is_done(clip, writer.done)]
-        task = progress.add_task("extracting", total=len(clips), completed=len(clips) - len(todo), frames=0)
+        task = bars.add_task("extracting", total=len(clips), completed=len(clips) - len(todo))
         try:
             for clip, features in _extracted(todo, lambda images: apply(variables, images), preprocess):
                 fault = features if isinstance(features, str) else _stored(writer, clip, features)
                 if fault:
                     failures.append(f"{clip.uid}: {fault}")
-                progress.update(task, advance=1, frames=writer.num_new_frames)
+                bars.update(task, advance=1, said=f"{writer.num_new_frames} new frames")
         finally:
             if failures:
-                progress.stop()
+                bars.stop()
                 print("\n".join(["clips that could not be used:", *failures]), file=sys.stderr)
     store = feature_store.open_store(OUT.value)
     print(
@@ -178,13 +176,6 @@ def _stored(writer: FeatureWriter, clip: LabelledClip, features: np.ndarray) -> 
             raise
         return str(error)
     return None
-
-
-def _progress() -> Progress:
-    count = TextColumn("{task.completed}/{task.total} clips, {task.fields[frames]} new frames")
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn(), console=Console(stderr=True)
-    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from esv_jax import provenance
 from esv_jax.checks import InputError
 from esv_jax.data.annotations import read_class_names
 from esv_jax.data.priors import describe, read_priors
@@ -104,12 +105,12 @@ def _check_flags(imported: Imported) -> None:
 
 
 def _card(imported: Imported, backbone: Model | None) -> ModelCard:
-    provenance = {
+    made_by = {
         "command": shlex.join(["python", "-m", "experiments.import_torch", *sys.argv[1:]]),
         "weights": [Path(path).name for path in CHECKPOINT.value],
-        "versions": model_folder.versions(),
+        "versions": provenance.versions(),
     }
-    card = ModelCard(imported.kind, imported.options, imported.feature_dim, provenance=provenance)
+    card = ModelCard(imported.kind, imported.options, imported.feature_dim, provenance=made_by)
     if KIND.value in BACKBONES:
         return card._replace(preprocess=BACKBONES[KIND.value][1])
     num_classes = imported.options["num_classes"]
@@ -124,7 +125,7 @@ def _card(imported: Imported, backbone: Model | None) -> ModelCard:
     return card._replace(
         classes=names,
         prior=read_priors(PRIORS.value, num_classes) if PRIORS.value else None,
-        backbone=backbone and {"name": backbone.card.kind, "digest": model_folder.digest(backbone)},
+        backbone=backbone and model_folder.identity(backbone),
     )
 
 

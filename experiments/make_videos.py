@@ -18,9 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from esv_jax import progress
 from esv_jax.checks import InputError
 from esv_jax.procedural import files, scripts
 from experiments import cli
@@ -45,10 +44,10 @@ def main() -> None:
     files.start(out, SEED.value)
     wanted = _wanted()
     todo = [index for index in wanted if not files.video_path(out, index).exists()]
-    with _progress() as progress:
-        task = progress.add_task("drawing", total=len(wanted), completed=len(wanted) - len(todo))
+    with progress.bars("clips") as bars:
+        task = bars.add_task("drawing", total=len(wanted), completed=len(wanted) - len(todo))
         for _ in _written(out, todo):
-            progress.advance(task)
+            bars.advance(task)
     count = files.write_annotations(out, SEED.value)
     print(f"{out}: {len(todo)} clips made, {count} in the folder; labels in {out / 'labels.csv'}")
     if len(wanted) == 1:
@@ -95,11 +94,6 @@ def _leave_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ script of its own, printed as it is run. Run again after an interruption, it goe
 twice.
 """
 
-import json
 import resource
 import shlex
 import shutil
@@ -24,7 +23,7 @@ from typing import Any
 
 from absl import flags
 
-from esv_jax import files as one_writer
+from esv_jax import files
 from esv_jax.analyses import page, tables
 from esv_jax.checks import InputError
 from esv_jax.saved import model_folder
@@ -59,7 +58,7 @@ def main() -> None:
     out = cli.output_folder(OUT.value)
     if DATA.value != "procedural" and not flags.FLAGS["page"].present:
         raise InputError(f"--data={DATA.value} needs --page, or RESULTS.md would be of other data")
-    with one_writer.alone(out, "the run in"):
+    with files.exclusive_lock(out, f"the run in {out}"):
         for name, arguments in _steps(out).items():
             _run(out, name, arguments)
     words = page.of_folder(out / "analysis")
@@ -75,7 +74,7 @@ def main() -> None:
     else:
         text = f"### {TITLE.value or target.stem}\n\n{_numbers(words)}"
     cli.output_folder(str(target.parent))
-    target.write_text(text, encoding="utf-8")
+    files.write_text(target, text)
     print(f"wrote {target}")
 
 
@@ -139,17 +138,12 @@ def _run(out: Path, name: str, arguments: list[str]) -> None:
     if ended.returncode != 0:
         raise InputError(f"the step {name!r} failed, see above; run the same command again to go on from there")
     seconds = {"seconds": round(time.monotonic() - started), "processor_seconds": round(_child_seconds() - before)}
-    model_folder.write_json(out / "steps.json", {**marks, name: {"arguments": arguments, **seconds}})
+    files.write_json(out / "steps.json", {**marks, name: {"arguments": arguments, **seconds}})
 
 
 def _marks(out: Path) -> dict[str, Any]:
     path = out / "steps.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read as json: {error}") from error
+    return files.read_json(path) if path.exists() else {}
 
 
 def _child_seconds() -> float:

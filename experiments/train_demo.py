@@ -27,8 +27,9 @@ import numpy as np
 from absl import flags
 from flax import linen as nn
 
-from esv_jax import models
+from esv_jax import files, models, provenance
 from esv_jax.data import annotations
+from esv_jax.data.priors import priors_from_labels
 from esv_jax.models.backbones import frame_cnn
 from esv_jax.models.backbones.frame_cnn import FrameCNN
 from esv_jax.procedural import scripts
@@ -98,7 +99,7 @@ def main() -> None:
     cnn = _train_cnn(of_split(images, "train"), _maps(videos, clips), classes, out)
     features = _features(cnn, images)
     training = _augmented(of_split(features, "train"), _features(cnn, images[:, :, ::-1]), classes)
-    prior = heads.class_prior(labels[which["train"]], len(classes))
+    prior = priors_from_labels(labels[which["train"]], len(classes))
     for kind, module in _heads(len(classes)).items():
         variables = _train_head(kind, module, training, out)
         figures = {s: _figures(module, variables, of_split(features, s), classes) for s in ("validation", "test")}
@@ -108,7 +109,7 @@ def main() -> None:
             feature_dim=FEATURE_DIM.value,
             classes=classes,
             prior=prior,
-            backbone={"name": cnn.card.kind, "digest": model_folder.digest(cnn)},
+            backbone=model_folder.identity(cnn),
             provenance=_provenance(figures, len(which["train"]), started),
         )
         model_folder.save_model(out / kind, card, variables, backbone=cnn)
@@ -136,7 +137,7 @@ def _decoded(paths: list[Path]) -> list[np.ndarray]:
 def _maps(videos: Path, clips: list[annotations.LabelledClip]) -> np.ndarray:
     """Where the things are in all frames of all clips, float16 [R, 8 * 8 + 2]: how much of each cell they cover, and
     the sums of the cosines and sines of their angles."""
-    seed = json.loads((videos / "set.json").read_text(encoding="utf-8"))["seed"]
+    seed = files.read_json(videos / "set.json")["seed"]
     centres = (np.arange(MAP_SIDE) + 0.5) / MAP_SIDE
     maps = []
     for clip in clips:
@@ -315,7 +316,7 @@ def _provenance(figures: dict[str, Any], num_clips: int, started: float) -> dict
         "training_seconds": round(time.monotonic() - started),
         "cpu_seconds": round(time.process_time()),
         "figures": figures,
-        "versions": model_folder.versions(),
+        "versions": provenance.versions(),
     }
 
 

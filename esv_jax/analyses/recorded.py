@@ -1,11 +1,11 @@
 """Are they right? Attributions against the frames that are known to carry the evidence."""
 
-import json
 import os
 from typing import Any
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.analyses import charts
 from esv_jax.analyses.methods import Methods
 from esv_jax.analyses.report import Report
@@ -27,10 +27,10 @@ def read_evidence(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       InputError: it cannot be read, or is not such a file.
     """
+    content = files.read_json(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            return {name: np.array(entry["evidence"], np.int64) for name, entry in json.load(file).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return {name: np.array(entry["evidence"], np.int64) for name, entry in content.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the evidence {path} cannot be read: {error}") from error
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError
 from esv_jax.metrics.bootstrap import Interval
 
@@ -41,12 +42,8 @@ def with_interval(found: Interval, index: tuple[int, ...] = ()) -> tuple[float, 
 
 def write(path: Path, table: Table) -> None:
     """Writes a csv so that `path` holds all of it or what it held before; floats with six digits."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in table.rows)
-    os.replace(partial, path)
+    rows = ([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in table.rows)
+    files.write_csv(path, [table.columns, *rows])
 
 
 def read(path: str | os.PathLike) -> Table:

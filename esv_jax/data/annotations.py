@@ -10,8 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from esv_jax import files
 from esv_jax.checks import InputError
-from esv_jax.data.text_files import check_columns, read_csv, read_json
 
 DEFAULT_SPLIT = "train"
 HELD_OUT_SPLIT = "test"
@@ -88,12 +88,12 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
       InputError: no such file, not such a json or csv, a repeated name, or numbers that are not 0..C-1.
     """
     if Path(path).suffix == ".json":
-        content = read_json(path, "the annotations")
+        content = files.read_json(path)
         if not isinstance(content, dict) or not content:
             raise InputError(f'{path} should be a json object {{class name: "number", ...}}')
         numbered = list(content.items())
     else:
-        rows, columns = read_csv(path, "the class names")
+        columns, rows = files.read_csv(path, "the class names")
         name = "name" if "name" in columns else "key"
         if not {name, "id"} <= set(columns):
             raise InputError(f"{path} should have the columns name,id or id,key, found {','.join(columns)}")
@@ -131,9 +131,9 @@ def read_labels_csv(
         held-out value that no clip has. Names the line.
     """
     base = Path(path).parent if folder is None else Path(folder)
-    rows, columns = read_csv(path, "the labels")
+    columns, rows = files.read_csv(path, "the labels")
     held_column, held_values = hold_out or ("path", ())
-    check_columns(path, columns, ("path", "label", held_column))
+    files.check_columns(path, columns, ("path", "label", held_column))
     clips: dict[str, LabelledClip] = {}
     for line, row in rows:
         if None in row or None in row.values():
@@ -168,7 +168,7 @@ def read_ssv2_clips(
     Raises:
       InputError: no such file, not such a json, a repeated id, or a template that is not one of `classes`.
     """
-    content = read_json(path, "the annotations")
+    content = files.read_json(path)
     if not isinstance(content, list) or not content:
         raise InputError(f'{path} should be a json list of {{"id": ..., "template": ...}}')
     names, clips = set(classes), {}
@@ -210,10 +210,10 @@ def read_epic_clips(
       InputError: no such file, not a csv, no actions, a missing column, a repeated id, numbers that are none, or a
         class number that is not one of `classes`; names the line.
     """
-    rows, columns = read_csv(path, "the annotations")
+    columns, rows = files.read_csv(path, "the annotations")
     name = "narration_id" if "narration_id" in columns else "uid"
     needed = (name, "participant_id", "video_id", "start_frame", "stop_frame", "verb_class", "noun_class")
-    check_columns(path, columns, needed)
+    files.check_columns(path, columns, needed)
     clips: dict[str, LabelledClip] = {}
     videos: dict[str, Path] = {}
     for line, row in rows:

@@ -8,11 +8,11 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError, check_floating, check_shape, require
 from esv_jax.data.feature_store import StoredClip, StoreHeader
 
@@ -70,7 +70,7 @@ def open_features(path: str | os.PathLike, split: str | None = None) -> PlayFair
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} cannot be read as a feature file of HDF5: {_reason(error)}") from error
+        raise InputError(f"{path} cannot be read as a feature file of HDF5: {files.reason(error)}") from error
     return PlayFairFeatures(StoreHeader(dim, "float32", ()), clips, labels, rows)
 
 
@@ -94,10 +94,9 @@ def write_features(
       MissingExtraError: h5py is not installed.
     """
     h5py = require("h5py", extra="io")
-    partial = Path(f"{path}.partial")
     uids: dict[str, int] = {}
     try:
-        with h5py.File(partial, "w") as file:
+        with files.atomic(path) as partial, h5py.File(partial, "w") as file:
             group = file.create_group(split)
             vector = h5py.vlen_dtype(np.float32)
             rows = group.create_dataset("features", (0,), vector, maxshape=(None,), chunks=(_BLOCK,))
@@ -115,11 +114,8 @@ def write_features(
                 group[f"labels/{name}"] = values
             for name in ("labels/uid", "uids"):
                 group.create_dataset(name, data=list(uids), dtype=text)
-        os.replace(partial, path)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"the feature file {path} cannot be written: {_reason(error)}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise InputError(f"the feature file {path} cannot be written: {files.reason(error)}") from error
 
 
 def _group(file: Any, path: str | os.PathLike, split: str | None) -> Any:
@@ -186,7 +182,3 @@ def _clips(
 
 def _text(uid: Any) -> str:
     return uid.decode() if isinstance(uid, bytes) else str(uid)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]

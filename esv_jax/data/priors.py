@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError, check_positive
-from esv_jax.data.text_files import read_csv, read_json
 
 SUM_TOLERANCE = 1e-3  # priors written to six digits or so need not sum to 1 exactly
 
@@ -79,13 +79,9 @@ def write_priors(path: str | os.PathLike, priors: np.ndarray) -> None:
     Raises:
       InputError: the file cannot be written.
     """
-    partial = Path(f"{path}.partial")
-    lines = [f"{number},{prior}" for number, prior in enumerate(np.asarray(priors))]
-    try:
-        partial.write_text("\n".join(["class,prior", *lines]) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"the priors {path} cannot be written: {error.strerror or error}") from error
+    lines = ((number, f"{prior}") for number, prior in enumerate(np.asarray(priors)))
+    with files.disk_errors(f"the priors {path} cannot be written"):
+        files.write_csv(path, [("class", "prior"), *lines])
 
 
 def describe(priors: np.ndarray) -> str:
@@ -99,7 +95,7 @@ def describe(priors: np.ndarray) -> str:
 
 def _csv_pairs(path: Path) -> tuple[list[tuple[Any, Any]], bool]:
     """Pairs (class, value), and whether the values are counts."""
-    rows, columns = read_csv(path, "the priors")
+    columns, rows = files.read_csv(path, "the priors")
     value = next((name for name in ("prior", "count") if name in columns), None)
     if "class" not in columns or value is None:
         raise InputError(f"{path} should have the columns class,prior or class,count, found {','.join(columns)}")
@@ -109,7 +105,7 @@ def _csv_pairs(path: Path) -> tuple[list[tuple[Any, Any]], bool]:
 
 
 def _json_pairs(path: Path, num_classes: int) -> list[tuple[Any, Any]]:
-    content = read_json(path, "the priors")
+    content = files.read_json(path)
     if isinstance(content, dict):
         return list(content.items())
     if not isinstance(content, list):

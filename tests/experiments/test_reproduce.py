@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from esv_jax import files as one_writer
+from esv_jax import files
 from tests.experiments.scripts import run_script
 
 
@@ -39,7 +39,7 @@ def test_a_step_that_failed_is_run_again_and_what_was_done_is_not(reproduce):
 
 def test_two_runs_at_once_are_refused(reproduce, tmp_path):
     (tmp_path / "out").mkdir()
-    with one_writer.alone(tmp_path / "out", "the run in"):
+    with files.exclusive_lock(tmp_path / "out", f"the run in {tmp_path / 'out'}"):
         ran, ended = reproduce()
     assert ran == []
     assert ended.stderr == f"error: another process is writing the run in {tmp_path / 'out'}\n"
