@@ -89,7 +89,7 @@ def _write_hdf(source: Source, clips: dict[int, StoredClip], classes: tuple[str,
     number = {name: i for i, name in enumerate(classes)}
 
     def rows() -> Iterator[tuple[str, int, np.ndarray]]:
-        for i, clip in progress.track(clips.items(), "converting", "clips"):
+        for i, clip in progress.track(list(clips.items()), "converting", "clips"):
             yield clip.uid, number[clip.label], source.features(i)
 
     dim = source.header.feature_dim
@@ -102,7 +102,7 @@ def _write_store(source: Source, clips: dict[int, StoredClip], classes: tuple[st
         if folders[0].is_dir() and not (folders[1] / model_folder.CARD_FILE).exists():
             backbone = model_folder.load_model(folders[0])
             model_folder.save_model(folders[1], backbone.card, backbone.variables)
-        for i, clip in progress.track(clips.items(), "converting", "clips"):
+        for i, clip in progress.track(list(clips.items()), "converting", "clips"):
             if clip.uid not in writer.done:
                 writer.append(clip.uid, clip.path, clip.label, clip.split, source.features(i))
 
