@@ -7,11 +7,11 @@ import pytest
 from esv_jax.checks import InputError
 from experiments import cli
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def _script(body):
-    source = f"from esv_jax import checks, cli\ndef main():\n    {body}\nif __name__ == '__main__': cli.run(main)"
+    source = f"from esv_jax import checks\nfrom experiments import cli\ndef main():\n    {body}\ncli.run(main)"
     return [sys.executable, "-c", source]
 
 
