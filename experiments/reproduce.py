@@ -13,6 +13,7 @@ twice.
 """
 
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -156,8 +157,10 @@ def _child_seconds() -> float:
 
 def _commands(out: Path) -> str:
     """The commands that were run, with the folder they wrote to as OUT."""
-    lines = [cli.command(*mark["arguments"]) for mark in _marks(out).values()]
-    return "\n".join(line.replace(str(out), "OUT") for line in lines)
+    inside = re.compile(f"={re.escape(str(out))}(?=/|$)")
+    return "\n".join(
+        cli.command(*(inside.sub("=OUT", argument) for argument in mark["arguments"])) for mark in _marks(out).values()
+    )
 
 
 def _models(out: Path) -> str:
