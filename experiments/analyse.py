@@ -1,9 +1,9 @@
 """The analyses of the paper, for models side by side: tables as csv, and a picture for most of them.
 
-    python -m experiments.analyse --store=out/tsn.zarr --model=out/tsn --store=out/trn.zarr --model=out/trn \\
+    esv-jax analyse --store=out/tsn.zarr --model=out/tsn --store=out/trn.zarr --model=out/trn \\
         --features=out/features --evidence=out/videos/evidence.json --out=out/analysis
 
-The stores are those of `experiments.compute_esvs`, exact and of held-out clips; the features, the ones that they were
+The stores are those of `compute_esvs`, exact and of held-out clips; the features, the ones that they were
 made of. Without --evidence, what compares with recorded evidence is left out. Run again after an interruption, it goes
 on where it stopped. What the tables hold is said in esv_jax/analyses.
 """
@@ -39,7 +39,8 @@ from esv_jax.analyses.subject import Subject, open_subjects
 from esv_jax.analyses.tables import Table
 from esv_jax.checks import InputError
 from esv_jax.results import store
-from experiments import cli
+
+from . import cli
 
 STORE = flags.DEFINE_multi_string("store", None, "Results store; once a model.", required=True)
 MODEL = flags.DEFINE_multi_string("model", None, "Model folder of each store, in the same order.", required=True)

@@ -1,8 +1,8 @@
 """Element Shapley Values of a whole set of videos, from their features, into a results store.
 
-    python -m experiments.compute_esvs --features=out/features --model=out/trn --priors=priors.csv --num_frames=8 \\
+    esv-jax compute_esvs --features=out/features --model=out/trn --priors=priors.csv --num_frames=8 \\
         --out=out/esvs.zarr
-    python -m experiments.compute_esvs --features=features.hdf --model=out/trn --num_frames=8 --num_frames=16 \\
+    esv-jax compute_esvs --features=features.hdf --model=out/trn --num_frames=8 --num_frames=16 \\
         --estimator=orderings --max_evaluations=1024 --seed=1 --out=out/sampled.zarr
 
 Every video is shown to the model by the frames at the centres of num_frames equal segments. Videos with fewer frames,
@@ -14,7 +14,6 @@ Estimators that sample draw one plan for a number of frames, by --seed: it serve
 that their sampling errors are not independent.
 """
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +37,8 @@ from esv_jax.results.video_index import VideoIndex, video_index
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model
-from experiments import cli
+
+from . import cli
 
 FEATURES = flags.DEFINE_string("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
 SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
@@ -263,7 +263,7 @@ def _command() -> str:
             next(given, None)
         elif not flag.startswith("out="):
             arguments.append(argument)
-    return shlex.join(["python", "-m", "experiments.compute_esvs", *arguments])
+    return cli.command("compute_esvs", *arguments)
 
 
 def _report(works: list[Work]) -> None:

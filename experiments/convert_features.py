@@ -1,9 +1,9 @@
 """Copies features from one kind of file to another: a feature store (a folder), or Play Fair's HDF5 (*.hdf).
 
-    python -m experiments.convert_features --features=features.hdf --classes=something-something-v2-labels.json \\
+    esv-jax convert_features --features=features.hdf --classes=something-something-v2-labels.json \\
         --out=out/features
-    python -m experiments.convert_features --features=out/features --split=validation --out=features.hdf
-    python -m experiments.convert_features --features=out/verbs --labels=EPIC_100_train.csv --head=noun \\
+    esv-jax convert_features --features=out/features --split=validation --out=features.hdf
+    esv-jax convert_features --features=out/verbs --labels=EPIC_100_train.csv --head=noun \\
         --classes=EPIC_100_noun_classes.csv --out=out/nouns
 
 With --labels the clips, known by their uids, get other labels: EPIC-KITCHENS' features serve both of its heads.
@@ -22,7 +22,8 @@ from esv_jax.data.annotations import EPIC_HEADS, read_class_names, read_labelled
 from esv_jax.data.feature_store import FeatureStore, StoredClip
 from esv_jax.data.play_fair_features import PlayFairFeatures
 from esv_jax.saved import model_folder
-from experiments import cli
+
+from . import cli
 
 Source = FeatureStore | PlayFairFeatures
 

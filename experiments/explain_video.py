@@ -1,7 +1,7 @@
 """Explains what a model says of a video: how much each frame supports or opposes each class asked for.
 
-    python -m experiments.explain_video --video=clip.mp4 --out=out/clip
-    python -m experiments.explain_video --video=clip.mp4 --model=out/trn --class_name="Opening something" --out=out/clip
+    esv-jax explain_video --video=clip.mp4 --out=out/clip
+    esv-jax explain_video --video=clip.mp4 --model=out/trn --class_name="Opening something" --out=out/clip
 
 With few frames every coalition is evaluated; else a sample of them, in one run, or up to --target_std_error in several.
 Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, attribution.npz and
@@ -23,15 +23,15 @@ from esv_jax.data.priors import read_priors
 from esv_jax.results import figure, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
 from esv_jax.results.files import save_json, save_npz
-from esv_jax.saved import model_folder
+from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model
 from esv_jax.video import decode
 from esv_jax.video.frames import Frames
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
-from experiments import cli
 
-DEMO_MODEL = Path(__file__).resolve().parent.parent / "demo_model" / "multiscale_trn"
+from . import cli
+
 EVALUATIONS_OF_A_RUN = 1024  # where runs are repeated up to a target
 THUMBNAIL_SIZE = 256  # pixels; the largest frames of the report are about 300 wide
 

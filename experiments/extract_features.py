@@ -1,7 +1,7 @@
 """Turns a folder of labelled clips into features: every frame of every clip through a backbone, once.
 
-    python -m experiments.extract_features --clips=clips --labels=clips/labels.csv --out=out/features
-    python -m experiments.extract_features --clips=clips --labels=clips/labels.csv --hold_out=person=ido,ira \\
+    esv-jax extract_features --clips=clips --labels=clips/labels.csv --out=out/features
+    esv-jax extract_features --clips=clips --labels=clips/labels.csv --hold_out=person=ido,ira \\
         --mobilenet_weights=mobilenet_v1_0.25_224.npz --out=out/features
 
 The csv has a header line and the columns path,label[,split]; paths are relative to --clips. Clips without a split are
@@ -28,15 +28,14 @@ from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_clips
 from esv_jax.data.feature_store import FeatureWriter
-from esv_jax.saved import model_folder
+from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.saved.model_folder import Model
 from esv_jax.video.prefetch import Video, available_cpus, batches_of
 from esv_jax.video.preprocess import Preprocess
-from experiments import cli
+
+from . import cli
 
 Apply = Callable[[np.ndarray], jax.Array]
-
-DEMO_MODEL = Path(__file__).resolve().parent.parent / "demo_model" / "multiscale_trn"
 
 CLIPS = flags.DEFINE_string("clips", None, "Folder that the clips' paths are relative to.", required=True)
 LABELS = flags.DEFINE_string(

@@ -1,9 +1,9 @@
 """Turns the weights of a PyTorch checkpoint into a model folder. Needs the extra `torch`; nothing else does.
 
-    python -m experiments.import_torch --kind=tsn --checkpoint=tsn.pth --priors=class-priors.csv --out=out/tsn
-    python -m experiments.import_torch --kind=multiscale_trn --checkpoint=trn_1.pth,trn_2.pth,trn_3.pth --out=out/trn
+    esv-jax import_torch --kind=tsn --checkpoint=tsn.pth --priors=class-priors.csv --out=out/tsn
+    esv-jax import_torch --kind=multiscale_trn --checkpoint=trn_1.pth,trn_2.pth,trn_3.pth --out=out/trn
 
-    python -m experiments.import_torch --kind=resnet50 --checkpoint=resnet50-0676ba61.pth --out=out/resnet50
+    esv-jax import_torch --kind=resnet50 --checkpoint=resnet50-0676ba61.pth --out=out/resnet50
 
 The state dict is the file itself or its entry `state_dict` or `model`. Heads are Play Fair's; class names and priors
 are not in them: without --classes a class is called by its number, and without --priors whoever explains with the model
@@ -11,7 +11,6 @@ has to give the priors. Backbones are Play Fair's, pretrainedmodels' or torchvis
 """
 
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -26,7 +25,8 @@ from esv_jax.interop import backbones, heads, torch_file
 from esv_jax.interop.rules import Imported
 from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import Model, ModelCard
-from experiments import cli
+
+from . import cli
 
 BACKBONES = {
     "bninception": (backbones.bn_inception_of, backbones.BN_INCEPTION_PREPROCESS),
@@ -106,7 +106,7 @@ def _check_flags(imported: Imported) -> None:
 
 def _card(imported: Imported, backbone: Model | None) -> ModelCard:
     made_by = {
-        "command": shlex.join(["python", "-m", "experiments.import_torch", *sys.argv[1:]]),
+        "command": cli.command("import_torch", *sys.argv[1:]),
         "weights": [Path(path).name for path in CHECKPOINT.value],
         "versions": provenance.versions(),
     }

@@ -1,7 +1,7 @@
 """Makes the procedural action set: short videos of things that move, appear, collide ..., with their annotations.
 
-    python -m experiments.make_videos --out=out/videos --clips_per_class=100
-    python -m experiments.make_videos --out=out/one --split=test --class_name="Moving something left"
+    esv-jax make_videos --out=out/videos --clips_per_class=100
+    esv-jax make_videos --out=out/one --split=test --class_name="Moving something left"
 
 Of every class's clips 1 in 10 is of the split "test", 1 of "validation" and 8 of "train", in this order and over
 again, so a few clips are held-out ones. A clip depends on --seed and its number alone. Run again after an
@@ -22,7 +22,8 @@ from absl import flags
 from esv_jax import progress
 from esv_jax.checks import InputError
 from esv_jax.procedural import files, scripts
-from experiments import cli
+
+from . import cli
 
 CLIPS_WORTH_A_PROCESS = 16  # starting one costs about as much as drawing these
 

@@ -1,19 +1,19 @@
 """All of RESULTS.md by one command: makes the clips, trains, explains, analyses, and writes the page.
 
-    python -m experiments.reproduce --out=out/reproduce
-    python -m experiments.reproduce --data=clips --clips=DIR --labels=DIR/labels.csv --hold_out=person=ido,ira,lena \\
+    esv-jax reproduce --out=out/reproduce
+    esv-jax reproduce --data=clips --clips=DIR --labels=DIR/labels.csv --hold_out=person=ido,ira,lena \\
         --mobilenet_weights=FILE.npz --out=out/weizmann --page=docs/results/weizmann.md --title="Weizmann actions"
-    python -m experiments.reproduce --data=tracks --tracks=FILE.csv --class_names=stop,clockwise,counter,move \\
+    esv-jax reproduce --data=tracks --tracks=FILE.csv --class_names=stop,clockwise,counter,move \\
         --out=out/tracks --page=docs/results/tracks.md
 
-Without --data it is the procedural set: RESULTS.md is made of docs/results.template.md, with pictures in docs/results.
+Without --data it is the procedural set: RESULTS.md is made of results.template.md, with pictures in docs/results.
 Of other data only the numbers are written, to --page, and RESULTS.md includes what pages there are. Every step is a
 script of its own, printed as it is run. Run again after an interruption, it goes on where it stopped, and does nothing
 twice.
 """
 
+import re
 import resource
-import shlex
 import shutil
 import subprocess
 import sys
@@ -27,10 +27,10 @@ from esv_jax import files
 from esv_jax.analyses import page, tables
 from esv_jax.checks import InputError
 from esv_jax.saved import model_folder
-from experiments import cli
 
-HOME = Path(__file__).resolve().parent.parent
-TEMPLATE = HOME / "docs" / "results.template.md"
+from . import cli
+
+TEMPLATE = Path(__file__).with_name("results.template.md")
 KINDS = ("tsn", "multiscale_trn")
 
 DATA = flags.DEFINE_enum("data", "procedural", ["procedural", "clips", "tracks"], "What to work on.")
@@ -48,9 +48,7 @@ EPOCHS = flags.DEFINE_integer("epochs", 30, "Of training.", lower_bound=1)
 MOST_FRAMES = flags.DEFINE_integer("most_frames", 16, "Values are computed for every number of frames up to this.", 12)
 SEED = flags.DEFINE_integer("seed", 1, "Of the procedural set; the demo's backbone has seen that of seed 0.", 0)
 OUT = flags.DEFINE_string("out", "out/reproduce", "Folder for clips, features, models, values and analyses.")
-PAGE = flags.DEFINE_string(
-    "page", str(HOME / "RESULTS.md"), "The page to write; pictures go to docs/results beside it."
-)
+PAGE = flags.DEFINE_string("page", "RESULTS.md", "The page to write; pictures go to docs/results beside it.")
 TITLE = flags.DEFINE_string("title", None, "Heading of the page of other data; the name of the page by default.")
 
 
@@ -132,9 +130,9 @@ def _run(out: Path, name: str, arguments: list[str]) -> None:
     if any(mark["arguments"] != _steps(out).get(step) for step, mark in marks.items()):
         raise InputError(f"{out} holds a run with other flags: choose another --out, or delete it")
     script, *rest = arguments
-    print(f"[{name}] python -m experiments.{script} {shlex.join(rest)}", flush=True)
+    print(f"[{name}] {cli.command(script, *rest)}", flush=True)
     before, started = _child_seconds(), time.monotonic()
-    ended = subprocess.run([sys.executable, "-m", f"experiments.{script}", *rest], check=False)
+    ended = subprocess.run([sys.executable, "-m", f"{__package__}.{script}", *rest], check=False)
     if ended.returncode != 0:
         raise InputError(f"the step {name!r} failed, see above; run the same command again to go on from there")
     seconds = {"seconds": round(time.monotonic() - started), "processor_seconds": round(_child_seconds() - before)}
@@ -153,8 +151,10 @@ def _child_seconds() -> float:
 
 def _commands(out: Path) -> str:
     """The commands that were run, with the folder they wrote to as OUT."""
-    lines = [f"python -m experiments.{shlex.join(mark['arguments'])}" for mark in _marks(out).values()]
-    return "\n".join(line.replace(str(out), "OUT") for line in lines)
+    inside = re.compile(f"={re.escape(str(out))}(?=/|$)")
+    return "\n".join(
+        cli.command(*(inside.sub("=OUT", argument) for argument in mark["arguments"])) for mark in _marks(out).values()
+    )
 
 
 def _models(out: Path) -> str:

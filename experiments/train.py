@@ -1,13 +1,12 @@
 """Trains a head (TSN or multi-scale TRN) on the features of labelled clips.
 
-    python -m experiments.train --features=out/features --out=out/trn
-    python -m experiments.train --features=out/features --model=tsn --out=out/tsn
+    esv-jax train --features=out/features --out=out/trn
+    esv-jax train --features=out/features --model=tsn --out=out/tsn
 
 Clips of the splits in --hold_out are not trained on; the accuracy on them is printed and kept in the model folder
---out, which holds all that `experiments.explain_video --model` needs. Killed and started again, it goes on.
+--out, which holds all that `explain_video --model` needs. Killed and started again, it goes on.
 """
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import Model, ModelCard
 from esv_jax.training import heads, loop
 from esv_jax.training.heads import Clips
-from experiments import cli
+
+from . import cli
 
 LEARNING_RATES = {"tsn": 1e-2, "multiscale_trn": 3e-3}
 
@@ -99,7 +99,7 @@ def main() -> None:
         prior=priors_from_labels(train_clips.label, len(classes)),
         backbone=store.header.backbone,
         provenance={
-            "command": shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]]),
+            "command": cli.command("train", *sys.argv[1:]),
             "seed": SEED.value,
             "num_frames": NUM_FRAMES.value,
             "schedule": schedule._asdict(),

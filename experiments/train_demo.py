@@ -1,12 +1,12 @@
 """Trains the demo's model on the procedural action set: a CNN, and on its features a multi-scale TRN and a TSN.
 
-    python -m experiments.make_videos --out=out/videos --clips_per_class=250
-    python -m experiments.train_demo --videos=out/videos --out=demo_model
+    esv-jax make_videos --out=out/videos --clips_per_class=250
+    esv-jax train_demo --videos=out/videos --out=out/demo
 
 1. Every frame is decoded once, at the CNN's size.
 2. The CNN is trained end to end under a multi-scale TRN on all subsets of 8 frames. Beside that it learns to map where
    things are, which the set's scripts know; this tells it much sooner what to look at.
-3. Both heads are trained on its features of all frames, as experiments.train would.
+3. Both heads are trained on its features of all frames, as `train` would.
 
 Clips are also shown mirrored and backwards, with the label that makes of theirs.
 
@@ -14,7 +14,6 @@ Clips are also shown mirrored and backwards, with the label that makes of theirs
 """
 
 import json
-import shlex
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +38,8 @@ from esv_jax.training import heads, loop
 from esv_jax.training.heads import Clips
 from esv_jax.video import decode
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
-from experiments import cli
+
+from . import cli
 
 NUM_FRAMES = 8
 PREPROCESS = Preprocess(frame_cnn.SIZE, frame_cnn.SIZE, (frame_cnn.MEAN,) * 3, (frame_cnn.STD,) * 3)
@@ -308,8 +308,8 @@ def _figures(module: Any, variables: Any, clips: Clips, classes: tuple[str, ...]
 
 def _provenance(figures: dict[str, Any], num_clips: int, started: float) -> dict[str, Any]:
     return {
-        "videos": "python -m experiments.make_videos --out=out/videos --clips_per_class=250",
-        "command": shlex.join(["python", "-m", "experiments.train_demo", *sys.argv[1:]]),
+        "videos": cli.command("make_videos", "--out=out/videos", "--clips_per_class=250"),
+        "command": cli.command("train_demo", *sys.argv[1:]),
         "seed": SEED.value,
         "num_frames": NUM_FRAMES,
         "training_clips": num_clips,

@@ -141,7 +141,6 @@ def test_a_killed_run_goes_on_to_the_same_store_bit_for_bit(root, tmp_path, comp
         import os, signal
         from pathlib import Path
         from absl import app
-        from experiments import cli
         write = Path.write_bytes
         def half(self, content):
             if self.parts[-4:-1] == ("score", "c", "2"):
@@ -149,7 +148,7 @@ def test_a_killed_run_goes_on_to_the_same_store_bit_for_bit(root, tmp_path, comp
                 os.kill(os.getpid(), signal.SIGKILL)
             return write(self, content)
         Path.write_bytes = half
-        from experiments import compute_esvs
+        from experiments import cli, compute_esvs
         cli.run(compute_esvs.main)
     """
     given = [f"--features={root / 'features'}", f"--model={root / 'multiscale_trn'}", f"--out={tmp_path / 's.zarr'}"]

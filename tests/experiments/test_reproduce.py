@@ -1,12 +1,14 @@
 """The steps of reproduce, with scripts that are only said to have run."""
 
+import json
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from esv_jax import files
-from tests.experiments.scripts import run_script
+from tests.experiments.scripts import imported, run_script
 
 
 @pytest.fixture
@@ -64,3 +66,13 @@ def test_other_data_never_overwrites_the_page(tmp_path, capsys, monkeypatch):
     ended = run_script("reproduce", f"--out={tmp_path}", "--data=tracks", capsys=capsys, monkeypatch=monkeypatch)
     assert ended.exit_code == 1
     assert "needs --page" in ended.stderr
+
+
+def test_the_page_tells_the_commands_with_their_folder_as_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("r").mkdir()
+    steps = {"train tsn": {"arguments": ["train", "--features=r/features", "--model=rest", "--out=r"]}}
+    Path("r/steps.json").write_text(json.dumps(steps))
+    with imported("reproduce") as module:
+        told = module._commands(Path("r"))
+    assert told == "python -m experiments.train --features=OUT/features --model=rest --out=OUT"

@@ -1,24 +1,22 @@
 """The demo's model, as it is in the repository, on clips that it has never seen (of another seed)."""
 
 import functools
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from esv_jax.procedural import drawing, scripts
-from esv_jax.saved import model_folder
+from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.video.frame_sampling import segment_centres
 from esv_jax.video.preprocess import resize_and_crop
 
-DEMO_MODEL = Path(__file__).resolve().parents[2] / "demo_model"
 NUM_FRAMES, LAPS = 8, 3
 
 
 @functools.cache
 def model(kind):
-    return model_folder.load_model(DEMO_MODEL / kind)
+    return model_folder.load_model(DEMO_MODEL.parent / kind)
 
 
 @functools.cache
@@ -90,7 +88,7 @@ def test_the_card_says_how_it_was_made(kind):
 
 
 def test_it_is_small_and_names_no_place():
-    files = [path for path in DEMO_MODEL.rglob("*") if path.is_file()]
+    files = [path for path in DEMO_MODEL.parent.rglob("*") if path.is_file()]
     assert 0 < sum(path.stat().st_size for path in files) <= 3_000_000
     for path in files:
         assert not any(place in path.read_bytes() for place in (b"/tmp/", b"/work/", b"/home/", b"/root/"))
