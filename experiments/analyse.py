@@ -15,11 +15,10 @@ from pathlib import Path
 
 from absl import flags
 
-from esv_jax import analyses
 from esv_jax import files as one_writer
 from esv_jax.analyses import methods, recorded, report
 from esv_jax.analyses.methods import Attributions
-from esv_jax.analyses.study import Study
+from esv_jax.analyses.study import Study, every_analysis
 from esv_jax.analyses.subject import Subject, open_subjects
 from esv_jax.checks import InputError
 from esv_jax.results import store
@@ -55,7 +54,7 @@ def main() -> None:
     )
     with one_writer.alone(out, "the analyses in"):
         marks = _marks(out)
-        for name, analyse in analyses.every().items():
+        for name, analyse in every_analysis().items():
             if marks.get(name) == settings:
                 print(f"{name}: done before")
                 continue

@@ -14,7 +14,6 @@ from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject
 from esv_jax.explaining.batch import explain_batch
 from esv_jax.metrics import agreement, removal
-from esv_jax.saved.game import game_of
 
 PER_SIZE = (8, 32, 128)
 ITERATIONS = (1, 4, 16)
@@ -68,8 +67,7 @@ def page(tables: Tables) -> Tables:
 
 def _run(subject: Subject, videos: np.ndarray, m: int, iterations: int, seed: int) -> tuple[np.ndarray, float]:
     """Values [B, T, C] of videos [B, T, D], and the processor time of a video in milliseconds."""
-    game = game_of(subject.model, prior=subject.prior)
-    estimator = esv_jax.stratified(per_size=m, iterations=iterations)
+    game, estimator = subject.game(), esv_jax.stratified(per_size=m, iterations=iterations)
     plan = jax.device_put(estimator.plan(videos.shape[1], key=jax.random.key(seed)))
 
     def run() -> np.ndarray:

@@ -89,8 +89,7 @@ def attributions_in(path: Path, settings: object, subject: Subject, num_frames: 
 
 def of_videos(subject: Subject, videos: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
     """Values [B, T] for the classes label int [B] by every method that reads features, for any videos [B, T, D]."""
-    game = game_of(subject.model, prior=subject.prior)
-    esv = np.asarray(explain_batch(esv_jax.exact(), game, subject.model.variables, videos).values)
+    esv = np.asarray(explain_batch(esv_jax.exact(), subject.game(), subject.model.variables, videos).values)
     found = {ESV: removal.of_class(esv, label)}
     for name, baseline in of_features(subject).items():
         found[name] = np.asarray(_explained(subject, baseline, videos, label[:, None], 0).values)[..., 0]
@@ -104,11 +103,9 @@ def _explained(subject: Subject, baseline: Baseline, videos: np.ndarray, classes
 
 def _grad_cam(subject: Subject, num_frames: int, classes: np.ndarray) -> np.ndarray:
     backbone: Any = subject.model.backbone
+    game, module = single_coalitions(subject), backbone.module
     # Games are told apart by their functions, so this one is made once.
-    module = backbone.module
-    cam_game = baselines.activation_game(
-        single_coalitions(subject), lambda v, a: module.apply(v, a, method="from_activation")
-    )
+    cam_game = baselines.activation_game(game, lambda v, a: module.apply(v, a, method="from_activation"))
     params = {"head": subject.model.variables, "backbone": backbone.variables}
     activation = jax.jit(lambda images: module.apply(backbone.variables, images, method="last_activation"))
     values = []

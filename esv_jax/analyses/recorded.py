@@ -17,7 +17,6 @@ from esv_jax.analyses.subject import Subject, short, video_number
 from esv_jax.checks import InputError
 from esv_jax.explaining.batch import explain_batch
 from esv_jax.metrics import evidence, removal
-from esv_jax.saved.game import game_of
 
 _SIGNED, _ABSOLUTE = "signed", "absolute"
 _RANDOM_MODELS = 5
@@ -135,7 +134,7 @@ def _auroc_of_others(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _untrained(subject: Subject, num_frames: int, seed: int) -> list[np.ndarray]:
     """Values [B, T] for the true class of heads with random weights."""
-    game, videos = game_of(subject.model, prior=subject.prior), subject.features[num_frames]
+    game, videos = subject.game(), subject.features[num_frames]
     found = []
     for i in range(_RANDOM_MODELS):
         variables = subject.model.module.init(jax.random.fold_in(jax.random.key(seed), i), videos[0])

@@ -53,7 +53,7 @@ def means(per_video: np.ndarray) -> list[tuple[float, float, float, int]]:
 
 
 def number(value: float, form: str = ".3f") -> str:
-    """A number for the page: that of the csv file, with its six digits, so that who rounds that one finds the same."""
+    """A number as the page shows it: rounded from the six digits of the csv file, so that the two agree."""
     return format(float(f"{value:.6g}"), form)
 
 

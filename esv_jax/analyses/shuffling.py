@@ -8,7 +8,6 @@ from esv_jax.analyses.report import Report, Tables
 from esv_jax.analyses.study import Study
 from esv_jax.explaining.batch import explain_batch
 from esv_jax.metrics import removal
-from esv_jax.saved.game import game_of
 
 
 def analyse(study: Study) -> Report:
@@ -20,14 +19,12 @@ def analyse(study: Study) -> Report:
         videos, esv = subject.features[study.num_frames], subject.esv_of(study.num_frames, subject.label)
         order = rng.permuted(np.tile(np.arange(study.num_frames), (len(videos), 1)), axis=1)
         shuffled = np.take_along_axis(videos, order[:, :, None], axis=1)
-        game = game_of(subject.model, prior=subject.prior)
-        found = explain_batch(esv_jax.exact(), game, subject.model.variables, shuffled)
+        found = explain_batch(esv_jax.exact(), subject.game(), subject.model.variables, shuffled)
         moved = removal.of_class(np.asarray(found.values), subject.label)
         difference = np.abs(moved - np.take_along_axis(esv, order, axis=1))
         rows.append((subject.name, float(difference.max()), float(difference.mean() / np.abs(esv).mean())))
-    tables = {
-        "s_shuffled": pd.DataFrame(rows, columns=["model", "largest_difference", "mean_difference_over_mean_size"])
-    }
+    columns = ["model", "largest_difference", "mean_difference_over_mean_size"]
+    tables = {"s_shuffled": pd.DataFrame(rows, columns=columns)}
     return Report(tables, page=page(tables))
 
 

@@ -1,11 +1,15 @@
-"""What every analysis is given."""
+"""What every analysis is given, and where all analyses are found."""
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from esv_jax import analyses
 from esv_jax.analyses.methods import Attributions
+from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
 
 
@@ -30,3 +34,10 @@ class Study(NamedTuple):
     slow_videos: int
     seed: int = 0
     evidence: dict[str, np.ndarray] | None = None
+
+
+def every_analysis() -> dict[str, Callable[[Study], Report]]:
+    """The function `analyse` of every analysis, by the name of its file."""
+    names = [module.name for module in pkgutil.iter_modules(analyses.__path__)]
+    modules = {name: importlib.import_module(f"{analyses.__name__}.{name}") for name in names}
+    return {name: module.analyse for name, module in modules.items() if hasattr(module, "analyse")}

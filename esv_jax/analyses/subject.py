@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax import results
+from esv_jax.base import Game
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.feature_store import FeatureStore
 from esv_jax.metrics import removal
 from esv_jax.saved import model_folder
+from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model
 from esv_jax.video import decode
 from esv_jax.video.preprocess import resize_and_crop
@@ -70,6 +72,10 @@ class Subject(NamedTuple):
     def esv_of(self, num_frames: int, which: np.ndarray) -> np.ndarray:
         """Values [B, T] for the class `which` int [B] of every video."""
         return removal.of_class(self.values[num_frames].esv, which)
+
+    def game(self) -> Game:
+        """The game of the model, with the prior that its values were computed with."""
+        return game_of(self.model, prior=self.prior)
 
     def can_show_frames(self) -> bool:
         """Whether the model has its backbone and all video files are there."""

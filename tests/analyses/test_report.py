@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from esv_jax import analyses
 from esv_jax.analyses import agreements, discarding, mistakes, positions, recorded, report, supporting
 from esv_jax.analyses.report import MEAN, Report
+from esv_jax.analyses.study import every_analysis
 from esv_jax.checks import InputError
 from esv_jax.metrics import bootstrap
 
@@ -41,7 +41,7 @@ def test_csv_as_committed(tmp_path):
         assert (tmp_path / f"{name}.csv").read_bytes() == (HOME / "docs" / "results" / f"{name}.csv").read_bytes()
 
 
-@pytest.mark.parametrize("name", list(analyses.every()))
+@pytest.mark.parametrize("name", list(every_analysis()))
 def test_page_as_committed(name, tmp_path):
     """RESULTS.md holds every analysis's tables of the page, made of the numbers in docs/results."""
     module = importlib.import_module(f"esv_jax.analyses.{name}")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from esv_jax import analyses
+from esv_jax.analyses import study
 from esv_jax.analyses.subject import open_subjects
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
@@ -86,9 +86,9 @@ def test_what_is_done_is_not_done_again(world, stores, tmp_path, capsys, monkeyp
     arguments = [flag for store, model in pairs for flag in (f"--store={store}", f"--model={model}")]
     arguments += [f"--features={world / 'features'}", "--num_frames=4", "--approximated_frames=4"]
 
-    every = analyses.every()
+    every = study.every_analysis()
     chosen = {name: every[name] for name in ("supporting", "positions", "lengths", "mistakes")}
-    monkeypatch.setattr(analyses, "every", lambda: chosen)
+    monkeypatch.setattr(study, "every_analysis", lambda: chosen)
 
     def run(*more):
         ran = scripts.run_script(
