@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from esv_jax import files as one_writer
+from esv_jax.saved import model_folder
 from tests.experiments.scripts import run_script
 
 
@@ -64,3 +65,30 @@ def test_other_data_never_overwrites_the_page(tmp_path, capsys, monkeypatch):
     ended = run_script("reproduce", f"--out={tmp_path}", "--data=tracks", capsys=capsys, monkeypatch=monkeypatch)
     assert ended.exit_code == 1
     assert "needs --page" in ended.stderr
+
+
+def test_other_data_gets_a_page_of_numbers(reproduce, tmp_path, monkeypatch):
+    figures = {"accuracy": {"train": 1.0, "test": 0.75}, "clips": {"train": 60, "test": 8}}
+    monkeypatch.setattr(model_folder, "read_card", lambda _: SimpleNamespace(provenance={"figures": figures}))
+    analysis = tmp_path / "out" / "analysis"
+    analysis.mkdir(parents=True)
+    arguments = ("--data=tracks", "--tracks=x.csv", "--class_names=a,b", "--title=Tracks")
+    assert "asks for 'scales'" in reproduce(*arguments)[1].stderr
+    for name in (
+        "scales",
+        "supporting",
+        "lengths",
+        "mistakes",
+        "areas",
+        "dropped",
+        "agreement",
+        "closeness",
+        "shuffled",
+    ):
+        (analysis / f"{name}.md").write_text(f"table of {name}")
+    ran, _ = reproduce(*arguments)
+    assert ran == []
+    text = (tmp_path / "page.md").read_text()
+    assert text.startswith("### Tracks\n\n**Models**\n\n| model | clips | how many | accuracy, 8 frames |\n| --- |")
+    assert "| multiscale_trn | test | 8 | 0.750 |\n\n**h. Accuracy for every number of frames**\n\ntable of sc" in text
+    assert text.endswith("**Shuffled frames**\n\ntable of shuffled\n")
