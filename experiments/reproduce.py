@@ -21,10 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from absl import flags
 
 from esv_jax import files
-from esv_jax.analyses import page, tables
+from esv_jax.analyses import report
 from esv_jax.checks import InputError
 from esv_jax.saved import model_folder
 
@@ -59,7 +60,7 @@ def main() -> None:
     with files.exclusive_lock(out, f"the run in {out}"):
         for name, arguments in _steps(out).items():
             _run(out, name, arguments)
-    words = page.of_folder(out / "analysis")
+    words = {path.stem: path.read_text(encoding="utf-8") for path in (out / "analysis").glob("*.md")}
     words |= {"commands": _commands(out), "models": _models(out), "cost": _cost(out), "frames": str(MOST_FRAMES.value)}
     target = Path(PAGE.value)
     if DATA.value == "procedural":
@@ -68,7 +69,7 @@ def main() -> None:
             if file.suffix in (".csv", ".png"):
                 shutil.copy(file, pictures)
         words["other_data"] = "\n\n".join(p.read_text(encoding="utf-8").strip() for p in sorted(pictures.glob("*.md")))
-        text = page.filled_in(TEMPLATE.read_text(encoding="utf-8"), words)
+        text = report.filled_in(TEMPLATE.read_text(encoding="utf-8"), words)
     else:
         text = f"### {TITLE.value or target.stem}\n\n{_numbers(words)}"
     cli.output_folder(str(target.parent))
@@ -163,14 +164,13 @@ def _models(out: Path) -> str:
         figures = model_folder.read_card(out / kind).provenance["figures"]
         for split, accuracy in figures["accuracy"].items():
             lines.append((kind, split, figures["clips"][split], accuracy))
-    return tables.markdown(tables.Table(("model", "clips", "how many", "accuracy, 8 frames"), lines))
+    return report.markdown(pd.DataFrame(lines, columns=["model", "clips", "how many", "accuracy, 8 frames"]))
 
 
 def _cost(out: Path) -> str:
-    marks = _marks(out)
-    rows: list[tuple[Any, ...]] = [(name, mark["processor_seconds"]) for name, mark in marks.items()]
-    rows.append(("all", sum(row[1] for row in rows)))
-    return tables.markdown(tables.Table(("step", "processor time, s"), rows))
+    rows = [(name, mark["processor_seconds"]) for name, mark in _marks(out).items()]
+    rows.append(("all", sum(seconds for _, seconds in rows)))
+    return report.markdown(pd.DataFrame(rows, columns=["step", "processor time, s"]))
 
 
 def _numbers(words: dict[str, str]) -> str:
@@ -187,7 +187,8 @@ def _numbers(words: dict[str, str]) -> str:
         "closeness": "g. Correlation of approximate with exact ESVs, 12 frames",
         "shuffled": "Shuffled frames",
     }
-    return "\n\n".join(f"**{title}**\n\n{words[name]}" for name, title in titles.items()) + "\n"
+    template = "\n\n".join(f"**{title}**\n\n{{{{{name}}}}}" for name, title in titles.items())
+    return report.filled_in(template, words) + "\n"
 
 
 if __name__ == "__main__":

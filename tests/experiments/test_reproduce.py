@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from esv_jax import files
+from esv_jax.saved import model_folder
 from tests.experiments.scripts import imported, run_script
 
 
@@ -76,3 +77,30 @@ def test_the_page_tells_the_commands_with_their_folder_as_out(tmp_path, monkeypa
     with imported("reproduce") as module:
         told = module._commands(Path("r"))
     assert told == "python -m experiments.train --features=OUT/features --model=rest --out=OUT"
+
+
+def test_other_data_gets_a_page_of_numbers(reproduce, tmp_path, monkeypatch):
+    figures = {"accuracy": {"train": 1.0, "test": 0.75}, "clips": {"train": 60, "test": 8}}
+    monkeypatch.setattr(model_folder, "read_card", lambda _: SimpleNamespace(provenance={"figures": figures}))
+    analysis = tmp_path / "out" / "analysis"
+    analysis.mkdir(parents=True)
+    arguments = ("--data=tracks", "--tracks=x.csv", "--class_names=a,b", "--title=Tracks")
+    assert "asks for 'scales'" in reproduce(*arguments)[1].stderr
+    for name in (
+        "scales",
+        "supporting",
+        "lengths",
+        "mistakes",
+        "areas",
+        "dropped",
+        "agreement",
+        "closeness",
+        "shuffled",
+    ):
+        (analysis / f"{name}.md").write_text(f"table of {name}")
+    ran, _ = reproduce(*arguments)
+    assert ran == []
+    text = (tmp_path / "page.md").read_text()
+    assert text.startswith("### Tracks\n\n**Models**\n\n| model | clips | how many | accuracy, 8 frames |\n| --- |")
+    assert "| multiscale_trn | test | 8 | 0.750 |\n\n**h. Accuracy for every number of frames**\n\ntable of sc" in text
+    assert text.endswith("**Shuffled frames**\n\ntable of shuffled\n")
