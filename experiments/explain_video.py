@@ -20,6 +20,7 @@ from esv_jax import checks, files, progress, provenance
 from esv_jax.base import Attribution, Estimator, Game
 from esv_jax.checks import InputError
 from esv_jax.data.priors import read_priors
+from esv_jax.explaining.explain import is_exact
 from esv_jax.results import figure, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
 from esv_jax.results.files import save_json, save_npz
@@ -30,7 +31,8 @@ from esv_jax.video import decode
 from esv_jax.video.frames import Frames
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
 
-from . import cli
+from . import cli, estimator_flags
+from .estimator_flags import MAX_EVALUATIONS, SEED
 
 EVALUATIONS_OF_A_RUN = 1024  # where runs are repeated up to a target
 THUMBNAIL_SIZE = 256  # pixels; the largest frames of the report are about 300 wide
@@ -40,16 +42,7 @@ MODEL = flags.DEFINE_string("model", str(DEMO_MODEL), "Model folder, with its ba
 PRIORS = flags.DEFINE_string("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "Explain this class besides the predicted one; repeatable.")
-ESTIMATOR = flags.DEFINE_enum(
-    "estimator",
-    "recommended",
-    ["recommended", "exact", "surrogate", "regression", "orderings", "stratified_paired", "stratified"],
-    "recommended: exact where --max_evaluations allows all 2^T coalitions, else the best sample.",
-)
-MAX_EVALUATIONS = flags.DEFINE_integer("max_evaluations", 4096, "The most coalitions to evaluate.", lower_bound=1)
 TARGET = flags.DEFINE_float("target_std_error", None, "Sample in runs, and stop when no standard error exceeds this.")
-PER_SIZE = flags.DEFINE_integer("per_size", 128, "Stratified: the most coalitions of a size in a run, at least 2.")
-SEED = flags.DEFINE_integer("seed", 0, "Of sampling: decides which coalitions are drawn.")
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 
 
@@ -60,7 +53,7 @@ def main() -> None:
     game = game_of(model, prior=prior, name=MODEL.value)
     backbone, preprocess = _backbone(model)
     classes = [class_index(model.card.classes, name) for name in CLASS_NAME.value]
-    estimator, method = _estimator(NUM_FRAMES.value)
+    estimator, method = _estimator(NUM_FRAMES.value, game)
 
     frames = decode.sample_frames(VIDEO.value, NUM_FRAMES.value)
     images = resize_and_crop(frames.images, preprocess)
@@ -75,7 +68,7 @@ def main() -> None:
         times=frames.times,
         images=resize_and_crop(frames.images, _enlarged(preprocess)),
         class_names=model.card.classes,
-        sampled=method["estimator"] != "exact",
+        sampled=bool(attribution.sampled),
     )
     shown = list(dict.fromkeys([predicted_class(explained), *classes]))
     try:
@@ -97,38 +90,24 @@ def _backbone(model: Model) -> tuple[Model, Preprocess]:
     return model.backbone, model.backbone.card.preprocess
 
 
-def _estimator(num_frames: int) -> tuple[Estimator, dict[str, Any]]:
+def _estimator(num_frames: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
     """The estimator, and how to name it in files."""
-    name, budget = ESTIMATOR.value, MAX_EVALUATIONS.value
-    if name == "exact" or (name == "recommended" and _affords_all(num_frames)):
-        return esv_jax.exact(), {"estimator": "exact"}
-    if name.startswith("stratified"):
-        if PER_SIZE.value < 2:
-            raise InputError(f"--per_size should be at least 2, or there is no standard error; found {PER_SIZE.value}")
-        method: dict[str, Any] = {"estimator": name, "per_size": PER_SIZE.value, "seed": SEED.value}
-        make = {"stratified": esv_jax.stratified, "stratified_paired": esv_jax.stratified_paired}[name]
-        estimator = make(per_size=PER_SIZE.value)
-    else:
-        method = {"estimator": name, "max_evaluations": budget, "seed": SEED.value}
-        makers = {
-            "recommended": esv_jax.recommended,
-            "surrogate": esv_jax.surrogate,
-            "regression": esv_jax.regression,
-            "orderings": esv_jax.orderings,
-        }
-        of_run = budget if TARGET.value is None else min(budget, max(EVALUATIONS_OF_A_RUN, 4 * num_frames))
-        estimator = makers[name](max_evaluations=of_run)
-    return estimator, method | ({} if TARGET.value is None else {"target_std_error": TARGET.value})
-
-
-def _affords_all(num_frames: int) -> bool:
-    return esv_jax.recommended(max_evaluations=MAX_EVALUATIONS.value).weights(num_frames, False) is not None
+    checks.check_positive("num_frames", num_frames)
+    estimator = estimator_flags.estimator()
+    if is_exact(estimator, game, num_frames):
+        return estimator, {"estimator": "exact"}
+    method = {"estimator": estimator_flags.ESTIMATOR.value, **estimator_flags.options(), "seed": SEED.value}
+    method.pop("max_exact_frames", None)
+    if TARGET.value is None:
+        return estimator, method
+    of_run = min(MAX_EVALUATIONS.value, max(EVALUATIONS_OF_A_RUN, 4 * num_frames))
+    return estimator_flags.estimator(max_evaluations=of_run), {**method, "target_std_error": TARGET.value}
 
 
 def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Array) -> Attribution:
     """One run of the estimator, or several up to the target, with a progress bar on stderr."""
     key = jax.random.key(SEED.value)
-    if TARGET.value is None or estimator.weights(features.shape[0], False) is not None:
+    if TARGET.value is None or is_exact(estimator, game, features.shape[0]):
         return esv_jax.explain(estimator, game, variables, features, key=key)
     with progress.bars("evaluations") as bars:
         task = bars.add_task("sampling", total=MAX_EVALUATIONS.value)
