@@ -11,6 +11,7 @@ For any coalitions, whatever else is asked for, A(S) is a product of f_s of all 
 where these are too many, a mean over random ones.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -68,10 +69,13 @@ def from_children(
 
 def of_masks(scale_logits: ScaleLogits, num_scales: int, mask: Array) -> jax.Array:
     """A(S) [N, C] of any coalitions, mask bool [N, P], none of them empty: exact, or, where there are more than 2^20
-    subsets of at most M players, with means over 32 random subsets of each size, the same ones for the same S."""
+    subsets of at most M players, with means over 32 random subsets of each size, the same ones for the same S (that of
+    everyone: as `of_everyone`)."""
     num_players = mask.shape[1]
     if number_of_subsets(num_players, num_scales) > MAX_SUBSETS:
-        return _from_random_subsets(scale_logits, num_scales, mask)
+        full = of_everyone(scale_logits, num_scales, num_players)
+        found = _from_random_subsets(scale_logits, num_scales, mask)
+        return jnp.where(jnp.asarray(mask).all(axis=1, keepdims=True), full, found)
     sizes = range(1, min(num_players, num_scales) + 1)
     return _from_tables([scale_logits(lattice.combinations(num_players, size)) for size in sizes], mask)
 
