@@ -11,7 +11,6 @@ For any coalitions, whatever else is asked for, A(S) is a product of f_s of all 
 where these are too many, a mean over random ones.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +37,7 @@ ROWS_AT_ONCE = 256
 HELD_AT_ONCE = 2**24
 # Where there are more: random subsets of each size, for each coalition, and for the one of everyone.
 RANDOM_SUBSETS = 32
-RANDOM_SUBSETS_OF_ALL = 1024
+RANDOM_SUBSETS_OF_ALL = 256
 
 
 def number_of_subsets(num_players: int, num_scales: int) -> int:
@@ -81,7 +80,7 @@ def of_masks(scale_logits: ScaleLogits, num_scales: int, mask: Array) -> jax.Arr
 
 
 def of_everyone(scale_logits: ScaleLogits, num_scales: int, num_players: int) -> jax.Array:
-    """A(everyone) [1, C]; where there are more than 2^20 subsets, means over 1024 random ones of each size, in which
+    """A(everyone) [1, C]; where there are more than 2^20 subsets, means over 256 random ones of each size, in which
     every player occurs equally often."""
     too_many = number_of_subsets(num_players, num_scales) > MAX_SUBSETS
     rng = np.random.default_rng(0)
