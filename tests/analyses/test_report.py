@@ -49,7 +49,9 @@ def test_page_as_committed(name, tmp_path):
         assert not hasattr(module, "page")
         return
     report.save(tmp_path, Report({}, page=module.page(COMMITTED)))
-    text, template = ((HOME / path).read_text(encoding="utf-8") for path in ("RESULTS.md", "experiments/results.template.md"))
+    text, template = (
+        (HOME / path).read_text(encoding="utf-8") for path in ("RESULTS.md", "experiments/results.template.md")
+    )
     made = list(tmp_path.iterdir())
     assert made
     for path in made:
