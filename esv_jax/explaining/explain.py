@@ -37,6 +37,7 @@ def explain(
       InputError: shapes or dtypes do not fit, the plan is another estimator's, or no key for one that samples.
     """
     on_host = isinstance(game.form, Host)
+    game = game._replace(empty=checks.own("empty", game.empty))
     if not on_host:
         params, video = checks.own("params", params), checks.own("video", video)
     num_players = game.num_players(video)
