@@ -75,7 +75,7 @@ def read_labelled_clips(
         raise InputError(f"{path} numbers or abbreviates its classes: their names are needed too")
     if head is not None:
         return read_epic_clips(path, names, folder, head=head, split=split), names
-    return read_ssv2_clips(path, names, folder, split=split), names
+    return read_ssv2_entries(path, names, folder, split=split), names
 
 
 def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
@@ -154,7 +154,7 @@ def read_labels_csv(
     return list(clips.values())
 
 
-def read_ssv2_clips(
+def read_ssv2_entries(
     path: str | os.PathLike, classes: Collection[str], folder: str | os.PathLike, *, split: str
 ) -> list[LabelledClip]:
     """The clips of Something-Something's train or validation json: [{"id": ..., "template": ...}, ...].

@@ -8,7 +8,7 @@ from esv_jax.data.annotations import (
     read_epic_clips,
     read_labelled_clips,
     read_labels_csv,
-    read_ssv2_clips,
+    read_ssv2_entries,
 )
 
 WEIZMANN_LIKE = "path,label,person\nrun/ira.avi,run,ira\nrun/ido.avi,run,ido\nbend/eli.avi,bend,eli\n"
@@ -75,7 +75,7 @@ def test_files_that_cannot_be_read(tmp_path):
         read_class_names(tmp_path / "none.json")
     (tmp_path / "bad.json").write_text("[")
     with pytest.raises(InputError, match="cannot be read"):
-        read_ssv2_clips(tmp_path / "bad.json", ["a"], tmp_path, split="train")
+        read_ssv2_entries(tmp_path / "bad.json", ["a"], tmp_path, split="train")
 
 
 def json_file(tmp_path, content):
@@ -93,7 +93,7 @@ def test_templates_lose_their_brackets(tmp_path):
     classes = ("Putting something next to something", "Closing something")
     entry = {"id": "7", "label": "closing a box", "template": "Closing [something]", "placeholders": ["a box"]}
     other = {"id": "12", "template": "Putting [something] next to [something]"}
-    clips = read_ssv2_clips(json_file(tmp_path, [entry, other]), classes, tmp_path / "clips", split="validation")
+    clips = read_ssv2_entries(json_file(tmp_path, [entry, other]), classes, tmp_path / "clips", split="validation")
     assert clips[0][:4] == ("7", tmp_path / "clips" / "7.webm", "Closing something", "validation")
     assert clips[1][:4] == ("12", tmp_path / "clips" / "12.webm", "Putting something next to something", "validation")
 
@@ -118,7 +118,7 @@ def test_faults_of_a_classes_json(tmp_path, content):
 )
 def test_faults_of_an_entries_json(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
-        read_ssv2_clips(json_file(tmp_path, content), ["A"], tmp_path, split="train")
+        read_ssv2_entries(json_file(tmp_path, content), ["A"], tmp_path, split="train")
 
 
 # EPIC-KITCHENS

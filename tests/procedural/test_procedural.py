@@ -237,7 +237,7 @@ def test_annotations_are_read_back(tmp_path):
     assert all(clip.path.exists() for clip in clips)
     classes = annotations.read_class_names(tmp_path / "labels.json")
     assert classes == scripts.CLASS_NAMES
-    training = annotations.read_ssv2_clips(tmp_path / "train.json", classes, tmp_path / "videos", split="train")
+    training = annotations.read_ssv2_entries(tmp_path / "train.json", classes, tmp_path / "videos", split="train")
     assert [(clip.path, clip.label) for clip in training] == [(clip.path, clip.label) for clip in clips[2:]]
     evidence = json.loads((tmp_path / "evidence.json").read_text())
     for index in indices:
