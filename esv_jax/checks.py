@@ -224,3 +224,16 @@ def own(name: str, tree: Any) -> Any:
         return array.astype(array.dtype.newbyteorder("=")) if array.dtype.kind in "iufc" else array
 
     return jax.tree.map(of_leaf, tree)
+
+
+def own_video(name: str, video: Any) -> Any:
+    """`own` of a video (or videos), of which a list or tuple is one array, not a pytree."""
+    if type(video) in (list, tuple):
+        of_jax = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(video))
+        try:
+            video = jnp.asarray(video) if of_jax else np.asarray(video)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{name} should hold frames of one shape, found a {type(video).__name__}: {error}"
+            ) from error
+    return own(name, video)
