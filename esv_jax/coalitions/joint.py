@@ -152,7 +152,7 @@ def _from_random_subsets(scale_logits: ScaleLogits, num_scales: int, mask: Array
     def joint(mask: jax.Array) -> jax.Array:
         members = masks.members_of(mask, num_players)
         held = mask.sum(axis=1, dtype=jnp.int32)[:, None]
-        seeds = (mask.astype(jnp.uint32) * codes).sum(axis=1, dtype=jnp.uint32)
+        seeds = (mask.astype(jnp.uint32) * codes[None]).sum(axis=1, dtype=jnp.uint32)
         keys = jax.vmap(jax.random.key)(seeds)
         total: Any = 0
         for size in range(1, min(num_scales, num_players) + 1):
