@@ -161,7 +161,7 @@ def call_model(name: str, function: Any, params: Any, inputs: Any, num_rows: int
     try:
         found = function(params, inputs)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        if isinstance(error, InputError) or "Tracer" not in f"{type(error).__name__} {error}":
+        if isinstance(error, InputError) or "tracer" not in f"{type(error).__name__} {error}".lower():
             raise
         raise InputError(
             f"{name} should be a function that JAX can trace, found one that needs numbers (of NumPy, PyTorch or plain "
