@@ -82,5 +82,5 @@ def test_more_subsets_than_can_be_evaluated():
 def test_wrong_uses_are_refused():
     with pytest.raises(esv_jax.InputError, match='average should be "logits" or "scores", found \'votes\''):
         esv_jax.multiscale_game(HEADS, empty=EMPTY, average="votes")
-    with pytest.raises(esv_jax.InputError, match="a function for every scale 1..M, found none"):
+    with pytest.raises(esv_jax.InputError, match="a function for every scale .*, found none"):
         esv_jax.multiscale_game([], empty=EMPTY)
