@@ -1,4 +1,4 @@
-"""One rule which estimator to take, by the players, the budget, and whether the game sums over all coalitions itself."""
+"""One rule which estimator to take: by players, budget, and whether the game sums over all coalitions itself."""
 
 import jax
 import numpy as np

@@ -119,7 +119,7 @@ def test_stratified_paired_is_the_sum_of_cell_means(x64):
     for size in range(1, T + 1):
         mask = plan.mask[plan.mask.sum(axis=1) == size]
         subsets[size] = np.nonzero(mask)[1].reshape(len(mask), size)
-        assert size == T or (0 < mask.sum(axis=0)).all() and (mask.sum(axis=0) < len(mask)).all(), "no empty cells"
+        assert size == T or ((mask.sum(axis=0) > 0).all() and (mask.sum(axis=0) < len(mask)).all()), "no empty cells"
     values = oracles.cell_means(lambda s: table[sum(2**i for i in s)], subsets, T)
     gap = table[-1] - table[0] - values.sum(axis=0)
     np.testing.assert_allclose(out.values, values + gap / T, atol=1e-12)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,10 @@ import pytest
 import esv_jax
 from esv_jax.coalitions import paired
 from esv_jax.estimators import least_squares, logit_fit, surrogate_samples
+from esv_jax.procedural import clips, drawing
+from esv_jax.saved import model_folder
+from esv_jax.video.frame_sampling import segment_centres
+from esv_jax.video.preprocess import resize_and_crop
 from tests import oracles
 from tests.contracts import tables
 
@@ -184,3 +189,68 @@ def test_a_learned_metric_finds_the_frames_that_count():
     metric = logit_fit.learned_metric(kernel, x[:300], fitted.coefficients[:300], x)
     weights = np.asarray(jnp.diag(metric))[:10]
     assert set(np.argsort(weights)[-2:]) == {2, 5}
+
+
+def estimated():
+    """A mean of frame logits, and what the surrogate says of it, traced anew."""
+    num_frames = 8
+    game, logits = softmax_of_means(7, num_frames)
+    estimator = esv_jax.surrogate(max_evaluations=61)
+    plan = estimator.plan(num_frames, key=jax.random.key(0))
+    of_plan = jnp.asarray(plan.mask @ logits / plan.mask.sum(axis=1, keepdims=True))
+    empty = jnp.asarray(game.empty)
+    run = jax.jit(lambda worths, of_plan: estimator.estimate(plan, worths, of_plan, empty, jax.nn.softmax))
+    return game, logits, run(jax.nn.softmax(of_plan), of_plan)
+
+
+def test_a_model_that_fails_is_not_chosen(monkeypatch):
+    """The smooth one's factorisation may fail in float32; the linear one is there."""
+    whitening = logit_fit.whitening
+    monkeypatch.setattr(logit_fit, "whitening", lambda *given: jnp.nan * whitening(*given))
+    game, logits, (values, std_error) = estimated()
+    exact = esv_jax.explain(esv_jax.exact(), game, logits, logits)
+    np.testing.assert_allclose(values, exact.values, atol=3e-5)
+    assert np.isfinite(std_error).all()
+
+
+def test_where_the_models_fail_the_pairs_alone_stand_in(monkeypatch):
+    without_groups = logit_fit.without_groups
+    monkeypatch.setattr(logit_fit, "without_groups", lambda *given: jnp.nan * without_groups(*given))
+    game, logits, (values, std_error) = estimated()
+    regression = esv_jax.regression(max_evaluations=61)
+    expected = esv_jax.explain(regression, game, logits, logits, key=jax.random.key(0))
+    np.testing.assert_allclose(values, expected.values, atol=1e-6)
+    np.testing.assert_allclose(std_error, expected.std_error, atol=1e-6)
+
+
+def demo_features(num_frames, index):
+    """The demo's TRN and the features of a clip that it has not seen."""
+    model = model_folder.load_model(Path(__file__).parents[2] / "demo_model" / "multiscale_trn")
+    frames = list(drawing.frames(clips.script(1, index)))
+    chosen = np.stack([frames[i] for i in segment_centres(len(frames), num_frames)])
+    images = resize_and_crop(chosen, model.backbone.card.preprocess)
+    return model, np.asarray(model.backbone.module.apply(model.backbone.variables, images))
+
+
+def test_the_demos_model_where_the_factorisation_fails():
+    """With keys 0, 2 and 4 the kernel matrix of this clip's coalitions has no root in float32."""
+    model, features = demo_features(12, index=2)
+    game = esv_jax.trn_game(model.module, empty=model.card.prior)
+    estimator = esv_jax.recommended(max_evaluations=2047, max_exact_frames=1)
+    exact = esv_jax.explain(esv_jax.exact(), game, model.variables, features)
+    for seed in (0, 2, 4):
+        out = esv_jax.explain(estimator, game, model.variables, features, key=jax.random.key(seed))
+        assert out.sampled
+        assert np.isfinite(out.std_error).all()
+        # Cells of classes that nothing speaks for have no error to tell.
+        assert (np.abs(out.values - exact.values) < 5 * np.asarray(out.std_error) + 1e-6).all()
+
+
+def test_few_evaluations_never_give_nan():
+    model, features = demo_features(14, index=0)
+    game = esv_jax.trn_game(model.module, empty=model.card.prior)
+    estimator = esv_jax.surrogate(max_evaluations=64)
+    for seed in range(10):
+        out = esv_jax.explain(estimator, game, model.variables, features, key=jax.random.key(seed))
+        assert np.isfinite(out.values).all()
+        assert np.isfinite(out.std_error).all()
