@@ -55,4 +55,4 @@ lock: $(VENV)/dev.done
 	  pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest $(OUT)
+	rm -rf $(VENV) $(VENV)-lowest $(OUT) build

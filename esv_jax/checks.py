@@ -28,8 +28,8 @@ class MissingExtraError(InputError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 
 
-def require(module: str, *, extra: str) -> ModuleType:
-    """Imports `module` or says which extra of esv_jax installs it.
+def require(module: str, *, extra: str | None = None) -> ModuleType:
+    """Imports `module` or says which extra of esv_jax installs it; where there is none, the package's own name.
 
     Raises:
       MissingExtraError: the package is not installed.
@@ -38,8 +38,9 @@ def require(module: str, *, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
+        install = f"'esv-jax[{extra}]'" if extra else package
         raise MissingExtraError(
-            f"the package '{package}' is needed for this and is not installed: pip install 'esv-jax[{extra}]'"
+            f"the package '{package}' is needed for this and is not installed: pip install {install}"
         ) from error
 
 

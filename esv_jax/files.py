@@ -1,49 +1,238 @@
-"""One process at a time in a folder that a run writes."""
+"""Files and folders: written whole or not at all, their digests, JSON and csv, and one process at a time.
+
+A file appears under its own name when it is complete. A run that is killed in the middle of it leaves what was there
+before, and a hidden `.NAME.*.partial` beside it that nothing reads.
+"""
 
 import contextlib
+import csv
+import hashlib
+import json
 import os
-from collections.abc import Iterator
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from esv_jax.checks import InputError
+import numpy as np
+
+from esv_jax.checks import InputError, require
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_PARTIAL = ".partial"
+
 
 @contextlib.contextmanager
-def alone(folder: Path, what: str) -> Iterator[None]:
-    """Keeps other processes from writing to a folder, `what` in words; the system lets go of it when this one ends,
-    however it does.
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a name in the same folder to write a file or a folder under; what is there takes the place of `path` when
+    the block ends, and is removed if it raises.
+
+    Several processes may write one path at once: it holds what one of them wrote, whole. A folder replaces none that
+    is not empty.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed runs left in a folder, not in those below it. Only its one writer may do that."""
+    for left in folder.glob(f".*{_PARTIAL}"):
+        _remove(left)
+
+
+def write_bytes(path: str | os.PathLike, content: Any) -> None:
+    """Writes bytes, or the buffer of an array, by way of `atomic`."""
+    with atomic(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes text in UTF-8, its line ends as they are, by way of `atomic`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Writes json by way of `atomic`. Raises ValueError for NaN and infinities, which json does not know."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | os.PathLike, rows: Iterable[Iterable[Any]]) -> None:
+    """Writes the lines of a csv, the first of them the columns' names, by way of `atomic`."""
+    with atomic(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def write_npz(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays by name by way of `atomic`."""
+    save: Any = np.savez  # whose types know no arrays by name
+    with atomic(path) as partial, partial.open("wb") as file:
+        save(file, **arrays)
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """What a json file holds.
 
     Raises:
-      InputError: another process is writing it.
+      InputError: it is not there, cannot be read or is no json.
     """
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        lock(handle, f"writing {what} {folder}")
-        yield
-    finally:
-        os.close(handle)
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as json: {reason(error)}") from error
 
 
-def lock(file: Any, doing: str) -> None:
-    """Keeps other processes from locking an open file (or its number) until it is closed, or this process ends.
+def read_card(
+    folder: Path, name: str, what: str, *, format_version: int, fields: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The json file that says what a folder of ours holds, without its format_version and what is `optional`.
+
+    Args:
+      folder: where it is.
+      name: of the file.
+      what: the folder is, in words.
+      format_version: the newest that is understood.
+      fields: that it has, no more and no less.
+      optional: fields that it may have, too.
 
     Raises:
-      InputError: another process has locked it, and so is `doing` something.
+      InputError: no such folder or file, not json, of a newer version, or with other fields.
     """
-    if fcntl is None:
-        return
+    path = folder / name
+    if not folder.is_dir():
+        raise InputError(f"there is no {what} {folder}")
+    if not path.exists():
+        raise InputError(f"{folder} is not a {what}: it has no {name}")
+    found = read_json(path)
+    version = found.pop("format_version", None) if isinstance(found, dict) else None
+    if not isinstance(version, int):
+        raise InputError(f"{path} does not describe a {what}: it has no format_version")
+    if version > format_version:
+        raise InputError(
+            f"{path} is of format {version}, newer than format {format_version} of this esv_jax: update esv_jax"
+        )
+    for extra in optional:
+        found.pop(extra, None)
+    if set(found) != set(fields):
+        raise InputError(f"{path} should have the fields {list(fields)}, found {list(found)}")
+    return found
+
+
+def read_csv(path: str | os.PathLike, what: str) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
+    """The columns of a csv with a header line, and its rows: the number of the line, and the values by column.
+
+    A row with too few values has None for the rest; what is too much is under the key None, as `csv.DictReader` has it.
+
+    Args:
+      path: the file, UTF-8.
+      what: it is, in words.
+
+    Raises:
+      InputError: it is not there, cannot be read or is no csv.
+    """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"another process is {doing}") from error
-    except OSError:  # a file system without locks
-        return
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+            return list(reader.fieldnames or ()), rows
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{what} {path} cannot be read: {reason(error)}") from error
+
+
+def check_columns(path: str | os.PathLike, columns: Sequence[str], needed: Iterable[str]) -> None:
+    """Raises InputError unless all of `needed` are among the `columns` of the csv file `path`."""
+    for column in needed:
+        if column not in columns:
+            raise InputError(f"{path} should have a column '{column}', found the columns {list(columns)}")
+
+
+def digest(path: str | os.PathLike) -> str:
+    """SHA-256 in hex: of a file, or of a folder's files and their names, those of folders in it left out."""
+    path = Path(path)
+    if path.is_dir():
+        lines = [f"{name} {found}\n" for name, found in digests(path, "*").items()]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests(folder: Path, pattern: str = "**/*") -> dict[str, str]:
+    """SHA-256 of the files of a folder that match a pattern, by their names in it, in the order of these."""
+    names = [path.relative_to(folder).as_posix() for path in folder.glob(pattern) if path.is_file()]
+    return {name: digest(folder / name) for name in sorted(names) if not name.endswith(_PARTIAL)}
+
+
+def short_digest(parts: Iterable[Any]) -> str:
+    """16 hex digits of the SHA-256 of texts (in UTF-8) and the bytes of arrays, one behind the other."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part.encode() if isinstance(part, str) else np.asarray(part).tobytes())
+    return sha.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, what: str) -> Iterator[None]:
+    """Keeps other processes from locking a file or folder until the block ends, or this process does, however it does.
+
+    Args:
+      path: to be locked; it is there.
+      what: it is, in words, with its name.
+
+    Raises:
+      InputError: another process has locked it.
+      MissingExtraError: the system has no fcntl (Windows), and the package filelock is not installed.
+    """
+    with contextlib.ExitStack() as held:
+        if fcntl is None:
+            filelock = require("filelock")
+            # Not in the folder, whose files are counted and compared.
+            name = f"esv_jax-{short_digest([str(path.resolve())])}.lock"
+            try:
+                held.enter_context(filelock.FileLock(Path(tempfile.gettempdir()) / name, timeout=0))
+            except filelock.Timeout as error:
+                raise InputError(f"another process is writing {what}") from error
+        else:
+            # Network file systems lock only what is open for writing, which a folder never is.
+            handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+            held.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"another process is writing {what}") from error
+            except OSError:  # a file system without locks
+                pass
+        yield
+
+
+@contextlib.contextmanager
+def disk_errors(message: str, advice: str = "") -> Iterator[None]:
+    """Turns an OSError of the block, such as that of a full disk, into the InputError "message: reason; advice"."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{message}: {reason(error)}{advice and '; ' + advice}") from error
+
+
+def reason(error: Exception) -> str:
+    """An error in a few words: what the system says, or the first line of its message."""
+    words = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return words.splitlines()[0][:200]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -2,10 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from esv_jax.base import Array
 
-
-def matmul(a: Array, b: Array) -> jax.Array:
+def matmul(a: ArrayLike, b: ArrayLike) -> jax.Array:
     """jnp.matmul at the highest precision."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

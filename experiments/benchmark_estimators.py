@@ -1,7 +1,7 @@
 """Error against evaluations of the sampling estimators, ours and those of other packages.
 
-    python -m experiments.benchmark_estimators --out=out/estimators --quick
-    python -m experiments.benchmark_estimators --out=out/estimators --seeds=20
+    esv-jax benchmark_estimators --out=out/estimators --quick
+    esv-jax benchmark_estimators --out=out/estimators --seeds=20
 
 NMSE is the mean squared error over the mean squared Element Shapley Value of the class that scores highest (other
 packages see that class alone, which favours them). Prints the geometric mean over instances and seeds, and
@@ -29,7 +29,8 @@ from esv_jax.benchmarks import peers
 from esv_jax.benchmarks import report as estimator_report
 from esv_jax.benchmarks.games import Instance
 from esv_jax.checks import InputError
-from experiments import cli
+
+from . import cli
 
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 QUICK = flags.DEFINE_bool("quick", False, "Games of 12 frames at 256 and 1024 evaluations, one instance, one seed.")

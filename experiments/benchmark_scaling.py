@@ -1,7 +1,7 @@
 """How the cost of attributions grows with the number of frames, exact and sampled, beside what it costs at least.
 
-    python -m experiments.benchmark_scaling --out=out/scaling            (about 5 minutes on 2 cores)
-    python -m experiments.benchmark_scaling --quick --out=out/scaling    (under 2 minutes)
+    esv-jax benchmark_scaling --out=out/scaling            (about 5 minutes on 2 cores)
+    esv-jax benchmark_scaling --quick --out=out/scaling    (under 2 minutes)
 
 Times are the best of some repetitions after compilation. They are also given in units of one 2048 x 2048 x 2048 float32
 matrix product in NumPy, timed in the same run, so that figures of different days and machines compare.
@@ -30,7 +30,8 @@ import esv_jax
 from esv_jax import checks, models
 from esv_jax.base import Plan
 from esv_jax.benchmarks import peers
-from experiments import cli
+
+from . import cli
 
 OUT = flags.DEFINE_string("out", None, "Folder for scaling.csv and scaling.png.", required=True)
 QUICK = flags.DEFINE_bool("quick", False, "Fewer and smaller cases.")

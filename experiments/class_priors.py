@@ -1,10 +1,10 @@
 """Writes the class priors of a training set, the worth of no frames: a csv class,prior of all classes.
 
-    python -m experiments.class_priors --labels=something-something-v2-train.json \\
+    esv-jax class_priors --labels=something-something-v2-train.json \\
         --classes=something-something-v2-labels.json --out=class-priors.csv
-    python -m experiments.class_priors --labels=EPIC_100_train.csv --head=noun --classes=EPIC_100_noun_classes.csv \\
+    esv-jax class_priors --labels=EPIC_100_train.csv --head=noun --classes=EPIC_100_noun_classes.csv \\
         --out=noun-priors.csv
-    python -m experiments.class_priors --counts=counts.csv --num_classes=174 --out=class-priors.csv
+    esv-jax class_priors --counts=counts.csv --num_classes=174 --out=class-priors.csv
 
 Classes that never occur are written with 0, and their number is printed.
 """
@@ -13,14 +13,14 @@ import numpy as np
 from absl import flags
 
 from esv_jax.checks import InputError
-from esv_jax.data import epic
-from esv_jax.data.label_files import read_labelled_clips
+from esv_jax.data.annotations import EPIC_HEADS, read_labelled_clips
 from esv_jax.data.priors import describe, priors_from_labels, read_priors, write_priors
-from experiments import cli
+
+from . import cli
 
 LABELS = flags.DEFINE_string("labels", None, "Annotations of the training set, as for extract_features.")
 CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
-HEAD = flags.DEFINE_enum("head", None, epic.HEADS, "EPIC-KITCHENS: of which of its two labels.")
+HEAD = flags.DEFINE_enum("head", None, EPIC_HEADS, "EPIC-KITCHENS: of which of its two labels.")
 COUNTS = flags.DEFINE_string("counts", None, "Instead of --labels: csv class,count (class numbers), in any order.")
 NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "With --counts: how many classes there are.", lower_bound=1)
 OUT = flags.DEFINE_string("out", None, "The csv to write.", required=True)

@@ -1,6 +1,7 @@
 """What every experiment script shares: one line instead of a traceback for a user's mistake, and a non-zero exit."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,12 @@ def run(main: Callable[[], None]) -> None:
             sys.exit(141)
 
     app.run(guarded)
+
+
+def command(script: str, *arguments: str) -> str:
+    """The line that runs a script again with these flags: `esv-jax` knows it as a command, a clone as a module."""
+    start = ["esv-jax", script] if __package__ == "esv_jax.experiments" else ["python", "-m", f"experiments.{script}"]
+    return shlex.join([*start, *arguments])
 
 
 def _keep_compiled_programs(path: str) -> None:

@@ -1,39 +1,39 @@
 """Explains what a model says of a video: how much each frame supports or opposes each class asked for.
 
-    python -m experiments.explain_video --video=clip.mp4 --out=out/clip
-    python -m experiments.explain_video --video=clip.mp4 --model=out/trn --class_name="Opening something" --out=out/clip
+    esv-jax explain_video --video=clip.mp4 --out=out/clip
+    esv-jax explain_video --video=clip.mp4 --model=out/trn --class_name="Opening something" --out=out/clip
 
 With few frames every coalition is evaluated; else a sample of them, in one run, or up to --target_std_error in several.
 Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, attribution.npz and
 attribution.json to the folder --out.
 """
 
-import hashlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
-from rich import progress
-from rich.console import Console
 
 import esv_jax
-from esv_jax import checks
+from esv_jax import checks, files, progress, provenance
 from esv_jax.base import Attribution, Estimator, Game
 from esv_jax.checks import InputError
 from esv_jax.data.priors import read_priors
-from esv_jax.results import figure, files, table
+from esv_jax.explaining.explain import is_exact
+from esv_jax.results import figure, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
-from esv_jax.saved import model_folder
+from esv_jax.results.files import save_json, save_npz
+from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model
 from esv_jax.video import decode
-from esv_jax.video.clip import Clip
+from esv_jax.video.frames import Frames
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
-from experiments import cli
 
-DEMO_MODEL = Path(__file__).resolve().parent.parent / "demo_model" / "multiscale_trn"
+from . import cli, estimator_flags
+from .estimator_flags import MAX_EVALUATIONS, SEED
+
 EVALUATIONS_OF_A_RUN = 1024  # where runs are repeated up to a target
 THUMBNAIL_SIZE = 256  # pixels; the largest frames of the report are about 300 wide
 
@@ -42,16 +42,7 @@ MODEL = flags.DEFINE_string("model", str(DEMO_MODEL), "Model folder, with its ba
 PRIORS = flags.DEFINE_string("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "Explain this class besides the predicted one; repeatable.")
-ESTIMATOR = flags.DEFINE_enum(
-    "estimator",
-    "recommended",
-    ["recommended", "exact", "surrogate", "regression", "orderings", "stratified_paired", "stratified"],
-    "recommended: exact where --max_evaluations allows all 2^T coalitions, else the best sample.",
-)
-MAX_EVALUATIONS = flags.DEFINE_integer("max_evaluations", 4096, "The most coalitions to evaluate.", lower_bound=1)
 TARGET = flags.DEFINE_float("target_std_error", None, "Sample in runs, and stop when no standard error exceeds this.")
-PER_SIZE = flags.DEFINE_integer("per_size", 128, "Stratified: the most coalitions of a size in a run, at least 2.")
-SEED = flags.DEFINE_integer("seed", 0, "Of sampling: decides which coalitions are drawn.")
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 
 
@@ -62,30 +53,29 @@ def main() -> None:
     game = game_of(model, prior=prior, name=MODEL.value)
     backbone, preprocess = _backbone(model)
     classes = [class_index(model.card.classes, name) for name in CLASS_NAME.value]
-    estimator, method = _estimator(NUM_FRAMES.value)
+    estimator, method = _estimator(NUM_FRAMES.value, game)
 
-    clip = decode.read_clip(VIDEO.value, NUM_FRAMES.value)
-    images = resize_and_crop(clip.images, preprocess)
+    frames = decode.sample_frames(VIDEO.value, NUM_FRAMES.value)
+    images = resize_and_crop(frames.images, preprocess)
     features = jax.jit(backbone.module.apply)(backbone.variables, images)
     checks.check_finite(f"the features of {VIDEO.value}", features)
     attribution = _explain(estimator, game, model.variables, features)
 
     explained = explanation(
         attribution,
-        title=_title(clip, method),
-        frames=clip.indices,
-        times=clip.times,
-        images=resize_and_crop(clip.images, _enlarged(preprocess)),
+        title=_title(frames, method),
+        frames=frames.indices,
+        times=frames.times,
+        images=resize_and_crop(frames.images, _enlarged(preprocess)),
         class_names=model.card.classes,
-        sampled=method["estimator"] != "exact",
+        sampled=bool(attribution.sampled),
     )
     shown = list(dict.fromkeys([predicted_class(explained), *classes]))
     try:
-        files.save_npz(out / "attribution.npz", explained)
-        files.save_json(out / "attribution.json", explained, _provenance(model, clip, method))
-        figure.save_report(out / "report.png", explained, shown)
-    except OSError as error:
-        raise InputError(f"the results cannot be written to {OUT.value}: {error.strerror or error}") from error
+        with files.disk_errors(f"the results cannot be written to {OUT.value}"):
+            save_npz(out / "attribution.npz", explained)
+            save_json(out / "attribution.json", explained, _provenance(model, frames, method))
+            figure.save_report(out / "report.png", explained, shown)
     finally:  # a full disk does not cost the table, nor a closed pipe the files
         print(explained.title)
         for c in shown:
@@ -100,46 +90,31 @@ def _backbone(model: Model) -> tuple[Model, Preprocess]:
     return model.backbone, model.backbone.card.preprocess
 
 
-def _estimator(num_frames: int) -> tuple[Estimator, dict[str, Any]]:
+def _estimator(num_frames: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
     """The estimator, and how to name it in files."""
-    name, budget = ESTIMATOR.value, MAX_EVALUATIONS.value
-    if name == "exact" or (name == "recommended" and _affords_all(num_frames)):
-        return esv_jax.exact(), {"estimator": "exact"}
-    if name.startswith("stratified"):
-        if PER_SIZE.value < 2:
-            raise InputError(f"--per_size should be at least 2, or there is no standard error; found {PER_SIZE.value}")
-        method: dict[str, Any] = {"estimator": name, "per_size": PER_SIZE.value, "seed": SEED.value}
-        make = {"stratified": esv_jax.stratified, "stratified_paired": esv_jax.stratified_paired}[name]
-        estimator = make(per_size=PER_SIZE.value)
-    else:
-        method = {"estimator": name, "max_evaluations": budget, "seed": SEED.value}
-        makers = {
-            "recommended": esv_jax.recommended,
-            "surrogate": esv_jax.surrogate,
-            "regression": esv_jax.regression,
-            "orderings": esv_jax.orderings,
-        }
-        of_run = budget if TARGET.value is None else min(budget, max(EVALUATIONS_OF_A_RUN, 4 * num_frames))
-        estimator = makers[name](max_evaluations=of_run)
-    return estimator, method | ({} if TARGET.value is None else {"target_std_error": TARGET.value})
-
-
-def _affords_all(num_frames: int) -> bool:
-    return esv_jax.recommended(max_evaluations=MAX_EVALUATIONS.value).weights(num_frames, False) is not None
+    checks.check_positive("num_frames", num_frames)
+    estimator = estimator_flags.estimator()
+    if is_exact(estimator, game, num_frames):
+        return estimator, {"estimator": "exact"}
+    method = {"estimator": estimator_flags.ESTIMATOR.value, **estimator_flags.options(), "seed": SEED.value}
+    method.pop("max_exact_frames", None)
+    if TARGET.value is None:
+        return estimator, method
+    of_run = min(MAX_EVALUATIONS.value, max(EVALUATIONS_OF_A_RUN, 4 * num_frames))
+    return estimator_flags.estimator(max_evaluations=of_run), {**method, "target_std_error": TARGET.value}
 
 
 def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Array) -> Attribution:
     """One run of the estimator, or several up to the target, with a progress bar on stderr."""
     key = jax.random.key(SEED.value)
-    if TARGET.value is None or estimator.weights(features.shape[0], False) is not None:
+    if TARGET.value is None or is_exact(estimator, game, features.shape[0]):
         return esv_jax.explain(estimator, game, variables, features, key=key)
-    columns = [progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TimeElapsedColumn()]
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("sampling", total=MAX_EVALUATIONS.value)
+    with progress.bars("evaluations") as bars:
+        task = bars.add_task("sampling", total=MAX_EVALUATIONS.value)
 
         def show(report: esv_jax.Progress) -> None:
-            text = f"{report.evaluations} evaluations, largest standard error {report.largest_std_error:.2g}"
-            bar.update(task, completed=report.evaluations, description=text)
+            said = f"largest standard error {report.largest_std_error:.2g}"
+            bars.update(task, completed=report.evaluations, said=said)
 
         return esv_jax.explain_until(
             estimator,
@@ -153,12 +128,12 @@ def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Arr
         )
 
 
-def _title(clip: Clip, method: dict[str, Any]) -> str:
+def _title(frames: Frames, method: dict[str, Any]) -> str:
     video, model = Path(VIDEO.value), Path(MODEL.value).resolve()
     how = ", ".join(f"{name} {value}" for name, value in method.items() if name != "estimator")
     how = f"{method['estimator']} ESVs" + (f" ({how})" if how else "")
     times = ", 25 a second" if video.is_dir() else ""
-    return f"{video.name}, {len(clip.indices)} of {clip.num_frames_in_video} frames{times}; {model.name}; {how}"
+    return f"{video.name}, {len(frames.indices)} of {frames.num_frames_in_video} frames{times}; {model.name}; {how}"
 
 
 def _enlarged(preprocess: Preprocess) -> Preprocess:
@@ -175,13 +150,13 @@ def _prints_unicode() -> bool:
     return True
 
 
-def _provenance(model: Model, clip: Clip, method: dict[str, Any]) -> dict[str, Any]:
+def _provenance(model: Model, frames: Frames, method: dict[str, Any]) -> dict[str, Any]:
     return {
         "command": sys.argv,
         "video": {
             "path": VIDEO.value,
-            "sha256": _sha256(Path(VIDEO.value)),
-            "num_frames": clip.num_frames_in_video,
+            "sha256": None if Path(VIDEO.value).is_dir() else files.digest(VIDEO.value),
+            "num_frames": frames.num_frames_in_video,
         },
         "model": {
             "path": MODEL.value,
@@ -190,15 +165,8 @@ def _provenance(model: Model, clip: Clip, method: dict[str, Any]) -> dict[str, A
             "provenance": model.card.provenance,
         },
         "method": method,
-        "versions": model_folder.versions(),
+        "versions": provenance.versions(),
     }
-
-
-def _sha256(video: Path) -> str | None:
-    if video.is_dir():
-        return None
-    with video.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

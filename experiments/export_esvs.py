@@ -1,8 +1,8 @@
 """Exports a results store to a csv table of chosen classes, or to one npz file of everything.
 
-    python -m experiments.export_esvs --store=out/esvs.zarr --num_frames=8 --out=esvs.npz
-    python -m experiments.export_esvs --store=out/esvs.zarr --class_name="Opening something" --out=opening.csv
-    python -m experiments.export_esvs --store=out/esvs.zarr --out=labels.csv
+    esv-jax export_esvs --store=out/esvs.zarr --num_frames=8 --out=esvs.npz
+    esv-jax export_esvs --store=out/esvs.zarr --class_name="Opening something" --out=opening.csv
+    esv-jax export_esvs --store=out/esvs.zarr --out=labels.csv
 
 The last one has every video's values for its own class.
 """
@@ -12,7 +12,8 @@ from absl import flags
 import esv_jax
 from esv_jax.checks import InputError
 from esv_jax.results import export
-from experiments import cli
+
+from . import cli
 
 STORE = flags.DEFINE_string("store", None, "The results store.", required=True)
 NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Which values, where the store holds several.")

@@ -1,7 +1,7 @@
 """Turns a folder of labelled clips into features: every frame of every clip through a backbone, once.
 
-    python -m experiments.extract_features --clips=clips --labels=clips/labels.csv --out=out/features
-    python -m experiments.extract_features --clips=clips --labels=clips/labels.csv --hold_out=person=ido,ira \\
+    esv-jax extract_features --clips=clips --labels=clips/labels.csv --out=out/features
+    esv-jax extract_features --clips=clips --labels=clips/labels.csv --hold_out=person=ido,ira \\
         --mobilenet_weights=mobilenet_v1_0.25_224.npz --out=out/features
 
 The csv has a header line and the columns path,label[,split]; paths are relative to --clips. Clips without a split are
@@ -22,31 +22,27 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from esv_jax import checks
+from esv_jax import checks, progress
 from esv_jax.checks import InputError
-from esv_jax.data import epic, feature_store
-from esv_jax.data.annotations import LabelledClip
+from esv_jax.data import feature_store
+from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_clips
 from esv_jax.data.feature_store import FeatureWriter
-from esv_jax.data.label_files import read_labelled_clips
-from esv_jax.saved import model_folder
+from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.saved.model_folder import Model
-from esv_jax.video.decoding import Video, available_cpus, batches_of
+from esv_jax.video.prefetch import Video, available_cpus, batches_of
 from esv_jax.video.preprocess import Preprocess
-from experiments import cli
+
+from . import cli
 
 Apply = Callable[[np.ndarray], jax.Array]
-
-DEMO_MODEL = Path(__file__).resolve().parent.parent / "demo_model" / "multiscale_trn"
 
 CLIPS = flags.DEFINE_string("clips", None, "Folder that the clips' paths are relative to.", required=True)
 LABELS = flags.DEFINE_string(
     "labels", None, "csv path,label[,split], or a file of Something-Something or EPIC-KITCHENS.", required=True
 )
 CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
-HEAD = flags.DEFINE_enum("head", None, epic.HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
+HEAD = flags.DEFINE_enum("head", None, EPIC_HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
 HOLD_OUT = flags.DEFINE_string("hold_out", None, "COLUMN=VALUE,VALUE...: these clips are of the split 'test'.")
 SPLIT = flags.DEFINE_string("split", "train", "Split of the clips of files that do not say.")
 BACKBONE = flags.DEFINE_string("backbone", None, "Folder of a backbone, or of a model on one; the demo's by default.")
@@ -69,26 +65,26 @@ def main() -> None:
         feature_dim=backbone.card.feature_dim,
         dtype=DTYPE.value,
         classes=classes,
-        backbone={"name": backbone.card.kind, "digest": model_folder.digest(backbone)},
+        backbone=model_folder.identity(backbone),
         preprocess=preprocess,
     )
     apply = jax.jit(backbone.module.apply)
     variables = jax.device_put(backbone.variables)
     failures: list[str] = []
-    with feature_store.create_or_append(OUT.value, header) as writer, _progress() as progress:
+    with feature_store.create_or_append(OUT.value, header) as writer, progress.bars("clips") as bars:
         if not (Path(OUT.value) / "backbone" / model_folder.CARD_FILE).exists():
             model_folder.save_model(Path(OUT.value) / "backbone", backbone.card, backbone.variables)
         todo = [clip for clip in clips if not _is_done(clip, writer.done)]
-        task = progress.add_task("extracting", total=len(clips), completed=len(clips) - len(todo), frames=0)
+        task = bars.add_task("extracting", total=len(clips), completed=len(clips) - len(todo))
         try:
             for clip, features in _extracted(todo, lambda images: apply(variables, images), preprocess):
                 fault = features if isinstance(features, str) else _stored(writer, clip, features)
                 if fault:
                     failures.append(f"{clip.uid}: {fault}")
-                progress.update(task, advance=1, frames=writer.num_new_frames)
+                bars.update(task, advance=1, said=f"{writer.num_new_frames} new frames")
         finally:
             if failures:
-                progress.stop()
+                bars.stop()
                 print("\n".join(["clips that could not be used:", *failures]), file=sys.stderr)
     store = feature_store.open_store(OUT.value)
     print(
@@ -179,13 +175,6 @@ def _stored(writer: FeatureWriter, clip: LabelledClip, features: np.ndarray) -> 
             raise
         return str(error)
     return None
-
-
-def _progress() -> Progress:
-    count = TextColumn("{task.completed}/{task.total} clips, {task.fields[frames]} new frames")
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn(), console=Console(stderr=True)
-    )
 
 
 if __name__ == "__main__":

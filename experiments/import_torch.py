@@ -1,9 +1,9 @@
 """Turns the weights of a PyTorch checkpoint into a model folder. Needs the extra `torch`; nothing else does.
 
-    python -m experiments.import_torch --kind=tsn --checkpoint=tsn.pth --priors=class-priors.csv --out=out/tsn
-    python -m experiments.import_torch --kind=multiscale_trn --checkpoint=trn_1.pth,trn_2.pth,trn_3.pth --out=out/trn
+    esv-jax import_torch --kind=tsn --checkpoint=tsn.pth --priors=class-priors.csv --out=out/tsn
+    esv-jax import_torch --kind=multiscale_trn --checkpoint=trn_1.pth,trn_2.pth,trn_3.pth --out=out/trn
 
-    python -m experiments.import_torch --kind=resnet50 --checkpoint=resnet50-0676ba61.pth --out=out/resnet50
+    esv-jax import_torch --kind=resnet50 --checkpoint=resnet50-0676ba61.pth --out=out/resnet50
 
 The state dict is the file itself or its entry `state_dict` or `model`. Heads are Play Fair's; class names and priors
 are not in them: without --classes a class is called by its number, and without --priors whoever explains with the model
@@ -11,13 +11,13 @@ has to give the priors. Backbones are Play Fair's, pretrainedmodels' or torchvis
 """
 
 import re
-import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
+from esv_jax import provenance
 from esv_jax.checks import InputError
 from esv_jax.data.annotations import read_class_names
 from esv_jax.data.priors import describe, read_priors
@@ -25,7 +25,8 @@ from esv_jax.interop import backbones, heads, torch_file
 from esv_jax.interop.rules import Imported
 from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import Model, ModelCard
-from experiments import cli
+
+from . import cli
 
 BACKBONES = {
     "bninception": (backbones.bn_inception_of, backbones.BN_INCEPTION_PREPROCESS),
@@ -104,12 +105,12 @@ def _check_flags(imported: Imported) -> None:
 
 
 def _card(imported: Imported, backbone: Model | None) -> ModelCard:
-    provenance = {
-        "command": shlex.join(["python", "-m", "experiments.import_torch", *sys.argv[1:]]),
+    made_by = {
+        "command": cli.command("import_torch", *sys.argv[1:]),
         "weights": [Path(path).name for path in CHECKPOINT.value],
-        "versions": model_folder.versions(),
+        "versions": provenance.versions(),
     }
-    card = ModelCard(imported.kind, imported.options, imported.feature_dim, provenance=provenance)
+    card = ModelCard(imported.kind, imported.options, imported.feature_dim, provenance=made_by)
     if KIND.value in BACKBONES:
         return card._replace(preprocess=BACKBONES[KIND.value][1])
     num_classes = imported.options["num_classes"]
@@ -124,7 +125,7 @@ def _card(imported: Imported, backbone: Model | None) -> ModelCard:
     return card._replace(
         classes=names,
         prior=read_priors(PRIORS.value, num_classes) if PRIORS.value else None,
-        backbone=backbone and {"name": backbone.card.kind, "digest": model_folder.digest(backbone)},
+        backbone=backbone and model_folder.identity(backbone),
     )
 
 

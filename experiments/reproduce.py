@@ -1,20 +1,19 @@
 """All of RESULTS.md by one command: makes the clips, trains, explains, analyses, and writes the page.
 
-    python -m experiments.reproduce --out=out/reproduce
-    python -m experiments.reproduce --data=clips --clips=DIR --labels=DIR/labels.csv --hold_out=person=ido,ira,lena \\
+    esv-jax reproduce --out=out/reproduce
+    esv-jax reproduce --data=clips --clips=DIR --labels=DIR/labels.csv --hold_out=person=ido,ira,lena \\
         --mobilenet_weights=FILE.npz --out=out/weizmann --page=docs/results/weizmann.md --title="Weizmann actions"
-    python -m experiments.reproduce --data=tracks --tracks=FILE.csv --class_names=stop,clockwise,counter,move \\
+    esv-jax reproduce --data=tracks --tracks=FILE.csv --class_names=stop,clockwise,counter,move \\
         --out=out/tracks --page=docs/results/tracks.md
 
-Without --data it is the procedural set: RESULTS.md is made of docs/results.template.md, with pictures in docs/results.
+Without --data it is the procedural set: RESULTS.md is made of results.template.md, with pictures in docs/results.
 Of other data only the numbers are written, to --page, and RESULTS.md includes what pages there are. Every step is a
 script of its own, printed as it is run. Run again after an interruption, it goes on where it stopped, and does nothing
 twice.
 """
 
-import json
+import re
 import resource
-import shlex
 import shutil
 import subprocess
 import sys
@@ -22,16 +21,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from absl import flags
 
-from esv_jax import files as one_writer
-from esv_jax.analyses import page, tables
+from esv_jax import files
+from esv_jax.analyses import report
 from esv_jax.checks import InputError
 from esv_jax.saved import model_folder
-from experiments import cli
 
-HOME = Path(__file__).resolve().parent.parent
-TEMPLATE = HOME / "docs" / "results.template.md"
+from . import cli
+
+TEMPLATE = Path(__file__).with_name("results.template.md")
 KINDS = ("tsn", "multiscale_trn")
 
 DATA = flags.DEFINE_enum("data", "procedural", ["procedural", "clips", "tracks"], "What to work on.")
@@ -49,9 +49,7 @@ EPOCHS = flags.DEFINE_integer("epochs", 30, "Of training.", lower_bound=1)
 MOST_FRAMES = flags.DEFINE_integer("most_frames", 16, "Values are computed for every number of frames up to this.", 12)
 SEED = flags.DEFINE_integer("seed", 1, "Of the procedural set; the demo's backbone has seen that of seed 0.", 0)
 OUT = flags.DEFINE_string("out", "out/reproduce", "Folder for clips, features, models, values and analyses.")
-PAGE = flags.DEFINE_string(
-    "page", str(HOME / "RESULTS.md"), "The page to write; pictures go to docs/results beside it."
-)
+PAGE = flags.DEFINE_string("page", "RESULTS.md", "The page to write; pictures go to docs/results beside it.")
 TITLE = flags.DEFINE_string("title", None, "Heading of the page of other data; the name of the page by default.")
 
 
@@ -59,10 +57,10 @@ def main() -> None:
     out = cli.output_folder(OUT.value)
     if DATA.value != "procedural" and not flags.FLAGS["page"].present:
         raise InputError(f"--data={DATA.value} needs --page, or RESULTS.md would be of other data")
-    with one_writer.alone(out, "the run in"):
+    with files.exclusive_lock(out, f"the run in {out}"):
         for name, arguments in _steps(out).items():
             _run(out, name, arguments)
-    words = page.of_folder(out / "analysis")
+    words = {path.stem: path.read_text(encoding="utf-8") for path in (out / "analysis").glob("*.md")}
     words |= {"commands": _commands(out), "models": _models(out), "cost": _cost(out), "frames": str(MOST_FRAMES.value)}
     target = Path(PAGE.value)
     if DATA.value == "procedural":
@@ -71,11 +69,11 @@ def main() -> None:
             if file.suffix in (".csv", ".png"):
                 shutil.copy(file, pictures)
         words["other_data"] = "\n\n".join(p.read_text(encoding="utf-8").strip() for p in sorted(pictures.glob("*.md")))
-        text = page.filled_in(TEMPLATE.read_text(encoding="utf-8"), words)
+        text = report.filled_in(TEMPLATE.read_text(encoding="utf-8"), words)
     else:
         text = f"### {TITLE.value or target.stem}\n\n{_numbers(words)}"
     cli.output_folder(str(target.parent))
-    target.write_text(text, encoding="utf-8")
+    files.write_text(target, text)
     print(f"wrote {target}")
 
 
@@ -133,23 +131,18 @@ def _run(out: Path, name: str, arguments: list[str]) -> None:
     if any(mark["arguments"] != _steps(out).get(step) for step, mark in marks.items()):
         raise InputError(f"{out} holds a run with other flags: choose another --out, or delete it")
     script, *rest = arguments
-    print(f"[{name}] python -m experiments.{script} {shlex.join(rest)}", flush=True)
+    print(f"[{name}] {cli.command(script, *rest)}", flush=True)
     before, started = _child_seconds(), time.monotonic()
-    ended = subprocess.run([sys.executable, "-m", f"experiments.{script}", *rest], check=False)
+    ended = subprocess.run([sys.executable, "-m", f"{__package__}.{script}", *rest], check=False)
     if ended.returncode != 0:
         raise InputError(f"the step {name!r} failed, see above; run the same command again to go on from there")
     seconds = {"seconds": round(time.monotonic() - started), "processor_seconds": round(_child_seconds() - before)}
-    model_folder.write_json(out / "steps.json", {**marks, name: {"arguments": arguments, **seconds}})
+    files.write_json(out / "steps.json", {**marks, name: {"arguments": arguments, **seconds}})
 
 
 def _marks(out: Path) -> dict[str, Any]:
     path = out / "steps.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read as json: {error}") from error
+    return files.read_json(path) if path.exists() else {}
 
 
 def _child_seconds() -> float:
@@ -159,8 +152,10 @@ def _child_seconds() -> float:
 
 def _commands(out: Path) -> str:
     """The commands that were run, with the folder they wrote to as OUT."""
-    lines = [f"python -m experiments.{shlex.join(mark['arguments'])}" for mark in _marks(out).values()]
-    return "\n".join(line.replace(str(out), "OUT") for line in lines)
+    inside = re.compile(f"={re.escape(str(out))}(?=/|$)")
+    return "\n".join(
+        cli.command(*(inside.sub("=OUT", argument) for argument in mark["arguments"])) for mark in _marks(out).values()
+    )
 
 
 def _models(out: Path) -> str:
@@ -169,14 +164,13 @@ def _models(out: Path) -> str:
         figures = model_folder.read_card(out / kind).provenance["figures"]
         for split, accuracy in figures["accuracy"].items():
             lines.append((kind, split, figures["clips"][split], accuracy))
-    return tables.markdown(tables.Table(("model", "clips", "how many", "accuracy, 8 frames"), lines))
+    return report.markdown(pd.DataFrame(lines, columns=["model", "clips", "how many", "accuracy, 8 frames"]))
 
 
 def _cost(out: Path) -> str:
-    marks = _marks(out)
-    rows: list[tuple[Any, ...]] = [(name, mark["processor_seconds"]) for name, mark in marks.items()]
-    rows.append(("all", sum(row[1] for row in rows)))
-    return tables.markdown(tables.Table(("step", "processor time, s"), rows))
+    rows = [(name, mark["processor_seconds"]) for name, mark in _marks(out).items()]
+    rows.append(("all", sum(seconds for _, seconds in rows)))
+    return report.markdown(pd.DataFrame(rows, columns=["step", "processor time, s"]))
 
 
 def _numbers(words: dict[str, str]) -> str:
@@ -193,7 +187,8 @@ def _numbers(words: dict[str, str]) -> str:
         "closeness": "g. Correlation of approximate with exact ESVs, 12 frames",
         "shuffled": "Shuffled frames",
     }
-    return "\n\n".join(f"**{title}**\n\n{words[name]}" for name, title in titles.items()) + "\n"
+    template = "\n\n".join(f"**{title}**\n\n{{{{{name}}}}}" for name, title in titles.items())
+    return report.filled_in(template, words) + "\n"
 
 
 if __name__ == "__main__":

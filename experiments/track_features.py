@@ -1,6 +1,6 @@
 """Makes a feature store of tracks of a point: every moment is a frame, its features are made of its position.
 
-    python -m experiments.track_features --tracks=point_history.csv --class_names=stop,clockwise,counter,move \\
+    esv-jax track_features --tracks=point_history.csv --class_names=stop,clockwise,counter,move \\
         --out=out/features
 
 Lines of the csv are a class number and x,y of every moment. Blocks of lines are held out, as the split "test"; how, and
@@ -12,7 +12,8 @@ from absl import flags
 
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store, point_tracks
-from experiments import cli
+
+from . import cli
 
 TRACKS = flags.DEFINE_string("tracks", None, "csv of tracks.", required=True)
 CLASS_NAMES = flags.DEFINE_list("class_names", None, "Names of the classes 0, 1, ...", required=True)

@@ -1,14 +1,12 @@
 """Trains a head (TSN or multi-scale TRN) on the features of labelled clips.
 
-    python -m experiments.train --features=out/features --out=out/trn
-    python -m experiments.train --features=out/features --model=tsn --out=out/tsn
+    esv-jax train --features=out/features --out=out/trn
+    esv-jax train --features=out/features --model=tsn --out=out/tsn
 
 Clips of the splits in --hold_out are not trained on; the accuracy on them is printed and kept in the model folder
---out, which holds all that `experiments.explain_video --model` needs. Killed and started again, it goes on.
+--out, which holds all that `explain_video --model` needs. Killed and started again, it goes on.
 """
 
-import hashlib
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,17 @@ import jax
 import numpy as np
 from absl import flags
 
-from esv_jax import models
+from esv_jax import files, models, provenance
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.feature_store import FeatureStore
+from esv_jax.data.priors import priors_from_labels
 from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import Model, ModelCard
 from esv_jax.training import heads, loop
 from esv_jax.training.heads import Clips
-from experiments import cli
+
+from . import cli
 
 LEARNING_RATES = {"tsn": 1e-2, "multiscale_trn": 3e-3}
 
@@ -76,7 +76,12 @@ def main() -> None:
         num_examples=len(train_clips.label),
         schedule=schedule,
         checkpoints=out / "checkpoints",
-        settings={"model": MODEL.value, **options, "num_frames": NUM_FRAMES.value, "data": _digest(train_clips)},
+        settings={
+            "model": MODEL.value,
+            **options,
+            "num_frames": NUM_FRAMES.value,
+            "data": files.short_digest(train_clips),
+        },
         save_every_s=SAVE_EVERY.value,
     )
 
@@ -91,14 +96,14 @@ def main() -> None:
         options=options,
         feature_dim=store.header.feature_dim,
         classes=classes,
-        prior=heads.class_prior(train_clips.label, len(classes)),
+        prior=priors_from_labels(train_clips.label, len(classes)),
         backbone=store.header.backbone,
         provenance={
-            "command": shlex.join(["python", "-m", "experiments.train", *sys.argv[1:]]),
+            "command": cli.command("train", *sys.argv[1:]),
             "seed": SEED.value,
             "num_frames": NUM_FRAMES.value,
             "schedule": schedule._asdict(),
-            "versions": model_folder.versions(),
+            "versions": provenance.versions(),
             "figures": figures,
         },
     )
@@ -113,7 +118,7 @@ def _backbone(store: FeatureStore) -> Model | None:
     if not folder.exists():
         return None
     model = model_folder.load_model(folder)
-    found = {"name": model.card.kind, "digest": model_folder.digest(model)}
+    found = model_folder.identity(model)
     if found != store.header.backbone:
         raise InputError(f"{folder} is the backbone {found}, but the features are of {store.header.backbone}")
     return model
@@ -162,13 +167,6 @@ def _module(num_classes: int) -> tuple[dict[str, Any], models.TSN | models.Multi
     options["num_hidden_layers"] = HIDDEN_LAYERS.value
     options["batch_norm"] = BATCH_NORM.value
     return options, models.MultiscaleTRN(**options)
-
-
-def _digest(clips: Clips) -> str:
-    sha = hashlib.sha256()
-    for array in clips:
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()[:16]
 
 
 def _accuracy(module: Any, variables: Any, clips: Clips) -> float:

@@ -1,12 +1,12 @@
 """Trains the demo's model on the procedural action set: a CNN, and on its features a multi-scale TRN and a TSN.
 
-    python -m experiments.make_videos --out=out/videos --clips_per_class=250
-    python -m experiments.train_demo --videos=out/videos --out=demo_model
+    esv-jax make_videos --out=out/videos --clips_per_class=250
+    esv-jax train_demo --videos=out/videos --out=out/demo
 
 1. Every frame is decoded once, at the CNN's size.
 2. The CNN is trained end to end under a multi-scale TRN on all subsets of 8 frames. Beside that it learns to map where
    things are, which the set's scripts know; this tells it much sooner what to look at.
-3. Both heads are trained on its features of all frames, as experiments.train would.
+3. Both heads are trained on its features of all frames, as `train` would.
 
 Clips are also shown mirrored and backwards, with the label that makes of theirs.
 
@@ -14,7 +14,6 @@ Clips are also shown mirrored and backwards, with the label that makes of theirs
 """
 
 import json
-import shlex
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,18 +26,20 @@ import numpy as np
 from absl import flags
 from flax import linen as nn
 
-from esv_jax import models
+from esv_jax import files, models, provenance
 from esv_jax.data import annotations
+from esv_jax.data.priors import priors_from_labels
 from esv_jax.models.backbones import frame_cnn
 from esv_jax.models.backbones.frame_cnn import FrameCNN
-from esv_jax.procedural import clips as synthetic
+from esv_jax.procedural import scripts
 from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import Model, ModelCard
 from esv_jax.training import heads, loop
 from esv_jax.training.heads import Clips
 from esv_jax.video import decode
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
-from experiments import cli
+
+from . import cli
 
 NUM_FRAMES = 8
 PREPROCESS = Preprocess(frame_cnn.SIZE, frame_cnn.SIZE, (frame_cnn.MEAN,) * 3, (frame_cnn.STD,) * 3)
@@ -90,7 +91,7 @@ def main() -> None:
     labels = np.array([classes.index(clip.label) for clip in clips], np.int32)
     offsets = np.cumsum(lengths, dtype=np.int32) - lengths
     images = np.concatenate(frames)
-    which = {split: np.array([i for i, c in enumerate(clips) if c.split == split]) for split in synthetic.SPLITS}
+    which = {split: np.array([i for i, c in enumerate(clips) if c.split == split]) for split in scripts.SPLITS}
 
     def of_split(rows: np.ndarray, split: str) -> Clips:
         return Clips(rows, *(column[which[split]] for column in (offsets, lengths, labels)))
@@ -98,7 +99,7 @@ def main() -> None:
     cnn = _train_cnn(of_split(images, "train"), _maps(videos, clips), classes, out)
     features = _features(cnn, images)
     training = _augmented(of_split(features, "train"), _features(cnn, images[:, :, ::-1]), classes)
-    prior = heads.class_prior(labels[which["train"]], len(classes))
+    prior = priors_from_labels(labels[which["train"]], len(classes))
     for kind, module in _heads(len(classes)).items():
         variables = _train_head(kind, module, training, out)
         figures = {s: _figures(module, variables, of_split(features, s), classes) for s in ("validation", "test")}
@@ -108,7 +109,7 @@ def main() -> None:
             feature_dim=FEATURE_DIM.value,
             classes=classes,
             prior=prior,
-            backbone={"name": cnn.card.kind, "digest": model_folder.digest(cnn)},
+            backbone=model_folder.identity(cnn),
             provenance=_provenance(figures, len(which["train"]), started),
         )
         model_folder.save_model(out / kind, card, variables, backbone=cnn)
@@ -136,11 +137,11 @@ def _decoded(paths: list[Path]) -> list[np.ndarray]:
 def _maps(videos: Path, clips: list[annotations.LabelledClip]) -> np.ndarray:
     """Where the things are in all frames of all clips, float16 [R, 8 * 8 + 2]: how much of each cell they cover, and
     the sums of the cosines and sines of their angles."""
-    seed = json.loads((videos / "set.json").read_text(encoding="utf-8"))["seed"]
+    seed = files.read_json(videos / "set.json")["seed"]
     centres = (np.arange(MAP_SIDE) + 0.5) / MAP_SIDE
     maps = []
     for clip in clips:
-        poses = synthetic.script(seed, int(clip.path.stem)).poses
+        poses = scripts.script_of(seed, int(clip.path.stem)).poses
         x, y, size, angle, opacity = (poses[:, None, None, :, i] for i in range(5))
         away = np.hypot(x - centres[None, None, :, None], y - centres[None, :, None, None])
         cover = (opacity / (1 + np.exp((away - 0.9 * size) / 0.02))).max(axis=-1).reshape(len(poses), -1)
@@ -152,8 +153,8 @@ def _maps(videos: Path, clips: list[annotations.LabelledClip]) -> np.ndarray:
 
 def _opposites(classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """What every class's clips show, int32 [C], when mirrored, and when run backwards; -1 for nothing in particular."""
-    names = synthetic.CLASS_NAMES
-    pairs = {names[i]: names[j] for one in synthetic.ORDER_PAIRS for i, j in (one, one[::-1])}
+    names = scripts.CLASS_NAMES
+    pairs = {names[i]: names[j] for one in scripts.ORDER_PAIRS for i, j in (one, one[::-1])}
     same: dict[str, str | None] = {name: name for name in names}
     beside = same | {name: pairs[name] for name in names if name.endswith(("left", "right"))}
     backwards = same | pairs | {"Something falling like a rock": None}
@@ -295,7 +296,7 @@ def _train_head(kind: str, module: Any, clips: Clips, out: Path) -> Any:
 def _figures(module: Any, variables: Any, clips: Clips, classes: tuple[str, ...]) -> dict[str, Any]:
     """Accuracy at 8 frames over all clips, over those of the pairs that only order tells apart, and of every class."""
     right = heads.predict(module, variables, clips, NUM_FRAMES).argmax(axis=1) == clips.label
-    in_pairs = np.isin(clips.label, [classes.index(synthetic.CLASS_NAMES[i]) for p in synthetic.ORDER_PAIRS for i in p])
+    in_pairs = np.isin(clips.label, [classes.index(scripts.CLASS_NAMES[i]) for p in scripts.ORDER_PAIRS for i in p])
     return {
         "clips": len(right),
         "accuracy": round(float(right.mean()), 4),
@@ -307,15 +308,15 @@ def _figures(module: Any, variables: Any, clips: Clips, classes: tuple[str, ...]
 
 def _provenance(figures: dict[str, Any], num_clips: int, started: float) -> dict[str, Any]:
     return {
-        "videos": "python -m experiments.make_videos --out=out/videos --clips_per_class=250",
-        "command": shlex.join(["python", "-m", "experiments.train_demo", *sys.argv[1:]]),
+        "videos": cli.command("make_videos", "--out=out/videos", "--clips_per_class=250"),
+        "command": cli.command("train_demo", *sys.argv[1:]),
         "seed": SEED.value,
         "num_frames": NUM_FRAMES,
         "training_clips": num_clips,
         "training_seconds": round(time.monotonic() - started),
         "cpu_seconds": round(time.process_time()),
         "figures": figures,
-        "versions": model_folder.versions(),
+        "versions": provenance.versions(),
     }
 
 

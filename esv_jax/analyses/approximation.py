@@ -5,60 +5,70 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 
 import esv_jax
-from esv_jax.analyses import charts
-from esv_jax.analyses.report import Report
+from esv_jax.analyses import charts, report
+from esv_jax.analyses.report import Report, Tables
+from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject
-from esv_jax.analyses.tables import Table, with_interval
 from esv_jax.explaining.batch import explain_batch
-from esv_jax.metrics import agreement, bootstrap, removal
-from esv_jax.saved.game import game_of
+from esv_jax.metrics import agreement, removal
 
 PER_SIZE = (8, 32, 128)
 ITERATIONS = (1, 4, 16)
 LENGTHS = (8, 16, 24, 32)
 TIMED_PER_SIZE = 64
 _REPEATS = 20
+_KEY = ["model", "num_frames", "m", "iterations"]
 
 
-def analyse(subjects: list[Subject], num_frames: int, *, num_videos: int, seed: int) -> Report:
+def analyse(study: Study) -> Report:
     """Correlation with exact values over the frames of a clip, by the coalitions of a size m and the iterations whose
     cells are pooled; processor time by these, and against the number of frames.
 
-    The store's values for `num_frames` are to be exact. Times are those of the machine it runs on.
+    The store's values for `approximated_frames` are to be exact. Times are those of the machine it runs on.
     """
-    close: list[tuple[Any, ...]] = []
-    timed: list[tuple[Any, ...]] = []
-    by_frames: list[tuple[Any, ...]] = []
-    for subject in subjects:
-        label = subject.label[:num_videos]
-        exact = subject.esv_of(num_frames, subject.label)[:num_videos]
+    num_frames, chosen = study.approximated_frames, slice(study.slow_videos)
+    close, timed, by_frames = [], [], []
+    for subject in study.subjects:
+        label, videos = subject.label[chosen], subject.features[num_frames][chosen]
+        exact = subject.esv_of(num_frames, subject.label)[chosen]
         for m in PER_SIZE:
             for count in ITERATIONS:
-                values, milliseconds = _run(subject, subject.features[num_frames][:num_videos], m, count, seed)
+                values, milliseconds = _run(subject, videos, m, count, study.seed)
                 per_video = agreement.pearson(removal.of_class(values, label), exact)
-                per_video = per_video[np.isfinite(per_video)]
-                close.append((subject.name, num_frames, m, count, *with_interval(bootstrap.interval(per_video))))
-                timed.append((subject.name, num_frames, m, count, milliseconds))
+                key = (subject.name, num_frames, m, count)
+                close.append((*key, *report.mean(per_video[np.isfinite(per_video)])))
+                timed.append((*key, milliseconds))
         for length in LENGTHS:
             # What the frames hold does not matter to the time, so those there are repeated.
-            source = subject.features[max(subject.features)][:num_videos].transpose(1, 0, 2)
+            source = subject.features[max(subject.features)][chosen].transpose(1, 0, 2)
             videos = np.resize(source, (length, *source.shape[1:])).transpose(1, 0, 2)
-            milliseconds = _run(subject, videos, TIMED_PER_SIZE, 1, seed)[1]
+            milliseconds = _run(subject, videos, TIMED_PER_SIZE, 1, study.seed)[1]
             by_frames.append((subject.name, length, TIMED_PER_SIZE, 1, milliseconds))
     tables = {
-        "g_closeness": Table(("model", "num_frames", "m", "iterations", "mean", "low", "high", "videos"), close),
-        "g_time": Table(("model", "num_frames", "m", "iterations", "milliseconds"), timed),
-        "g_time_by_frames": Table(("model", "num_frames", "m", "iterations", "milliseconds"), by_frames),
+        "g_closeness": pd.DataFrame(close, columns=[*_KEY, *report.MEAN]),
+        "g_time": pd.DataFrame(timed, columns=[*_KEY, "milliseconds"]),
+        "g_time_by_frames": pd.DataFrame(by_frames, columns=[*_KEY, "milliseconds"]),
     }
-    return Report(tables, {"g_closeness": lambda: _figure(tables["g_closeness"], tables["g_time_by_frames"], subjects)})
+    figures = {"g_closeness": lambda: _figure(tables["g_closeness"], tables["g_time_by_frames"])}
+    return Report(tables, figures, page(tables))
+
+
+def page(tables: Tables) -> Tables:
+    timed, by_frames = (tables[n].rename(columns={"milliseconds": "mean"}) for n in ("g_time", "g_time_by_frames"))
+    return {
+        "closeness": report.pivot(tables["g_closeness"], "m", ["model", "iterations"], "m; iterations:"),
+        "times": report.pivot(timed, "m", ["model", "iterations"], "m; iterations:"),
+        "times_by_frames": report.pivot(by_frames, "num_frames", ["model"], "frames shown"),
+    }
 
 
 def _run(subject: Subject, videos: np.ndarray, m: int, iterations: int, seed: int) -> tuple[np.ndarray, float]:
     """Values [B, T, C] of videos [B, T, D], and the processor time of a video in milliseconds."""
-    game = game_of(subject.model, prior=subject.prior)
-    estimator = esv_jax.stratified(per_size=m, iterations=iterations)
+    # As in the paper, multi-scale models are joined from the sampled children.
+    game, estimator = subject.game(all_subsets=False), esv_jax.stratified(per_size=m, iterations=iterations)
     plan = jax.device_put(estimator.plan(videos.shape[1], key=jax.random.key(seed)))
 
     def run() -> np.ndarray:
@@ -73,17 +83,16 @@ def _run(subject: Subject, videos: np.ndarray, m: int, iterations: int, seed: in
     return values, min(took) / len(videos) * 1000
 
 
-def _figure(close: Table, timed: Table, subjects: list[Subject]) -> Any:
+def _figure(close: pd.DataFrame, timed: pd.DataFrame) -> Any:
     figure, axes = charts.subplots(1, 2, 2.7)
     left, right = axes[0]
-    for i, subject in enumerate(subjects):
-        for j, count in enumerate(ITERATIONS):
-            mine = close.where(model=subject.name, iterations=count)
+    for i, (name, mine) in enumerate(close.groupby("model", sort=False)):
+        for j, (count, line) in enumerate(mine.groupby("iterations")):
             look = charts.style(i) | {"linestyle": charts.DASHES[j], "alpha": 1.0}
             word = "iteration" if count == 1 else "iterations"
-            left.plot(mine.numbers("m"), mine.numbers("mean"), label=f"{subject.name}, {count} {word}", **look)
-        mine = timed.where(model=subject.name)
-        right.plot(mine.numbers("num_frames"), mine.numbers("milliseconds"), label=subject.name, **charts.style(i))
+            left.plot(line["m"], line["mean"], label=f"{name}, {count} {word}", **look)
+    for i, (name, mine) in enumerate(timed.groupby("model", sort=False)):
+        right.plot(mine["num_frames"], mine["milliseconds"], label=name, **charts.style(i))
     left.set_xscale("log", base=2)
     left.set_xticks(PER_SIZE, [str(m) for m in PER_SIZE])
     left.minorticks_off()

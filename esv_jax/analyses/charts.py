@@ -62,11 +62,19 @@ def style(i: int) -> dict[str, Any]:
     }
 
 
-def dots(axes: Any, place: Any, mean: Any, low: Any, high: Any, i: int, label: str, *, across: bool = True) -> None:
-    """Means with their intervals as dots and lines, along x (`across`) or y."""
-    error = [mean - low, high - mean]
-    options = {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": "none", "elinewidth": 0.9, "label": label}
-    if across:
-        axes.errorbar(mean, place, xerr=error, **options)
-    else:
-        axes.errorbar(place, mean, yerr=error, **options)
+def dots(axes: Any, y: Any, table: Any, i: int, label: str) -> None:
+    """The means of a table (columns mean, low, high) at heights y, with their intervals across."""
+    error = [table["mean"] - table["low"], table["high"] - table["mean"]]
+    look = {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": "none", "elinewidth": 0.9}
+    axes.errorbar(table["mean"], y, xerr=error, label=label, **look)
+
+
+def band(axes: Any, x: Any, low: Any, high: Any, i: int) -> None:
+    """What lies between two lines, behind the i-th line."""
+    axes.fill_between(x, low, high, color=COLOURS[i], alpha=0.15, linewidth=0)
+
+
+def legend(figure: Any, axes: Any, place: str = "upper", columns: int | None = None) -> None:
+    """What the first panel shows, above or below (`place` "lower") all panels."""
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc=f"outside {place} center", ncols=columns or len(labels))

@@ -3,104 +3,111 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from esv_jax.analyses import charts
-from esv_jax.analyses.methods import ESV, Methods, single_coalitions
-from esv_jax.analyses.report import Report
+from esv_jax.analyses import charts, report
+from esv_jax.analyses.methods import ESV
+from esv_jax.analyses.report import Report, Tables
+from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject
-from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.explaining.worths import worths
-from esv_jax.metrics import bootstrap, removal
+from esv_jax.explaining.worths import worths_of_batch
+from esv_jax.metrics import removal
 
-_FIRST = {"highest": True, "lowest": False}
+_HIGHEST_FIRST = {"highest": True, "lowest": False}
+_ACCURACY, _SCORE = "accuracy", "score of the true class"
+_DROPPED_ON_PAGE = ("ESV", "class-score delta", "Int. Gradients (zero)", "random")
 
 
-def analyse(subjects: list[Subject], methods: list[Methods], num_frames: int) -> Report:
-    """Accuracy and score of the true class as frames go, by every method's values for the true class or the predicted.
-
-    `methods` holds for every subject what `methods.attributions` gives.
-    """
-    curves: list[tuple[Any, ...]] = []
-    areas: list[tuple[Any, ...]] = []
-    dropped: list[tuple[Any, ...]] = []
-    for subject, values in zip(subjects, methods, strict=True):
+def analyse(study: Study) -> Report:
+    """Accuracy and score of the true class as frames go, by every method's values for the true class or the predicted;
+    and the accuracy without all frames of negative value."""
+    curves, areas, dropped = [], [], []
+    for subject, methods in zip(study.subjects, study.attributions(), strict=True):
         for i, ranked_by in enumerate(("true", "predicted")):
-            of_class = {name: v[..., i] for name, v in values.items()}
-            scores = _scores_left(subject, num_frames, of_class)
-            for (name, first), left in scores.items():
-                # left [B, T, C]: the scores once 0 .. T - 1 frames are gone.
+            values = {name: v[..., i] for name, v in methods.values.items()}
+            for (name, first), left in _scores_left(subject, values).items():
                 per_video = {
-                    "accuracy": removal.is_right(left, subject.label).astype(np.float64),
-                    "score of the true class": removal.of_class(left, subject.label),
+                    _ACCURACY: removal.is_right(left, subject.label).astype(np.float64),
+                    _SCORE: removal.of_class(left, subject.label),
                 }
                 for measure, curve in per_video.items():
-                    mean = bootstrap.interval(curve)
                     key = (subject.name, ranked_by, name, first, measure)
-                    curves += [(*key, gone, *with_interval(mean, (gone,))) for gone in range(num_frames)]
-                    areas.append((*key, *with_interval(bootstrap.interval(removal.area(curve)))))
-            dropped += _without_distracting(subject, num_frames, ranked_by, of_class)
-    key_columns = ("model", "ranked_by", "method", "first", "measure")
+                    curves += [(*key, removed, *mean) for removed, mean in enumerate(report.means(curve))]
+                    areas.append((*key, *report.mean(removal.area(curve))))
+            dropped += [(subject.name, ranked_by, *row) for row in _without_negative(subject, values)]
+    key_columns = ["model", "ranked_by", "method", "first", "measure"]
+    gain_columns = ["accuracy_all", "accuracy_kept", "gain", "low", "high", "frames_kept"]
     tables = {
-        "e_curves": Table((*key_columns, "removed", "mean", "low", "high", "videos"), curves),
-        "e_areas": Table((*key_columns, "mean", "low", "high", "videos"), areas),
-        "e_dropped": Table(
-            ("model", "ranked_by", "method", "accuracy_all", "accuracy_kept", "gain", "low", "high", "frames_kept"),
-            dropped,
-        ),
+        "e_curves": pd.DataFrame(curves, columns=[*key_columns, "removed", *report.MEAN]),
+        "e_areas": pd.DataFrame(areas, columns=[*key_columns, *report.MEAN]),
+        "e_dropped": pd.DataFrame(dropped, columns=["model", "ranked_by", "method", *gain_columns]),
     }
-    figures: dict[str, Any] = {
-        "e_accuracy": lambda: _figure(tables["e_curves"], subjects, list(methods[0]), "accuracy"),
-        "e_score": lambda: _figure(tables["e_curves"], subjects, list(methods[0]), "score of the true class"),
+    figures = {
+        "e_accuracy": lambda: _figure(tables["e_curves"], _ACCURACY),
+        "e_score": lambda: _figure(tables["e_curves"], _SCORE),
     }
-    return Report(tables, figures)
+    return Report(tables, figures, page(tables))
 
 
-def _scores_left(subject: Subject, num_frames: int, of_class: Methods) -> dict[tuple[str, str], np.ndarray]:
+def page(tables: Tables) -> Tables:
+    areas, dropped = tables["e_areas"], tables["e_dropped"]
+    rows = [
+        (row.model, f"{row.ranked_by} class", row.method, row.accuracy_all, row.accuracy_kept, gain, row.frames_kept)
+        for row in dropped[dropped["method"].isin(_DROPPED_ON_PAGE)].itertuples()
+        for gain in ["{} [{}, {}]".format(*(report.number(v, "+.3f") for v in (row.gain, row.low, row.high)))]
+    ]
+    columns = ["model", "values for the", "method", "accuracy before", "after", "gain", "frames kept"]
+    shown = {"dropped": pd.DataFrame(rows, columns=columns)}
+    for name, measure in {"areas": _ACCURACY, "score_areas": _SCORE}.items():
+        mine = areas[(areas["ranked_by"] == "true") & (areas["measure"] == measure)]
+        shown[name] = report.pivot(mine, "method", ["model", "first"], "method")
+    return shown
+
+
+def _scores_left(subject: Subject, values: dict[str, np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
     """By method and direction: the scores [B, T, C] once 0 .. T - 1 frames are gone, all in one program."""
-    orders = {
-        (name, first): removal.kept(removal.order(v, highest_first=highest))
-        for name, v in of_class.items()
-        for first, highest in _FIRST.items()
+    masks = {
+        (name, first): removal.kept(removal.order(v, highest_first=highest_first))
+        for name, v in values.items()
+        for first, highest_first in _HIGHEST_FIRST.items()
     }
-    found = _worths(subject, num_frames, np.concatenate(list(orders.values()), axis=1))
-    return dict(zip(orders, np.split(found, len(orders), axis=1), strict=True))
+    found = _worths(subject, np.concatenate(list(masks.values()), axis=1))
+    return dict(zip(masks, np.split(found, len(masks), axis=1), strict=True))
 
 
-def _without_distracting(subject: Subject, num_frames: int, ranked_by: str, of_class: Methods) -> list[tuple[Any, ...]]:
-    """What dropping all frames of negative value does to the accuracy."""
-    kept = np.stack([removal.supporting(v) for v in of_class.values()], axis=1)
-    right = removal.is_right(_worths(subject, num_frames, kept), subject.label).astype(np.float64)
-    before = subject.right(num_frames).astype(np.float64)
-    gain = bootstrap.interval(right - before[:, None])
+def _without_negative(subject: Subject, values: dict[str, np.ndarray]) -> list[tuple[Any, ...]]:
+    """By method: accuracy of all frames and without those of negative value, the gain, and how many frames are left."""
+    mask = np.stack([removal.supporting(v) for v in values.values()], axis=1)
+    before = subject.right(mask.shape[-1]).astype(np.float64)
+    right = removal.is_right(_worths(subject, mask), subject.label).astype(np.float64)
+    gain = report.means(right - before[:, None])
+    kept = mask.sum(axis=2).mean(axis=0).tolist()
     return [
-        (
-            *(subject.name, ranked_by, name, float(before.mean()), float(right[:, i].mean())),
-            *with_interval(gain, (i,))[:3],
-            float(kept[:, i].sum(axis=1).mean()),
-        )
-        for i, name in enumerate(of_class)
+        (name, before.mean(), after, *interval[:3], frames)
+        for name, after, interval, frames in zip(values, right.mean(axis=0), gain, kept, strict=True)
     ]
 
 
-def _worths(subject: Subject, num_frames: int, inside: np.ndarray) -> np.ndarray:
-    game, variables = single_coalitions(subject)
-    return np.asarray(worths(game, variables, subject.features[num_frames], inside))
+def _worths(subject: Subject, mask: np.ndarray) -> np.ndarray:
+    """Scores [B, N, C] of the coalitions bool [B, N, T] of frames."""
+    game, videos = subject.game(), subject.features[mask.shape[-1]]
+    return np.asarray(worths_of_batch(game, subject.model.variables, videos, mask))
 
 
-def _figure(table: Table, subjects: list[Subject], names: list[str], measure: str) -> Any:
-    figure, axes = charts.subplots(len(subjects), 2, 1.0 + 2.1 * len(subjects), sharex=True, sharey="row")
-    for row, subject in zip(axes, subjects, strict=True):
-        for panel, first in zip(row, _FIRST, strict=True):
-            for i, name in enumerate(names):
-                mine = table.where(model=subject.name, ranked_by="true", method=name, first=first, measure=measure)
-                look = charts.style(i) | ({"linewidth": 2.2} if name == ESV else {"linewidth": 1.0})
-                panel.plot(mine.numbers("removed"), mine.numbers("mean"), label=name, **look)
+def _figure(curves: pd.DataFrame, measure: str) -> Any:
+    curves = curves[(curves["ranked_by"] == "true") & (curves["measure"] == measure)]
+    models = curves.groupby("model", sort=False)
+    figure, axes = charts.subplots(len(models), 2, 1.0 + 2.1 * len(models), sharex=True, sharey="row")
+    for row, (model, of_model) in zip(axes, models, strict=True):
+        for panel, (first, mine) in zip(row, of_model.groupby("first", sort=False), strict=True):
+            for i, (name, line) in enumerate(mine.groupby("method", sort=False)):
+                look = charts.style(i) | {"linewidth": 2.2 if name == ESV else 1.0}
+                panel.plot(line["removed"], line["mean"], label=name, **look)
                 if name == ESV:
-                    low, high = mine.numbers("low"), mine.numbers("high")
-                    panel.fill_between(mine.numbers("removed"), low, high, color=look["color"], alpha=0.15, lw=0)
-            panel.set_title(f"{subject.name}, {first} first")
+                    charts.band(panel, line["removed"], line["low"], line["high"], i)
+            panel.set_title(f"{model}, {first} first")
         row[0].set_ylabel(f"{measure}\n(band: 95 % interval of ESV)")
     for panel in axes[-1]:
         panel.set_xlabel("frames removed")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    charts.legend(figure, axes, "lower", columns=4)
     return figure

@@ -3,52 +3,58 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from esv_jax.analyses import charts
-from esv_jax.analyses.report import Report
+from esv_jax.analyses import charts, report
+from esv_jax.analyses.report import Report, Tables
+from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject, short
-from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.metrics import agreement, bootstrap, summary
+from esv_jax.metrics import agreement, removal, summary
 
 _PLACES = 64  # of a clip, at which values of different numbers of frames are compared
+_ON_PAGE = (1, 2, 3, 4, 6, 8, 12, 16)
+_SCORE, _SHARE = "score of the true class", "share of positive ESV"
+_LARGEST, _SMALLEST = "largest ESV", "smallest ESV"
+_CHANGED = "prediction changed by the last frame added"
 
 
-def analyse(subjects: list[Subject], chosen: int) -> Report:
-    """How score, prediction and values move with the number of frames: over all clips, and for clip `chosen`."""
-    rows: list[tuple[Any, ...]] = []
-    for subject in subjects:
-        counts = sorted(subject.values)
-        profiles = {n: _profile(subject.esv_of(n, subject.label)) for n in counts}
-        for n in counts:
-            values = subject.esv_of(n, subject.label)
-            score = np.take_along_axis(subject.values[n].score, subject.label[:, None], axis=1)[:, 0]
-            measures = {
-                "score of the true class": score,
-                "accuracy": subject.right(n),
-                "largest ESV": values.max(axis=1),
-                "smallest ESV": values.min(axis=1),
-                "share of positive ESV": summary.supporting_share(values),
-            }
-            if n - 1 in subject.values:
-                before = subject.values[n - 1].score.argmax(axis=1)
-                measures["prediction changed by the last frame added"] = (
-                    subject.values[n].score.argmax(axis=1) != before
-                )
-                same = agreement.pearson(profiles[n], profiles[n - 1])
-                measures["correlation with one frame less"] = same[np.isfinite(same)]
-            for name, per_video in measures.items():
-                per_video = np.asarray(per_video, np.float64)
+def analyse(study: Study) -> Report:
+    """How score, prediction and values move with the number of frames: over all clips, and for one of them."""
+    rows = []
+    for subject in study.subjects:
+        for n in sorted(subject.values):
+            for measure, per_video in _measures(subject, n).items():
                 if len(per_video):
-                    found = bootstrap.interval(per_video)
                     quartiles = np.percentile(per_video, [25, 50, 75]).tolist()
-                    rows.append((subject.name, n, name, *with_interval(found), *quartiles))
-    columns = ("model", "num_frames", "measure", "mean", "low", "high", "videos", "quartile_1", "median", "quartile_3")
-    table = Table(columns, rows)
-    clip = _of_clip(subjects, chosen)
-    return Report(
-        {"c_lengths": table, "c_clip": clip},
-        {"c_lengths": lambda: _distributions(table, subjects), "c_clip": lambda: _picture(subjects, chosen)},
-    )
+                    rows.append((subject.name, n, measure, *report.mean(per_video), *quartiles))
+    columns = ["model", "num_frames", "measure", *report.MEAN, "quartile_1", "median", "quartile_3"]
+    table, video = pd.DataFrame(rows, columns=columns), _video_to_show(study)
+    tables = {"c_lengths": table, "c_clip": _of_video(study.subjects, video)}
+    figures = {"c_lengths": lambda: _distributions(table), "c_clip": lambda: _picture(study.subjects, video)}
+    return Report(tables, figures, page(tables))
+
+
+def page(tables: Tables) -> Tables:
+    table = tables["c_lengths"]
+    shown = table[table["num_frames"].isin(_ON_PAGE) & table["measure"].isin([_SCORE, _SHARE, _CHANGED])]
+    return {"lengths": report.pivot(shown, "num_frames", ["model", "measure"], "frames shown")}
+
+
+def _measures(subject: Subject, n: int) -> dict[str, np.ndarray]:
+    """Of n frames shown, by name: float64 [B]; correlations only of the videos that have one."""
+    values, score = subject.esv_of(n, subject.label), subject.values[n].score
+    measures = {
+        _SCORE: removal.of_class(score, subject.label),
+        "accuracy": subject.right(n),
+        _LARGEST: values.max(axis=1),
+        _SMALLEST: values.min(axis=1),
+        _SHARE: summary.supporting_share(values),
+    }
+    if n - 1 in subject.values:
+        measures[_CHANGED] = score.argmax(axis=1) != subject.values[n - 1].score.argmax(axis=1)
+        same = agreement.pearson(_profile(values), _profile(subject.esv_of(n - 1, subject.label)))
+        measures["correlation with one frame less"] = same[np.isfinite(same)]
+    return {name: np.asarray(per_video, np.float64) for name, per_video in measures.items()}
 
 
 def _profile(values: np.ndarray) -> np.ndarray:
@@ -58,67 +64,64 @@ def _profile(values: np.ndarray) -> np.ndarray:
     return values[:, frame.astype(np.int64)] * num_frames
 
 
-def _of_clip(subjects: list[Subject], chosen: int) -> Table:
-    rows = []
-    for subject in subjects:
-        for n, found in sorted(subject.values.items()):
-            true = subject.label[chosen]
-            predicted = subject.classes[found.score[chosen].argmax()]
-            for frame, value in zip(found.frame_index[chosen], found.esv[chosen, :, true], strict=True):
-                score = float(found.score[chosen, true])
-                rows.append((subject.name, subject.uid[chosen], n, int(frame), float(value), score, predicted))
-    return Table(("model", "clip", "num_frames", "frame", "esv", "score", "predicted"), rows)
+def _video_to_show(study: Study) -> int:
+    """The first video that all models are right about, or the last of them is."""
+    right = np.stack([subject.right(study.num_frames) for subject in study.subjects])
+    return int((right.all(axis=0) if right.all(axis=0).any() else right[-1]).argmax())
 
 
-def _distributions(table: Table, subjects: list[Subject]) -> Any:
+def _of_video(subjects: list[Subject], video: int) -> pd.DataFrame:
+    rows = [
+        (subject.name, subject.uid[video], n, frame, value, found.score[video, subject.label[video]].item(), predicted)
+        for subject in subjects
+        for n, found in sorted(subject.values.items())
+        for predicted in [subject.classes[found.score[video].argmax()]]
+        for frame, value in zip(
+            found.frame_index[video].tolist(), found.esv[video, :, subject.label[video]].tolist(), strict=True
+        )
+    ]
+    return pd.DataFrame(rows, columns=["model", "clip", "num_frames", "frame", "esv", "score", "predicted"])
+
+
+def _distributions(table: pd.DataFrame) -> Any:
     figure, axes = charts.subplots(1, 3, 2.5)
     panels = (
-        ("score of the true class", "score of the true class\n(band: middle half of clips)"),
-        ("largest ESV", "largest, smallest (dotted) ESV\n(band: middle half of clips)"),
-        (
-            "prediction changed by the last frame added",
-            "share of clips whose prediction\nchanges (band: 95 % interval)",
-        ),
+        (_SCORE, ("quartile_1", "quartile_3"), "score of the true class\n(band: middle half of clips)"),
+        (_LARGEST, ("quartile_1", "quartile_3"), "largest, smallest (dotted) ESV\n(band: middle half of clips)"),
+        (_CHANGED, ("low", "high"), "share of clips whose prediction\nchanges (band: 95 % interval)"),
     )
-    for panel, (measure, label) in zip(axes[0], panels, strict=True):
-        for i, subject in enumerate(subjects):
-            mine = table.where(model=subject.name, measure=measure)
+    for panel, (measure, (low, high), label) in zip(axes[0], panels, strict=True):
+        for i, (name, mine) in enumerate(table.groupby("model", sort=False)):
             look = charts.style(i) | {"markersize": 2.5, "linestyle": "-"}
-            panel.plot(mine.numbers("num_frames"), mine.numbers("mean"), label=subject.name, **look)
-            low, high = ("low", "high") if measure.startswith("prediction") else ("quartile_1", "quartile_3")
-            panel.fill_between(
-                mine.numbers("num_frames"), mine.numbers(low), mine.numbers(high), color=look["color"], alpha=0.15, lw=0
-            )
-            if measure == "largest ESV":
-                least = table.where(model=subject.name, measure="smallest ESV")
-                panel.plot(least.numbers("num_frames"), least.numbers("mean"), **(look | {"linestyle": ":"}))
+            line = mine[mine["measure"] == measure]
+            panel.plot(line["num_frames"], line["mean"], label=name, **look)
+            charts.band(panel, line["num_frames"], line[low], line[high], i)
+            if measure == _LARGEST:
+                line = mine[mine["measure"] == _SMALLEST]
+                panel.plot(line["num_frames"], line["mean"], **(look | {"linestyle": ":"}))
         panel.set(xlabel="frames shown", ylabel=label)
     axes[0, 1].axhline(0, color=charts.INK, linewidth=0.5)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(subjects))
+    charts.legend(figure, axes)
     return figure
 
 
-def _picture(subjects: list[Subject], chosen: int) -> Any:
+def _picture(subjects: list[Subject], video: int) -> Any:
     figure, axes = charts.subplots(1, len(subjects), 3.1, sharey=True)
-    length = subjects[0].num_frames_in_video[chosen]
+    length, label = subjects[0].num_frames_in_video[video], subjects[0].label[video]
     for panel, subject in zip(axes[0], subjects, strict=True):
         counts = sorted(subject.values)
-        rows = np.stack(
-            [_profile(subject.values[n].esv[chosen, :, subject.label[chosen]][None])[0] / n for n in counts]
-        )
+        rows = np.concatenate([_profile(subject.values[n].esv[video, None, :, label]) / n for n in counts])
         most = np.abs(rows).max()
         extent = (0, length, counts[-1] + 0.5, counts[0] - 0.5)
-        image = panel.imshow(
-            rows, aspect="auto", extent=extent, vmin=-most, vmax=most, interpolation="nearest", cmap="RdBu"
-        )
+        look = {"vmin": -most, "vmax": most, "interpolation": "nearest", "cmap": "RdBu"}
+        image = panel.imshow(rows, aspect="auto", extent=extent, **look)
         for n in counts:
             found = subject.values[n]
-            right = found.score[chosen].argmax() == subject.label[chosen]
-            panel.plot(found.frame_index[chosen] + 0.5, [n] * n, ".", color=charts.INK, markersize=1.2)
-            words = f"{found.score[chosen, subject.label[chosen]]:.2f}{'' if right else ' ✗'}"
+            panel.plot(found.frame_index[video] + 0.5, [n] * n, ".", color=charts.INK, markersize=1.2)
+            words = f"{found.score[video, label]:.2f}{'' if found.score[video].argmax() == label else ' ✗'}"
             panel.text(length * 1.01, n, words, va="center", size=6)
         panel.set(xlabel="frame of the clip", title=subject.name)
         figure.colorbar(image, ax=panel, location="bottom", label="ESV for the true class", aspect=30, pad=0.02)
     axes[0, 0].set_ylabel("frames shown (right: score, ✗ = wrong)")
-    figure.suptitle(f"{subjects[0].uid[chosen]}: {short(subjects[0].classes[subjects[0].label[chosen]])}", size=8)
+    figure.suptitle(f"{subjects[0].uid[video]}: {short(subjects[0].classes[label])}", size=8)
     return figure

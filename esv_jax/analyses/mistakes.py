@@ -1,59 +1,65 @@
 """d. Which frames misled the model."""
 
 import numpy as np
+import pandas as pd
 
-from esv_jax.analyses.report import Report
+from esv_jax.analyses import report
+from esv_jax.analyses.report import Report, Tables
+from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject
-from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.metrics import bootstrap, summary
+from esv_jax.metrics import removal, summary
 
 
-def analyse(subjects: list[Subject], num_frames: int) -> Report:
+def analyse(study: Study) -> Report:
     """Of misclassified clips: the frame that speaks most for the predicted class against the true one; means of clips.
 
     Where the true class is the second, the runner-up is the third.
     """
-    rows, means = [], []
-    for subject in subjects:
-        score = subject.values[num_frames].score
-        predicted = score.argmax(axis=1)
-        other = summary.best_besides(score, subject.label)
-        wrong = np.flatnonzero(predicted != subject.label)
-        roles = {"true": subject.label, "predicted": predicted, "runner-up": other}
-        esv = {role: subject.esv_of(num_frames, which) for role, which in roles.items()}
-        misleading = esv["predicted"] - esv["true"]
-        for v in wrong:
-            worst = int(misleading[v].argmax())
-            rows.append(
-                (
-                    subject.name,
-                    subject.uid[v],
-                    *(subject.classes[which[v]] for which in roles.values()),
-                    *(float(score[v, which[v]]) for which in roles.values()),
-                    int(subject.values[num_frames].frame_index[v, worst]),
-                    worst,
-                    *(float(esv[role][v, worst]) for role in roles),
-                )
-            )
-        if len(wrong):
-            share = np.maximum(misleading[wrong], 0)
-            of_top = share.max(axis=1) / np.maximum(share.sum(axis=1), 1e-12)
-            measures = {
-                f"positive ESV for the {role} class": summary.supporting_share(esv[role][wrong]) for role in roles
-            }
-            measures["share of the misleading that the worst frame holds"] = of_top
-            measures["ESV of the worst frame for the predicted class"] = esv["predicted"][
-                wrong, misleading[wrong].argmax(1)
-            ]
-            measures["ESV of the worst frame for the true class"] = esv["true"][wrong, misleading[wrong].argmax(1)]
-            means += [(subject.name, n, *with_interval(bootstrap.interval(m))) for n, m in measures.items()]
-    columns = (
-        *("model", "clip", "true", "predicted", "runner_up", "score_true", "score_predicted", "score_runner_up"),
-        *("worst_frame", "worst_position", "esv_true", "esv_predicted", "esv_runner_up"),
-    )
-    return Report(
-        {
-            "d_mistakes": Table(columns, rows),
-            "d_summary": Table(("model", "measure", "mean", "low", "high", "videos"), means),
-        }
-    )
+    lists, rows = [], []
+    for subject in study.subjects:
+        mine, measures = _of(subject, study.num_frames)
+        lists.append(mine)
+        if len(mine):
+            rows += [(subject.name, measure, *report.mean(per_video)) for measure, per_video in measures.items()]
+    means = pd.DataFrame(rows, columns=["model", "measure", *report.MEAN])
+    tables = {"d_mistakes": pd.concat(lists), "d_summary": means}
+    return Report(tables, page=page(tables))
+
+
+def page(tables: Tables) -> Tables:
+    return {"mistakes": report.pivot(tables["d_summary"], "measure", ["model"], "misclassified clips")}
+
+
+def roles(subject: Subject, num_frames: int) -> dict[str, np.ndarray]:
+    """By what they are to a misclassified video, the classes int [B] that are compared."""
+    score = subject.values[num_frames].score
+    runner_up = summary.best_besides(score, subject.label)
+    return {"true": subject.label, "predicted": score.argmax(axis=1), "runner-up": runner_up}
+
+
+def _of(subject: Subject, num_frames: int) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """The mistakes of a model, one a row, and by name what is averaged over them, [mistakes]."""
+    wrong, compared = np.flatnonzero(~subject.right(num_frames)), roles(subject, num_frames)
+    score, names = subject.values[num_frames].score[wrong], np.array(subject.classes)
+    esv = {role: subject.esv_of(num_frames, which)[wrong] for role, which in compared.items()}
+    misleading = esv["predicted"] - esv["true"]
+    worst = misleading.argmax(axis=1)
+    esv_of_worst = {role: removal.of_class(values, worst) for role, values in esv.items()}
+    column = {role: role.replace("-", "_") for role in compared}
+    table = {
+        "model": subject.name,
+        "clip": np.array(subject.uid)[wrong],
+        **{column[role]: names[which[wrong]] for role, which in compared.items()},
+        **{f"score_{column[role]}": removal.of_class(score, which[wrong]) for role, which in compared.items()},
+        "worst_frame": subject.values[num_frames].frame_index[wrong, worst],
+        "worst_position": worst,
+        **{f"esv_{column[role]}": values for role, values in esv_of_worst.items()},
+    }
+    above = np.maximum(misleading, 0)
+    measures = {
+        **{f"positive ESV for the {role} class": summary.supporting_share(values) for role, values in esv.items()},
+        "share of the misleading that the worst frame holds": above.max(axis=1) / np.maximum(above.sum(axis=1), 1e-12),
+        "ESV of the worst frame for the predicted class": esv_of_worst["predicted"],
+        "ESV of the worst frame for the true class": esv_of_worst["true"],
+    }
+    return pd.DataFrame(table), measures

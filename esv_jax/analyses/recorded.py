@@ -1,24 +1,30 @@
 """Are they right? Attributions against the frames that are known to carry the evidence."""
 
-import json
 import os
 from typing import Any
 
+import jax
 import numpy as np
+import pandas as pd
 
-from esv_jax.analyses import charts
-from esv_jax.analyses.methods import Methods
-from esv_jax.analyses.report import Report
+import esv_jax
+from esv_jax import files
+from esv_jax.analyses import charts, report
+from esv_jax.analyses.methods import ESV
+from esv_jax.analyses.report import Report, Tables
+from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject, short, video_number
-from esv_jax.analyses.tables import Table, with_interval
 from esv_jax.checks import InputError
-from esv_jax.metrics import bootstrap, evidence
+from esv_jax.explaining.batch import explain_batch
+from esv_jax.metrics import evidence, removal
 
 _SIGNED, _ABSOLUTE = "signed", "absolute"
+_RANDOM_MODELS = 5
 # Evidence lies in the middle of most clips, and values have their own profile over positions: how much better a clip's
 # own values find its evidence than the values of other clips do.
 BEYOND_POSITION = "AUROC - other clips"
 NEARNESS = "near the middle"
+_SHOWN = ("AUROC", BEYOND_POSITION, "mass inside - chance")
 
 
 def read_evidence(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -27,14 +33,64 @@ def read_evidence(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       InputError: it cannot be read, or is not such a file.
     """
+    content = files.read_json(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            return {name: np.array(entry["evidence"], np.int64) for name, entry in json.load(file).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return {name: np.array(entry["evidence"], np.int64) for name, entry in content.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the evidence {path} cannot be read: {error}") from error
 
 
-def masks(subject: Subject, num_frames: int, recorded: dict[str, np.ndarray]) -> np.ndarray:
+def analyse(study: Study) -> Report:
+    """How well every method's values for the true class find the evidence, in clips that the model is right about.
+
+    Beside them what a frame's nearness to the middle of the clip finds, which asks no model, and what Element Shapley
+    Values of heads with fresh random weights find, in the mean over five heads.
+    """
+    if study.evidence is None:
+        return Report({})
+    num_frames = study.num_frames
+    near = num_frames / 2 - np.abs(np.arange(num_frames) - (num_frames - 1) / 2)
+    overall, by_class, untrained = [], [], []
+    for subject, methods in zip(study.subjects, study.attributions(), strict=True):
+        mask = evidence_masks(subject, num_frames, study.evidence)
+        chosen = np.isfinite(evidence.chance_mass(mask)) & subject.right(num_frames)
+        if not chosen.any():
+            continue
+        asked = {name: values[..., 0] for name, values in methods.values.items()}
+        asked[NEARNESS] = np.tile(near, (len(mask), 1))
+        for name, values in asked.items():
+            for (ranking, measure), per_video in _measures(values[chosen], mask[chosen]).items():
+                key = (subject.name, name, ranking, measure)
+                overall.append((*key, *report.mean(per_video)))
+                for c, class_name in enumerate(subject.classes):
+                    if (mine := subject.label[chosen] == c).any():
+                        by_class.append((*key, class_name, *report.mean(per_video[mine])))
+        heads = [_measures(values[chosen], mask[chosen]) for values in _untrained(subject, num_frames, study.seed)]
+        for ranking, measure in heads[0]:
+            per_video = np.mean([found[ranking, measure] for found in heads], axis=0)
+            untrained.append((subject.name, ESV, ranking, measure, *report.mean(per_video)))
+    key_columns = ["model", "method", "ranking", "measure"]
+    tables = {
+        "r_evidence": pd.DataFrame(overall, columns=[*key_columns, *report.MEAN]),
+        "r_by_class": pd.DataFrame(by_class, columns=[*key_columns, "class", *report.MEAN]),
+        "s_random": pd.DataFrame(untrained, columns=[*key_columns, *report.MEAN]),
+    }
+    figures: dict[str, Any] = {
+        "r_evidence": lambda: _figure(tables["r_evidence"]),
+        "r_by_class": lambda: _grid(tables["r_by_class"]),
+    }
+    return Report(tables, figures if overall else {}, page(tables))
+
+
+def page(tables: Tables) -> Tables:
+    untrained = tables["s_random"].assign(method="ESV of random weights")
+    table = pd.concat([tables["r_evidence"], untrained])
+    table = table[table["measure"].isin(_SHOWN)]
+    named = table.assign(values=[f"{row.model}: {row.method}" for row in table.itertuples()])
+    return {"evidence": report.pivot(named, "values", ["ranking", "measure"], "values")}
+
+
+def evidence_masks(subject: Subject, num_frames: int, recorded: dict[str, np.ndarray]) -> np.ndarray:
     """Which of the frames shown carry the evidence, bool [B, T].
 
     Raises:
@@ -48,106 +104,75 @@ def masks(subject: Subject, num_frames: int, recorded: dict[str, np.ndarray]) ->
     return np.stack([np.isin(row, recorded[name]) for row, name in zip(frames, names, strict=True)])
 
 
-def measures(values: np.ndarray, mask: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+def _measures(values: np.ndarray, mask: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
     """By kind of ranking and measure: float64 [B], NaN where there is nothing to tell apart. Values [B, T]."""
     chance = evidence.chance_mass(mask)
     found = {}
-    for kind, ranked, mass in (
+    for ranking, ranked, mass in (
         (_SIGNED, values, np.maximum(values, 0)),
         (_ABSOLUTE, np.abs(values), np.abs(values)),
     ):
-        found[kind, "AUROC"] = evidence.auroc(ranked, mask)
-        found[kind, BEYOND_POSITION] = found[kind, "AUROC"] - _of_other_clips(ranked, mask)
-        found[kind, "average precision"] = evidence.average_precision(ranked, mask)
+        found[ranking, "AUROC"] = evidence.auroc(ranked, mask)
+        found[ranking, BEYOND_POSITION] = found[ranking, "AUROC"] - _auroc_of_others(ranked, mask)
+        found[ranking, "average precision"] = evidence.average_precision(ranked, mask)
         # A method without positive values puts none of them on the evidence, and none elsewhere: chance.
         inside = evidence.mass_inside(mass, mask)
-        found[kind, "mass inside"] = np.where(np.isnan(inside), chance, inside)
-        found[kind, "mass inside - chance"] = found[kind, "mass inside"] - chance
+        found[ranking, "mass inside"] = np.where(np.isnan(inside), chance, inside)
+        found[ranking, "mass inside - chance"] = found[ranking, "mass inside"] - chance
     return found
 
 
-def _of_other_clips(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _auroc_of_others(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """For every clip the area under ROC of the other clips' values against its mask, their mean, float64 [B].
 
     That of its own values where there is no other clip.
     """
-    own = evidence.auroc(values, mask)
-    if len(mask) == 1:
-        return own
-    total = np.array([evidence.auroc(values, of_clip[None]).sum() for of_clip in mask])
-    return (total - own) / (len(mask) - 1)
+    each = evidence.auroc(values[None], mask[:, None])
+    own = each.diagonal()
+    return (each.sum(axis=1) - own) / (len(mask) - 1) if len(mask) > 1 else own
 
 
-def analyse(
-    subjects: list[Subject], methods: list[Methods], num_frames: int, recorded: dict[str, np.ndarray]
-) -> Report:
-    """How well every method's values for the true class find the evidence, in clips that the model is right about.
-
-    Beside them what a frame's nearness to the middle of the clip finds, which asks no model.
-    """
-    overall: list[tuple[Any, ...]] = []
-    by_class: list[tuple[Any, ...]] = []
-    for subject, values in zip(subjects, methods, strict=True):
-        mask = masks(subject, num_frames, recorded)
-        defined = np.isfinite(evidence.chance_mass(mask)) & subject.right(num_frames)
-        near = num_frames / 2 - np.abs(np.arange(num_frames) - (num_frames - 1) / 2)
-        asked = {name: of_all[..., 0] for name, of_all in values.items()} | {NEARNESS: np.tile(near, (len(mask), 1))}
-        for name, of_all in asked.items():
-            found = measures(of_all[defined], mask[defined])
-            for (kind, measure), per_video in found.items():
-                if len(per_video):
-                    key = (subject.name, name, kind, measure)
-                    overall.append((*key, *with_interval(bootstrap.interval(per_video))))
-                    by_class += [
-                        (*key, class_name, *with_interval(bootstrap.interval(per_video[mine])))
-                        for c, class_name in enumerate(subject.classes)
-                        if (mine := subject.label[defined] == c).any()
-                    ]
-    key = ("model", "method", "ranking", "measure")
-    tables = {
-        "r_evidence": Table((*key, "mean", "low", "high", "videos"), overall),
-        "r_by_class": Table((*key, "class", "mean", "low", "high", "videos"), by_class),
-    }
-    names = [*methods[0], NEARNESS]
-    figures: dict[str, Any] = {
-        "r_evidence": lambda: _figure(tables["r_evidence"], subjects, names),
-        "r_by_class": lambda: _grid(tables["r_by_class"], subjects, names),
-    }
-    return Report(tables, figures)
+def _untrained(subject: Subject, num_frames: int, seed: int) -> list[np.ndarray]:
+    """Values [B, T] for the true class of heads with random weights."""
+    game, videos = subject.game(), subject.features[num_frames]
+    found = []
+    for i in range(_RANDOM_MODELS):
+        variables = subject.model.module.init(jax.random.fold_in(jax.random.key(seed), i), videos[0])
+        esv = np.asarray(explain_batch(esv_jax.exact(), game, variables, videos).values)
+        found.append(removal.of_class(esv, subject.label))
+    return found
 
 
-def _figure(table: Table, subjects: list[Subject], names: list[str]) -> Any:
+def _figure(table: pd.DataFrame) -> Any:
+    names, models = list(table["method"].unique()), list(table["model"].unique())
     figure, axes = charts.subplots(2, 3, 4.4, sharey=True, sharex="col")
-    for row, kind in zip(axes, (_SIGNED, _ABSOLUTE), strict=True):
-        for panel, measure in zip(row, ("AUROC", BEYOND_POSITION, "mass inside - chance"), strict=True):
-            for i, subject in enumerate(subjects):
-                mine = table.where(model=subject.name, ranking=kind, measure=measure)
-                y = np.array([-names.index(name) for name in mine.column("method")]) + 0.2 * (0.5 - i)
-                charts.dots(panel, y, mine.numbers("mean"), mine.numbers("low"), mine.numbers("high"), i, subject.name)
+    for row, ranking in zip(axes, (_SIGNED, _ABSOLUTE), strict=True):
+        for panel, measure in zip(row, _SHOWN, strict=True):
+            shown = table[(table["ranking"] == ranking) & (table["measure"] == measure)]
+            for i, model in enumerate(models):
+                mine = shown[shown["model"] == model]
+                charts.dots(panel, 0.2 * (0.5 - i) - mine["method"].map(names.index), mine, i, model)
             panel.axvline(0.5 if measure == "AUROC" else 0, color=charts.INK, linewidth=0.6)
             panel.set_yticks([-i for i in range(len(names))], names)
             panel.grid(axis="x", linewidth=0.3)
-            panel.set_title(f"{kind} values")
-            if kind == _ABSOLUTE:
+            panel.set_title(f"{ranking} values")
+            if ranking == _ABSOLUTE:
                 panel.set_xlabel(measure.replace(" - ", " \N{MINUS SIGN} "))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(subjects))
+    charts.legend(figure, axes)
     return figure
 
 
-def _grid(table: Table, subjects: list[Subject], names: list[str]) -> Any:
-    classes = sorted({name for name in table.column("class")})
-    figure, axes = charts.subplots(1, len(subjects), 0.9 + 0.22 * len(classes), sharey=True)
-    for panel, subject in zip(axes[0], subjects, strict=True):
-        mine = table.where(model=subject.name, ranking=_ABSOLUTE, measure="AUROC")
-        grid = np.full((len(classes), len(names)), np.nan)
-        for class_name, method, mean in zip(
-            mine.column("class"), mine.column("method"), mine.column("mean"), strict=True
-        ):
-            grid[classes.index(class_name), names.index(method)] = mean
+def _grid(table: pd.DataFrame) -> Any:
+    classes, names = sorted(set(table["class"])), table["method"].unique()
+    shown = table[(table["ranking"] == _ABSOLUTE) & (table["measure"] == "AUROC")]
+    models = shown.groupby("model", sort=False)
+    figure, axes = charts.subplots(1, len(models), 0.9 + 0.22 * len(classes), sharey=True)
+    for panel, (model, mine) in zip(axes[0], models, strict=True):
+        grid = mine.pivot(index="class", columns="method", values="mean").reindex(index=classes, columns=names)
         panel.set_facecolor("#DDDDDD")
-        image = panel.imshow(grid, vmin=0, vmax=1, cmap="RdBu", aspect="auto")
+        image = panel.imshow(grid.to_numpy(), vmin=0, vmax=1, cmap="RdBu", aspect="auto")
         panel.set_xticks(range(len(names)), names, rotation=55, ha="right")
         panel.set_yticks(range(len(classes)), [short(name) for name in classes])
-        panel.set_title(subject.name)
+        panel.set_title(model)
     figure.colorbar(image, ax=axes[0, -1], label="AUROC of |values|; grey: no clip right", aspect=30)
     return figure

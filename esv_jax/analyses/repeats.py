@@ -3,66 +3,77 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from esv_jax.analyses import charts, recorded
-from esv_jax.analyses.methods import ESV, of_videos, single_coalitions
-from esv_jax.analyses.report import Report
+from esv_jax.analyses import charts, report
+from esv_jax.analyses.methods import ESV, of_videos
+from esv_jax.analyses.recorded import evidence_masks
+from esv_jax.analyses.report import Report, Tables
+from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject
-from esv_jax.analyses.tables import Table, with_interval
-from esv_jax.explaining.worths import worths
-from esv_jax.metrics import bootstrap, duplicates, removal
+from esv_jax.explaining.worths import worths_of_batch
+from esv_jax.metrics import duplicates, removal
 
 TIMES = (1, 2, 4)
 DEPENDENCE = "model: all copies removed"
+_SUM, _EACH = "sum of copies", "each copy"
 
 
-def analyse(subjects: list[Subject], num_frames: int, of_evidence: dict[str, np.ndarray], *, num_videos: int) -> Report:
+def analyse(study: Study) -> Report:
     """In clips that the model is right about, the middle frame of the evidence is shown 1, 2 and 4 times.
 
     Means over clips of the values for the true class: the copies' sum, and that of one copy; beside them the model's
     dependence on the copies, v(all frames) - v(all but the copies).
     """
-    rows: list[tuple[Any, ...]] = []
-    for subject in subjects:
-        mask = recorded.masks(subject, num_frames, of_evidence)
-        chosen = np.flatnonzero(subject.right(num_frames) & mask.any(axis=1))[:num_videos]
+    if study.evidence is None:
+        return Report({})
+    rows = []
+    for subject in study.subjects:
+        mask = evidence_masks(subject, study.num_frames, study.evidence)
+        chosen = np.flatnonzero(subject.right(study.num_frames) & mask.any(axis=1))[: study.slow_videos]
         if not len(chosen):
             continue
-        frame = np.array([(inside := np.flatnonzero(mask[v]))[len(inside) // 2] for v in chosen])
+        frame = np.array([(shown := np.flatnonzero(mask[v]))[len(shown) // 2] for v in chosen])
+        label = subject.label[chosen]
         for times in TIMES:
-            videos, copies = duplicates.repeat_frame(subject.features[num_frames][chosen], frame, times)
-            for name, values in of_videos(subject, videos, subject.label[chosen]).items():
+            videos, copies = duplicates.repeat_frame(subject.features[study.num_frames][chosen], frame, times)
+            for name, values in of_videos(subject, videos, label).items():
                 total = (values * copies).sum(axis=1)
-                rows.append((subject.name, name, times, "sum of copies", *with_interval(bootstrap.interval(total))))
-                each = bootstrap.interval(total / times)
-                rows.append((subject.name, name, times, "each copy", *with_interval(each)))
-            owed = bootstrap.interval(_dependence(subject, videos, copies, subject.label[chosen]))
-            rows.append((subject.name, DEPENDENCE, times, "sum of copies", *with_interval(owed)))
-    table = Table(("model", "method", "times", "measure", "mean", "low", "high", "videos"), rows)
-    return Report({"r_repeats": table}, {"r_repeats": lambda: _figure(table, subjects)} if rows else {})
+                rows.append((subject.name, name, times, _SUM, *report.mean(total)))
+                rows.append((subject.name, name, times, _EACH, *report.mean(total / times)))
+            owed = _dependence(subject, videos, copies, label)
+            rows.append((subject.name, DEPENDENCE, times, _SUM, *report.mean(owed)))
+    table = pd.DataFrame(rows, columns=["model", "method", "times", "measure", *report.MEAN])
+    tables = {"r_repeats": table}
+    return Report(tables, {"r_repeats": lambda: _figure(table)} if rows else {}, page(tables))
+
+
+def page(tables: Tables) -> Tables:
+    table = tables["r_repeats"]
+    shown = table[table["measure"] == _SUM]
+    return {"repeats": report.pivot(shown, "method", ["model", "times"], "sum over the copies")}
 
 
 def _dependence(subject: Subject, videos: np.ndarray, copies: np.ndarray, label: np.ndarray) -> np.ndarray:
-    game, variables = single_coalitions(subject)
-    inside = np.stack([np.ones_like(copies), ~copies], axis=1)
-    found = removal.of_class(np.asarray(worths(game, variables, videos, inside)), label)
-    return found[:, 0] - found[:, 1]
+    mask = np.stack([np.ones_like(copies), ~copies], axis=1)
+    found = np.asarray(worths_of_batch(subject.game(), subject.model.variables, videos, mask))
+    with_copies, without = removal.of_class(found, label).T
+    return with_copies - without
 
 
-def _figure(table: Table, subjects: list[Subject]) -> Any:
-    names = list(dict.fromkeys(table.column("method")))
-    figure, axes = charts.subplots(1, len(subjects), 3.1, sharey=True)
-    for panel, subject in zip(axes[0], subjects, strict=True):
-        for i, name in enumerate(names):
-            mine = table.where(model=subject.name, method=name, measure="sum of copies")
+def _figure(table: pd.DataFrame) -> Any:
+    models = table[table["measure"] == _SUM].groupby("model", sort=False)
+    figure, axes = charts.subplots(1, len(models), 3.1, sharey=True)
+    for panel, (model, mine) in zip(axes[0], models, strict=True):
+        for i, (name, line) in enumerate(mine.groupby("method", sort=False)):
             look = charts.style(8 if name == DEPENDENCE else i)
             look |= {"linewidth": 2.2 if name in (ESV, DEPENDENCE) else 1.0}
-            panel.plot(mine.numbers("times"), mine.numbers("mean"), label=name, **look)
+            panel.plot(line["times"], line["mean"], label=name, **look)
         panel.axhline(0, color=charts.INK, linewidth=0.5)
         panel.set_xscale("log", base=2)
         panel.set_xticks(TIMES, [str(t) for t in TIMES])
         panel.minorticks_off()
-        panel.set(xlabel="times that the evidence frame is shown", title=subject.name)
+        panel.set(xlabel="times that the evidence frame is shown", title=model)
     axes[0, 0].set_ylabel("sum of the copies' values")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    charts.legend(figure, axes, "lower", columns=3)
     return figure

@@ -6,49 +6,51 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
-from esv_jax.analyses import charts
-from esv_jax.analyses.report import Report
+from esv_jax.analyses import charts, report
+from esv_jax.analyses.report import Report, Tables
+from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject
-from esv_jax.analyses.tables import Table, with_interval
 from esv_jax.coalitions import lattice
-from esv_jax.metrics import bootstrap
 from esv_jax.models import MultiscaleTRN
 
 _SUBSETS_AT_ONCE = 1024
+_ON_PAGE = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
-def analyse(subjects: list[Subject]) -> Report:
+def analyse(study: Study) -> Report:
     """Accuracy for every number of frames: of each model, and of each scale alone over all subsets of the frames."""
-    rows: list[tuple[Any, ...]] = []
-    for subject in subjects:
-        for count in sorted(subject.values):
-            right = subject.right(count).astype(np.float64)
-            rows.append((subject.name, count, *with_interval(bootstrap.interval(right))))
-        if isinstance(subject.model.module, MultiscaleTRN):
-            rows += _of_scales(subject)
-    table = Table(("model", "num_frames", "mean", "low", "high", "videos"), rows)
-    return Report({"h_scales": table}, {"h_scales": lambda: _figure(table, subjects)})
+    rows = []
+    for subject in study.subjects:
+        counts = sorted(subject.values)
+        rows += [(subject.name, count, subject.right(count)) for count in counts]
+        scales = subject.model.module.num_scales if isinstance(subject.model.module, MultiscaleTRN) else 0
+        for scale in range(1, min(scales, counts[-1]) + 1):
+            logits = _logits_of_scale(subject, scale, counts[-1])
+            rows += [
+                (_name(scale), count, logits(count).argmax(axis=1) == subject.label)
+                for count in counts
+                if count >= scale
+            ]
+    means = [(name, count, *report.mean(right.astype(np.float64))) for name, count, right in rows]
+    table = pd.DataFrame(means, columns=["model", "num_frames", *report.MEAN])
+    names = [subject.name for subject in study.subjects]
+    tables = {"h_scales": table}
+    return Report(tables, {"h_scales": lambda: _figure(table, names)}, page(tables))
 
 
-def _of_scales(subject: Subject) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    for scale in range(1, subject.model.module.num_scales + 1):
-        counts = [count for count in sorted(subject.values) if count >= scale]
-        if not counts:
-            break
-        logits = _of_scale(subject, scale, counts[-1])
-        for count in counts:
-            right = (logits(count).argmax(axis=1) == subject.label).astype(np.float64)
-            rows.append((_name(scale), count, *with_interval(bootstrap.interval(right))))
-    return rows
+def page(tables: Tables) -> Tables:
+    table = tables["h_scales"].drop(columns=["low", "high"])
+    shown = table[table["num_frames"].isin(_ON_PAGE)]
+    return {"scales": report.pivot(shown, "model", ["num_frames"], "accuracy with frames shown:")}
 
 
 def _name(scale: int) -> str:
     return f"scale {scale} alone"
 
 
-def _of_scale(subject: Subject, scale: int, most_frames: int) -> Callable[[int], np.ndarray]:
+def _logits_of_scale(subject: Subject, scale: int, most_frames: int) -> Callable[[int], np.ndarray]:
     """num_frames -> mean logits [B, C] of the head for `scale` frames over all subsets of so many of that many frames.
 
     Frames and subsets are filled up, so that one program serves every number of frames.
@@ -80,26 +82,18 @@ def _of_scale(subject: Subject, scale: int, most_frames: int) -> Callable[[int],
     return mean
 
 
-def _figure(table: Table, subjects: list[Subject]) -> Any:
+def _figure(table: pd.DataFrame, models: list[str]) -> Any:
     figure, axes = charts.subplots(1, 1, 3.0)
     panel = axes[0, 0]
-    for i, subject in enumerate(subjects):
-        mine = table.where(model=subject.name)
-        panel.plot(mine.numbers("num_frames"), mine.numbers("mean"), label=subject.name, **charts.style(i))
-        panel.fill_between(
-            mine.numbers("num_frames"),
-            mine.numbers("low"),
-            mine.numbers("high"),
-            color=charts.COLOURS[i],
-            alpha=0.15,
-            lw=0,
-        )
+    for i, name in enumerate(models):
+        mine = table[table["model"] == name]
+        panel.plot(mine["num_frames"], mine["mean"], label=name, **charts.style(i))
+        charts.band(panel, mine["num_frames"], mine["low"], mine["high"], i)
     ends = {}
-    for scale in sorted({int(name.split()[1]) for name in table.column("model") if name.startswith("scale ")}):
-        mine = table.where(model=_name(scale))
-        x, y = mine.numbers("num_frames"), mine.numbers("mean")
-        panel.plot(x, y, color=charts.FAINT, linewidth=0.8, linestyle=charts.DASHES[scale % 8])
-        ends[scale] = (x[-1], y[-1])
+    for scale, (_, mine) in enumerate(table[~table["model"].isin(models)].groupby("model", sort=False), start=1):
+        look = {"linewidth": 0.8, "linestyle": charts.DASHES[scale % 8]}
+        panel.plot(mine["num_frames"], mine["mean"], color=charts.FAINT, **look)
+        ends[scale] = (mine["num_frames"].iloc[-1], mine["mean"].iloc[-1])
     panel.plot([], [], color=charts.FAINT, linewidth=0.8, label="one scale alone (its number at the right end)")
     _name_ends(panel, ends)
     panel.set(xlabel="frames shown", ylabel="accuracy (band: 95 % interval)", ylim=(0, 1.02))
@@ -111,14 +105,8 @@ def _figure(table: Table, subjects: list[Subject]) -> Any:
 def _name_ends(panel: Any, ends: dict[int, tuple[float, float]]) -> None:
     """Writes the scales beside the ends of their lines, none over another."""
     lowest = -1.0
+    arrow = {"arrowstyle": "-", "color": charts.FAINT, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1}
     for scale, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
         lowest = max(y - 0.15, lowest + 0.045)
-        panel.annotate(
-            str(scale),
-            (x, y),
-            (x * 1.03, lowest),
-            size=6.5,
-            va="center",
-            color=charts.FAINT,
-            arrowprops={"arrowstyle": "-", "color": charts.FAINT, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1},
-        )
+        look = {"size": 6.5, "va": "center", "color": charts.FAINT, "arrowprops": arrow}
+        panel.annotate(str(scale), (x, y), (x * 1.03, lowest), **look)

@@ -8,11 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax import results
+from esv_jax.base import Game
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.feature_store import FeatureStore
+from esv_jax.metrics import removal
 from esv_jax.saved import model_folder
+from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model
+from esv_jax.video import decode
+from esv_jax.video.preprocess import resize_and_crop
 
 NAMES = {"tsn": "TSN", "multiscale_trn": "multi-scale TRN"}
 
@@ -66,7 +71,27 @@ class Subject(NamedTuple):
 
     def esv_of(self, num_frames: int, which: np.ndarray) -> np.ndarray:
         """Values [B, T] for the class `which` int [B] of every video."""
-        return np.take_along_axis(self.values[num_frames].esv, which[:, None, None], axis=2)[..., 0]
+        return removal.of_class(self.values[num_frames].esv, which)
+
+    def game(self, *, all_subsets: bool = True) -> Game:
+        """The game of the model, with the prior that its values were computed with."""
+        return game_of(self.model, prior=self.prior, all_subsets=all_subsets)
+
+    def can_show_frames(self) -> bool:
+        """Whether the model has its backbone and all video files are there."""
+        return self.model.backbone is not None and all(Path(path).is_file() for path in self.path)
+
+    def frames(self, num_frames: int, video: int) -> np.ndarray:
+        """The frames that the model is shown of a video, uint8 [T, size, size, 3], as its backbone wants them.
+
+        Raises:
+          InputError: the model has no backbone, or the video cannot be read.
+        """
+        backbone = self.model.backbone
+        if backbone is None or backbone.card.preprocess is None:
+            raise InputError(f"the {self.name} holds no backbone, which says how frames are to be cut")
+        indices = self.values[num_frames].frame_index[video]
+        return resize_and_crop(decode.read_frames(self.path[video], indices).images, backbone.card.preprocess)
 
 
 def open_subjects(

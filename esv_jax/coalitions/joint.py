@@ -21,7 +21,7 @@ import numpy as np
 
 from esv_jax.base import Array
 from esv_jax.batches import in_chunks
-from esv_jax.coalitions import lattice, masks
+from esv_jax.coalitions import balanced, lattice, masks
 from esv_jax.precise import matmul
 
 # f_s [N, C] of members int32 [N, s], s <= M.
@@ -37,7 +37,7 @@ ROWS_AT_ONCE = 256
 HELD_AT_ONCE = 2**24
 # Where there are more: random subsets of each size, for each coalition, and for the one of everyone.
 RANDOM_SUBSETS = 32
-RANDOM_SUBSETS_OF_ALL = 1024
+RANDOM_SUBSETS_OF_ALL = 256
 
 
 def number_of_subsets(num_players: int, num_scales: int) -> int:
@@ -68,21 +68,31 @@ def from_children(
 
 def of_masks(scale_logits: ScaleLogits, num_scales: int, mask: Array) -> jax.Array:
     """A(S) [N, C] of any coalitions, mask bool [N, P], none of them empty: exact, or, where there are more than 2^20
-    subsets of at most M players, with means over 32 random subsets of each size, the same ones for the same S."""
+    subsets of at most M players, with means over 32 random subsets of each size, the same ones for the same S (that of
+    everyone: as `of_everyone`)."""
     num_players = mask.shape[1]
     if number_of_subsets(num_players, num_scales) > MAX_SUBSETS:
-        return _from_random_subsets(scale_logits, num_scales, mask, RANDOM_SUBSETS)
+        full = of_everyone(scale_logits, num_scales, num_players)
+        found = _from_random_subsets(scale_logits, num_scales, mask)
+        return jnp.where(jnp.asarray(mask).all(axis=1, keepdims=True), full, found)
     sizes = range(1, min(num_players, num_scales) + 1)
     return _from_tables([scale_logits(lattice.combinations(num_players, size)) for size in sizes], mask)
 
 
 def of_everyone(scale_logits: ScaleLogits, num_scales: int, num_players: int) -> jax.Array:
-    """A(everyone) [1, C]; where there are more than 2^20 subsets, means over 1024 random ones of each size."""
-    if number_of_subsets(num_players, num_scales) > MAX_SUBSETS:
-        everyone = masks.everyone(num_players)
-        return _from_random_subsets(scale_logits, num_scales, everyone, RANDOM_SUBSETS_OF_ALL)
-    sizes = range(1, min(num_players, num_scales) + 1)
-    means = [scale_logits(lattice.combinations(num_players, size)).mean(axis=0) for size in sizes]
+    """A(everyone) [1, C]; where there are more than 2^20 subsets, means over 256 random ones of each size, in which
+    every player occurs equally often."""
+    too_many = number_of_subsets(num_players, num_scales) > MAX_SUBSETS
+    rng = np.random.default_rng(0)
+    means = []
+    for size in range(1, min(num_players, num_scales) + 1):
+        some = too_many and math.comb(num_players, size) > RANDOM_SUBSETS_OF_ALL
+        members = (
+            balanced.subsets(num_players, size, RANDOM_SUBSETS_OF_ALL, rng)
+            if some
+            else lattice.combinations(num_players, size)
+        )
+        means.append(scale_logits(members).mean(axis=0))
     return jnp.stack(means).mean(axis=0)[None]
 
 
@@ -144,8 +154,8 @@ def _from_tables(of_sizes: list[jax.Array], mask: Array) -> jax.Array:
     return in_chunks(joint, jnp.asarray(mask), max(1, min(ROWS_AT_ONCE, HELD_AT_ONCE // num_subsets)))
 
 
-def _from_random_subsets(scale_logits: ScaleLogits, num_scales: int, mask: Array, count: int) -> jax.Array:
-    """A(S) [N, C], with means over `count` random subsets of S of each size, drawn with a seed that S alone decides."""
+def _from_random_subsets(scale_logits: ScaleLogits, num_scales: int, mask: Array) -> jax.Array:
+    """A(S) [N, C], with means over random subsets of S of each size, drawn with a seed that S alone decides."""
     num_players = mask.shape[1]
     codes = np.random.default_rng(0).integers(2**32, size=num_players, dtype=np.uint32)
 
@@ -156,18 +166,20 @@ def _from_random_subsets(scale_logits: ScaleLogits, num_scales: int, mask: Array
         keys = jax.vmap(jax.random.key)(seeds)
         total: Any = 0
         for size in range(1, min(num_scales, num_players) + 1):
-            uniform = jax.vmap(lambda k, s=size: jax.random.uniform(jax.random.fold_in(k, s), (s, count)))(keys)
+            uniform = jax.vmap(lambda k, s=size: jax.random.uniform(jax.random.fold_in(k, s), (s, RANDOM_SUBSETS)))(
+                keys
+            )
             chosen = _positions(uniform, held)
             subsets = jnp.take_along_axis(members[:, None, :], jnp.maximum(chosen, 0), axis=2).reshape(-1, size)
-            mean = scale_logits(subsets).reshape(len(members), count, -1).mean(axis=1)
+            mean = scale_logits(subsets).reshape(len(members), RANDOM_SUBSETS, -1).mean(axis=1)
             total = total + jnp.where(held >= size, mean, 0)
         return total / jnp.minimum(held, num_scales).astype(total.dtype)
 
-    return in_chunks(joint, jnp.asarray(mask), max(1, ROWS_AT_ONCE * RANDOM_SUBSETS // count))
+    return in_chunks(joint, jnp.asarray(mask), ROWS_AT_ONCE)
 
 
 def _positions(uniform: jax.Array, held: jax.Array) -> jax.Array:
-    """Different random numbers below held [N, 1], increasing, int32 [N, count, s], from uniform ones [N, s, count]."""
+    """Different random numbers below held [N, 1], increasing, int32 [N, n, s], from uniform ones [N, s, n]."""
     found: list[jax.Array] = []
     for turn in range(uniform.shape[1]):
         left = held - turn

@@ -1,5 +1,6 @@
 """Numbers of coalitions and their weights in the Shapley value, exact integers turned into floats without overflow."""
 
+import functools
 import math
 
 import jax
@@ -17,14 +18,17 @@ def binomial_row(n: int) -> np.ndarray:
     return np.array([float(min(math.comb(n, j), LARGEST)) for j in range(n + 2)])
 
 
+@functools.lru_cache(maxsize=64)
 def shapley(num_players: int) -> WeightsBySize:
     """Weights of v(S) by |S| = 0..P in the Shapley value of a player in S and of one not in S, float64 [P + 1] each.
 
-    1 / (P C(P-1, |S|-1)) and -1 / (P C(P-1, |S|)): the mean over sizes of means over coalitions.
+    1 / (P C(P-1, |S|-1)) and -1 / (P C(P-1, |S|)): the mean over sizes of means over coalitions. Read-only.
     """
     coalitions = binomial_row(num_players - 1)[:-1]
-    without_player = np.append(-1 / (num_players * coalitions), 0)
-    return np.append(0, 1 / (num_players * coalitions)), without_player
+    by_size = np.append(0, 1 / (num_players * coalitions)), np.append(-1 / (num_players * coalitions), 0)
+    for weights in by_size:
+        weights.flags.writeable = False
+    return by_size
 
 
 def coefficients(mask: Array, weights: WeightsBySize, dtype: jax.typing.DTypeLike) -> jax.Array:

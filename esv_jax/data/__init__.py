@@ -1,1 +1,1 @@
-"""Data: annotations, class priors and stores of features; no videos, no models."""
+"""Clips, which are videos or parts of them with a label: annotations, features in files, class priors."""

@@ -1,23 +1,29 @@
-"""Which clip shows what: a csv of labels, and the json files of Something-Something v2 (Goyal et al., 2017)."""
+"""Which clip shows what: one's own csv, and the files of Something-Something v2 and of EPIC-KITCHENS.
 
-import csv
-import json
+Something-Something (Goyal et al., 2017) has a json for each split, whose clips are whole videos. EPIC-KITCHENS (Damen
+et al., 2018 and 2022) has csvs of actions in long videos, each with a verb and a noun. Models of it have two heads;
+here each is a model of its own on the same features, with its own classes and priors.
+"""
+
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from esv_jax import files
 from esv_jax.checks import InputError
 
 DEFAULT_SPLIT = "train"
 HELD_OUT_SPLIT = "test"
+EPIC_HEADS = ("verb", "noun")
+_EPIC_SUFFIXES = ("", ".MP4", ".mp4", ".avi")
 
 
 class LabelledClip(NamedTuple):
-    """A clip and its class.
+    """A video, or a part of one, and its class.
 
     Attributes:
-      uid: what the clip is called, unique in its file: the path as written in a csv, the id in a json.
+      uid: what the clip is called, unique in its file: the path as written in a csv, the id in a file of a dataset.
       path: where the video is.
       label: the name of its class.
       split: "train", "validation", "test" or what the file says.
@@ -32,6 +38,78 @@ class LabelledClip(NamedTuple):
     stop: int | None = None
 
 
+def read_labelled_clips(
+    path: str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    classes: str | os.PathLike | None = None,
+    head: str | None = None,
+    split: str = DEFAULT_SPLIT,
+    hold_out: tuple[str, Collection[str]] | None = None,
+) -> tuple[list[LabelledClip], tuple[str, ...]]:
+    """The clips of an annotation file, and the names of all classes in the order of the scores.
+
+    Args:
+      path: a csv path,label[,split]; a json of Something-Something; or, if `head` is given, a csv of EPIC-KITCHENS.
+      folder: what the videos' paths are relative to.
+      classes: file of class names (`read_class_names`); only one's own csv can do without: its labels in sorted order.
+      head: "verb" or "noun" of EPIC-KITCHENS.
+      split: of the clips of files that do not say.
+      hold_out: as `read_labels_csv`, which is the only one to have it.
+
+    Raises:
+      InputError: as the readers; or the class names are needed and not given.
+    """
+    names = read_class_names(classes) if classes is not None else None
+    if head is None and Path(path).suffix != ".json":
+        clips = read_labels_csv(path, folder, hold_out=hold_out)
+        if names is None:
+            return clips, tuple(sorted({clip.label for clip in clips}))
+        strange = next((clip for clip in clips if clip.label not in names), None)
+        if strange:
+            raise InputError(f"the label {strange.label!r} of {strange.uid} in {path} is not one of those in {classes}")
+        return clips, names
+    if hold_out is not None:
+        raise InputError(f"clips are held out by the columns of a csv path,label, which {path} is not")
+    if names is None:
+        raise InputError(f"{path} numbers or abbreviates its classes: their names are needed too")
+    if head is not None:
+        return read_epic_clips(path, names, folder, head=head, split=split), names
+    return read_ssv2_entries(path, names, folder, split=split), names
+
+
+def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
+    """Class names in the order of the scores.
+
+    Of Something-Something's labels json, {name: "number"}, or of a csv with the columns name,id or, as EPIC-KITCHENS'
+    have, id,key.
+
+    Raises:
+      InputError: no such file, not such a json or csv, a repeated name, or numbers that are not 0..C-1.
+    """
+    if Path(path).suffix == ".json":
+        content = files.read_json(path)
+        if not isinstance(content, dict) or not content:
+            raise InputError(f'{path} should be a json object {{class name: "number", ...}}')
+        numbered = list(content.items())
+    else:
+        columns, rows = files.read_csv(path, "the class names")
+        name = "name" if "name" in columns else "key"
+        if not {name, "id"} <= set(columns):
+            raise InputError(f"{path} should have the columns name,id or id,key, found {','.join(columns)}")
+        numbered = [(row[name], row["id"]) for _, row in rows]
+    try:
+        by_number = {int(number): name for name, number in numbered}
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path} has a class whose number is not one: {error}") from error
+    if not numbered or sorted(by_number) != list(range(len(numbered))):
+        raise InputError(f"{path} should number its {len(numbered)} classes 0..{len(numbered) - 1}")
+    names = tuple(by_number[i] for i in range(len(numbered)))
+    if len(set(names)) != len(names):
+        raise InputError(f"{path} names a class twice")
+    return names
+
+
 def read_labels_csv(
     path: str | os.PathLike,
     folder: str | os.PathLike | None = None,
@@ -42,7 +120,7 @@ def read_labels_csv(
 
     Args:
       path: the csv file, utf-8.
-      folder: what the clips' paths are relative to; the csv's own folder if None.
+      folder: what the videos' paths are relative to; the csv's own folder if None.
       hold_out: a column and some of its values: clips with one of them go to the split "test", whatever their own.
 
     Returns:
@@ -53,17 +131,9 @@ def read_labels_csv(
         held-out value that no clip has. Names the line.
     """
     base = Path(path).parent if folder is None else Path(folder)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"the labels {path} cannot be read: {_reason(error)}") from error
-    for column in ("path", "label", *(hold_out[:1] if hold_out else ())):
-        if column not in columns:
-            raise InputError(f"{path} should have a column '{column}', found the columns {columns}")
+    columns, rows = files.read_csv(path, "the labels")
     held_column, held_values = hold_out or ("path", ())
+    files.check_columns(path, columns, ("path", "label", held_column))
     clips: dict[str, LabelledClip] = {}
     for line, row in rows:
         if None in row or None in row.values():
@@ -78,70 +148,30 @@ def read_labels_csv(
         clips[uid] = LabelledClip(uid, base / uid, label, split)
     if not clips:
         raise InputError(f"{path} holds no clips")
-    unknown = set(held_values) - {row[held_column].strip() for _, row in rows}
-    if unknown:
-        raise InputError(f"no clip of {path} has the {held_column} {', '.join(sorted(unknown))} that is to be held out")
+    missing = set(held_values) - {row[held_column].strip() for _, row in rows}
+    if missing:
+        raise InputError(f"no clip of {path} has the {held_column} {', '.join(sorted(missing))} that is to be held out")
     return list(clips.values())
 
 
-def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
-    """Class names in the order of the scores.
-
-    Of Something-Something's labels json, {name: "number"}, or of a csv with the columns name,id or, as EPIC-KITCHENS'
-    have, id,key.
-
-    Raises:
-      InputError: no such file, not such a json or csv, or numbers that are not 0..C-1.
-    """
-    if Path(path).suffix == ".json":
-        return read_ssv2_classes(path)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
-            columns = reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"the class names {path} cannot be read: {_reason(error)}") from error
-    name = "name" if "name" in columns else "key"
-    if not {name, "id"} <= set(columns):
-        raise InputError(f"{path} should have the columns name,id or id,key, found {','.join(columns)}")
-    names = _by_number([(row[name], row["id"]) for row in rows], path)
-    if len(set(names)) != len(names):
-        raise InputError(f"{path} names a class twice")
-    return names
-
-
-def read_ssv2_classes(path: str | os.PathLike) -> tuple[str, ...]:
-    """The class names of Something-Something's labels json, {name: "number"}, in the order of their numbers.
-
-    Raises:
-      InputError: no such file, not such a json, or numbers that are not 0..C-1.
-    """
-    content = _read_json(path)
-    if not isinstance(content, dict) or not content:
-        raise InputError(f'{path} should be a json object {{class name: "number", ...}}')
-    return _by_number(list(content.items()), path)
-
-
 def read_ssv2_entries(
-    path: str | os.PathLike, classes: Collection[str], folder: str | os.PathLike, *, split: str, suffix: str = ".webm"
+    path: str | os.PathLike, classes: Collection[str], folder: str | os.PathLike, *, split: str
 ) -> list[LabelledClip]:
     """The clips of Something-Something's train or validation json: [{"id": ..., "template": ...}, ...].
 
     Args:
       path: the json file.
       classes: the class names; a template without its brackets is one of them.
-      folder: where the videos are, as `id` + `suffix`.
+      folder: where the videos are, as ID.webm.
       split: of all these clips.
-      suffix: of the video files.
 
     Raises:
       InputError: no such file, not such a json, a repeated id, or a template that is not one of `classes`.
     """
-    content = _read_json(path)
+    content = files.read_json(path)
     if not isinstance(content, list) or not content:
         raise InputError(f'{path} should be a json list of {{"id": ..., "template": ...}}')
-    known, clips = set(classes), {}
+    names, clips = set(classes), {}
     for i, entry in enumerate(content):
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
             raise InputError(f'entry {i} of {path} should be an object with an "id", found {entry!r}')
@@ -151,31 +181,65 @@ def read_ssv2_entries(
                 f'entry {i} of {path} (id {uid}) has no "template": clips without labels are of no use here'
             )
         label = template.replace("[", "").replace("]", "")
-        if label not in known:
+        if label not in names:
             raise InputError(f"entry {i} of {path} (id {uid}) is of the unknown class {label!r}")
         if uid in clips:
             raise InputError(f"entry {i} of {path} repeats the id {uid}")
-        clips[uid] = LabelledClip(uid, Path(folder) / (uid + suffix), label, split)
+        clips[uid] = LabelledClip(uid, Path(folder) / f"{uid}.webm", label, split)
     return list(clips.values())
 
 
-def _by_number(numbered: Sequence[tuple[str, Any]], path: str | os.PathLike) -> tuple[str, ...]:
-    """The names of the pairs (name, number), in the order of their numbers 0..C-1."""
-    try:
-        by_number = {int(number): name for name, number in numbered}
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path} has a class whose number is not one: {error}") from error
-    if not numbered or sorted(by_number) != list(range(len(numbered))):
-        raise InputError(f"{path} should number its {len(numbered)} classes 0..{len(numbered) - 1}")
-    return tuple(by_number[i] for i in range(len(numbered)))
+def read_epic_clips(
+    path: str | os.PathLike, classes: tuple[str, ...], folder: str | os.PathLike, *, head: str, split: str
+) -> list[LabelledClip]:
+    """The actions of a csv such as EPIC_100_train.csv, labelled for one head; a clip's uid is its narration id.
+
+    Needs the columns narration_id (or uid), participant_id, video_id, start_frame and stop_frame (the first and the
+    last frame, counted from 1), verb_class and noun_class; others are not looked at. A video is looked for as
+    folder/VIDEO, folder/PARTICIPANT/VIDEO and folder/PARTICIPANT/*/VIDEO: a folder of images (much faster, as the
+    videos are long) or a file.
+
+    Args:
+      path: the csv.
+      classes: names of the head's classes.
+      folder: where the videos are.
+      head: "verb" or "noun".
+      split: of all these clips.
+
+    Raises:
+      InputError: no such file, not a csv, no actions, a missing column, a repeated id, numbers that are none, or a
+        class number that is not one of `classes`; names the line.
+    """
+    columns, rows = files.read_csv(path, "the annotations")
+    name = "narration_id" if "narration_id" in columns else "uid"
+    needed = (name, "participant_id", "video_id", "start_frame", "stop_frame", "verb_class", "noun_class")
+    files.check_columns(path, columns, needed)
+    clips: dict[str, LabelledClip] = {}
+    videos: dict[str, Path] = {}
+    for line, row in rows:
+        uid, participant, video, *numbers = (row[column] or "" for column in needed)
+        try:
+            first, last, verb, noun = map(int, numbers)
+        except ValueError:
+            raise InputError(f"line {line} of {path} should hold whole numbers, found {numbers}") from None
+        if not 1 <= first <= last or verb < 0 or noun < 0:
+            raise InputError(f"line {line} of {path} has impossible frames or classes: {numbers}")
+        if not uid or uid in clips:
+            raise InputError(f"line {line} of {path} repeats the action {uid}" if uid else f"line {line} has no {name}")
+        number = verb if head == "verb" else noun
+        if number >= len(classes):
+            raise InputError(f"the {head} class {number} of {uid} in {path} is not one of the {len(classes)} classes")
+        if video not in videos:
+            videos[video] = _epic_video(Path(folder), participant, video)
+        clips[uid] = LabelledClip(uid, videos[video], classes[number], split, first - 1, last)
+    if not clips:
+        raise InputError(f"{path} holds no actions")
+    return list(clips.values())
 
 
-def _read_json(path: str | os.PathLike) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the annotations {path} cannot be read: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _epic_video(folder: Path, participant: str, video: str) -> Path:
+    """Where the video is; where it should be if it is not there."""
+    below = folder / participant
+    around = [folder, below, *(sorted(p for p in below.iterdir() if p.is_dir()) if below.is_dir() else ())]
+    places = [place / f"{video}{suffix}" for place in around for suffix in _EPIC_SUFFIXES]
+    return next((place for place in places if place.exists()), folder / f"{video}.MP4")

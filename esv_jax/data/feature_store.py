@@ -8,18 +8,17 @@ backbone/      the backbone's own model folder (put there by whoever extracts), 
 A run that is killed leaves at most rows, or half a line, that no clip owns; the next run cuts them off and goes on.
 """
 
+import contextlib
 import csv
-import importlib.metadata
 import io
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax import files as one_writer
+from esv_jax import files, provenance
 from esv_jax.checks import InputError, check_finite, check_floating, check_shape
 from esv_jax.video.preprocess import Preprocess, preprocess_from_json
 
@@ -75,6 +74,16 @@ class FeatureStore(NamedTuple):
         clip = self.clips[i]
         return self.rows[clip.offset : clip.offset + clip.num_frames]
 
+    def read(self, numbers: Sequence[int]) -> list[np.ndarray]:
+        """As `features`, of several clips, but copies: what was read of a memory map counts as this process's."""
+        dim, dtype = self.header.feature_dim, self.rows.dtype
+        features = []
+        with open(self.rows.filename, "rb") as file:  # type: ignore[attr-defined]
+            for clip in (self.clips[i] for i in numbers):
+                file.seek(clip.offset * dim * dtype.itemsize)
+                features.append(np.fromfile(file, dtype, clip.num_frames * dim).reshape(-1, dim))
+        return features
+
 
 class FeatureWriter:
     """Adds clips to a store. Made by `create_or_append`; a context manager that closes its files.
@@ -86,19 +95,17 @@ class FeatureWriter:
 
     def __init__(self, folder: Path, header: StoreHeader):
         self._folder, self._header = folder, header
-        self._rows = open(folder / _FEATURES_FILE, "ab", buffering=0)  # noqa: SIM115
-        self._clips = open(folder / _CLIPS_FILE, "ab", buffering=0)  # noqa: SIM115
-        try:
-            one_writer.lock(self._clips, f"adding to the store {folder}")
+        with contextlib.ExitStack() as opened:
+            self._rows = opened.enter_context(open(folder / _FEATURES_FILE, "ab", buffering=0))
+            self._clips = opened.enter_context(open(folder / _CLIPS_FILE, "ab", buffering=0))
+            opened.enter_context(files.exclusive_lock(folder / _CLIPS_FILE, f"the feature store {folder}"))
             clips, num_bytes = _read_clips(folder, header)
             self._num_rows = sum(clip.num_frames for clip in clips)
             self._clips.truncate(num_bytes)
             self._rows.truncate(self._num_rows * _row_bytes(header))
             if num_bytes == 0:
                 _write(self._clips, _csv_line(StoredClip._fields))
-        except BaseException:
-            self.close()
-            raise
+            self._opened = opened.pop_all()
         self.done = {clip.uid: clip for clip in clips}
         self.num_new_frames = 0
 
@@ -133,11 +140,12 @@ class FeatureWriter:
             raise InputError(f"a uid, path, label or split of a clip should be of one line, found {uid!r}")
         clip = StoredClip(uid, path, label, split, len(rows), self._num_rows)
         try:
-            _write(self._rows, rows.tobytes())
-            _write(self._clips, _csv_line(clip))
-        except OSError as error:
+            with files.disk_errors(f"the store {self._folder} cannot be written"):
+                _write(self._rows, rows.tobytes())
+                _write(self._clips, _csv_line(clip))
+        except InputError:
             self.close()
-            raise InputError(f"the store {self._folder} cannot be written: {error.strerror or error}") from error
+            raise
         self.done[uid] = clip
         self._num_rows += len(rows)
         self.num_new_frames += len(rows)
@@ -149,8 +157,7 @@ class FeatureWriter:
 
     def close(self) -> None:
         """Closes the files; the store stays as it is."""
-        self._rows.close()
-        self._clips.close()
+        self._opened.close()
 
     def __enter__(self) -> "FeatureWriter":
         return self
@@ -168,7 +175,7 @@ def create_or_append(path: str | os.PathLike, header: StoreHeader) -> FeatureWri
     """
     folder = Path(path)
     _check_header(header, "the header of the store")
-    try:
+    with files.disk_errors(f"the store {folder} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / _HEADER_FILE).exists():
             if (folder / _FEATURES_FILE).exists() or (folder / _CLIPS_FILE).exists():
@@ -176,8 +183,6 @@ def create_or_append(path: str | os.PathLike, header: StoreHeader) -> FeatureWri
             _write_header(folder, header)
         _check_same(read_header(folder), header, folder)
         return FeatureWriter(folder, header)
-    except OSError as error:
-        raise InputError(f"the store {folder} cannot be written: {error.strerror or error}") from error
 
 
 def open_store(path: str | os.PathLike) -> FeatureStore:
@@ -203,42 +208,25 @@ def read_header(path: str | os.PathLike) -> StoreHeader:
       InputError: as `open_store`.
     """
     folder = Path(path)
-    file = folder / _HEADER_FILE
-    if not folder.is_dir():
-        raise InputError(f"there is no feature store {folder}")
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is not a feature store: it has no {_HEADER_FILE}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as json: {error}") from error
-    version = fields.pop("format_version", None) if isinstance(fields, dict) else None
-    if not isinstance(version, int):
-        raise InputError(f"{file} is not the header of a feature store: it has no format_version")
-    if version > FORMAT_VERSION:
-        raise InputError(
-            f"{file} is of format {version}, newer than format {FORMAT_VERSION} of this esv_jax: update esv_jax"
-        )
-    fields.pop("esv_jax_version", None)
-    if set(fields) != set(StoreHeader._fields):
-        raise InputError(f"{file} should have the fields {list(StoreHeader._fields)}, found {list(fields)}")
+    fields = files.read_card(
+        folder,
+        _HEADER_FILE,
+        "feature store",
+        format_version=FORMAT_VERSION,
+        fields=StoreHeader._fields,
+        optional=("esv_jax_version",),
+    )
     fields["classes"] = tuple(fields["classes"])
     fields["preprocess"] = fields["preprocess"] and preprocess_from_json(fields["preprocess"])
     header = StoreHeader(**fields)
-    _check_header(header, str(file))
+    _check_header(header, str(folder / _HEADER_FILE))
     return header
 
 
 def _write_header(folder: Path, header: StoreHeader) -> None:
-    try:
-        version = importlib.metadata.version("esv-jax")
-    except importlib.metadata.PackageNotFoundError:
-        version = "not installed"
-    fields: dict[str, Any] = {"format_version": FORMAT_VERSION, "esv_jax_version": version, **header._asdict()}
-    fields["preprocess"] = header.preprocess and header.preprocess._asdict()
-    partial = folder / (_HEADER_FILE + ".partial")
-    partial.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, folder / _HEADER_FILE)
+    made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": provenance.version("esv-jax")}
+    preprocess = header.preprocess and header.preprocess._asdict()
+    files.write_json(folder / _HEADER_FILE, {**made_by, **header._asdict(), "preprocess": preprocess})
 
 
 def _check_header(header: StoreHeader, where: str) -> None:

@@ -1,7 +1,7 @@
 """Features of clips with a model's class numbers, from a feature store or a file of Play Fair, a block at a time."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +9,7 @@ import numpy as np
 
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store, play_fair_features
-from esv_jax.data.feature_store import FeatureStore, StoredClip, StoreHeader
-from esv_jax.data.play_fair_features import PlayFairFeatures
+from esv_jax.data.feature_store import StoredClip, StoreHeader
 
 _BLOCK = 256  # clips that are looked at together
 
@@ -46,10 +45,10 @@ def open_labelled(path: str | os.PathLike, classes: Sequence[str], split: str | 
         store = feature_store.open_store(path)
         number = {name: i for i, name in enumerate(classes)}
         labels = np.array([number.get(clip.label, -1) for clip in store.clips], np.int64)
-        opened = LabelledFeatures(store.header, store.clips, labels, lambda numbers: _read_store(store, numbers))
+        opened = LabelledFeatures(store.header, store.clips, labels, store.read)
     else:
         file = play_fair_features.open_features(path, split)
-        opened = LabelledFeatures(file.header, file.clips, file.labels, lambda numbers: _read_file(file, numbers))
+        opened = LabelledFeatures(file.header, file.clips, file.labels, file.read)
     outside = np.flatnonzero((opened.labels < 0) | (opened.labels >= len(classes)))
     if len(outside):
         clip = opened.clips[outside[0]]
@@ -65,36 +64,7 @@ def count_not_finite(features: LabelledFeatures, numbers: Sequence[int]) -> dict
     bad = {}
     for start in range(0, len(numbers), _BLOCK):
         block = numbers[start : start + _BLOCK]
-        for i, clip in zip(block, features.read(block), strict=True):
-            if not np.isfinite(clip).all():
-                bad[i] = int((~np.isfinite(clip)).sum())
+        for i, values in zip(block, features.read(block), strict=True):
+            if num_bad := int((~np.isfinite(values)).sum()):
+                bad[i] = num_bad
     return bad
-
-
-def _read_store(store: FeatureStore, numbers: Sequence[int]) -> list[np.ndarray]:
-    # Not through the memory map: what was read of it counts as memory of this process.
-    file, dtype, dim = store.rows.filename, store.rows.dtype, store.header.feature_dim  # type: ignore[attr-defined]
-    clips = []
-    for first, last in _runs(numbers):
-        begin, end = store.clips[first].offset, store.clips[last].offset + store.clips[last].num_frames
-        rows = np.fromfile(file, dtype, (end - begin) * dim, offset=begin * dim * dtype.itemsize).reshape(-1, dim)
-        bounds = [clip.offset - begin for clip in store.clips[first + 1 : last + 1]]
-        clips += np.split(rows, bounds)
-    return clips
-
-
-def _read_file(file: PlayFairFeatures, numbers: Sequence[int]) -> list[np.ndarray]:
-    # A block at once is read ten times as fast as clip by clip.
-    blocks = [file.rows[first : last + 1] for first, last in _runs(numbers)]
-    return [flat.reshape(-1, file.header.feature_dim) for block in blocks for flat in block]
-
-
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(first, last) of every stretch of consecutive numbers."""
-    first = previous = numbers[0]
-    for number in numbers[1:]:
-        if number != previous + 1:
-            yield first, previous
-            first = number
-        previous = number
-    yield first, previous

@@ -6,12 +6,13 @@
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError, check_floating, check_shape, require
 from esv_jax.data.feature_store import StoredClip, StoreHeader
 
@@ -36,7 +37,11 @@ class PlayFairFeatures(NamedTuple):
 
     def features(self, i: int) -> np.ndarray:
         """Features float32 [num_frames, D] of clip i, read from the file."""
-        return np.asarray(self.rows[i], np.float32).reshape(-1, self.header.feature_dim)
+        return self.read([i])[0]
+
+    def read(self, numbers: Sequence[int]) -> list[np.ndarray]:
+        """As `features`, of several clips by increasing numbers; faster than one by one."""
+        return [np.asarray(flat, np.float32).reshape(-1, self.header.feature_dim) for flat in self.rows[list(numbers)]]
 
 
 def open_features(path: str | os.PathLike, split: str | None = None) -> PlayFairFeatures:
@@ -65,7 +70,7 @@ def open_features(path: str | os.PathLike, split: str | None = None) -> PlayFair
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} cannot be read as a feature file of HDF5: {_reason(error)}") from error
+        raise InputError(f"{path} cannot be read as a feature file of HDF5: {files.reason(error)}") from error
     return PlayFairFeatures(StoreHeader(dim, "float32", ()), clips, labels, rows)
 
 
@@ -89,10 +94,9 @@ def write_features(
       MissingExtraError: h5py is not installed.
     """
     h5py = require("h5py", extra="io")
-    partial = Path(f"{path}.partial")
     uids: dict[str, int] = {}
     try:
-        with h5py.File(partial, "w") as file:
+        with files.atomic(path) as partial, h5py.File(partial, "w") as file:
             group = file.create_group(split)
             vector = h5py.vlen_dtype(np.float32)
             rows = group.create_dataset("features", (0,), vector, maxshape=(None,), chunks=(_BLOCK,))
@@ -110,11 +114,8 @@ def write_features(
                 group[f"labels/{name}"] = values
             for name in ("labels/uid", "uids"):
                 group.create_dataset(name, data=list(uids), dtype=text)
-        os.replace(partial, path)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"the feature file {path} cannot be written: {_reason(error)}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise InputError(f"the feature file {path} cannot be written: {files.reason(error)}") from error
 
 
 def _group(file: Any, path: str | os.PathLike, split: str | None) -> Any:
@@ -135,7 +136,7 @@ def _labels(group: Any, path: str | os.PathLike) -> tuple[list[str], np.ndarray]
     if "uids" not in group or "labels" not in group:
         raise InputError(f"{path} is not a feature file of Play Fair: {group.name} lacks uids or labels")
     uids = [_text(uid) for uid in group["uids"][()]]
-    repeated = _first_repeated(uids)
+    repeated = next((uid for uid, count in Counter(uids).items() if count > 1), None)
     if repeated is not None:
         raise InputError(f"{path} holds the uid {repeated} twice")
     table = group["labels"]
@@ -179,14 +180,5 @@ def _clips(
             offset += num_frames
 
 
-def _first_repeated(uids: list[str]) -> str | None:
-    seen: set[str] = set()
-    return next((uid for uid in uids if uid in seen or seen.add(uid)), None)  # type: ignore[func-returns-value]
-
-
 def _text(uid: Any) -> str:
     return uid.decode() if isinstance(uid, bytes) else str(uid)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError
 
 BLOCK = 60  # lines
@@ -39,7 +40,7 @@ def read_tracks(path: str | os.PathLike) -> Tracks:
         with open(path, encoding="utf-8", newline="") as file:
             rows = [np.array(row, np.float64) for row in csv.reader(file)]
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"the tracks {path} cannot be read: {error}") from error
+        raise InputError(f"the tracks {path} cannot be read: {files.reason(error)}") from error
     lengths = {len(row) for row in rows}
     if len(lengths) != 1 or (length := lengths.pop()) < 3 or length % 2 == 0:
         raise InputError(f"every line of {path} should be a class and the x,y of a track, all of the same length")

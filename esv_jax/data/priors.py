@@ -4,16 +4,14 @@ Play Fair's own `class-priors.csv` leaves out the classes that never occur and i
 for what they mean, by class id, whatever the order of the lines.
 """
 
-import csv
-import json
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError, check_positive
 
 SUM_TOLERANCE = 1e-3  # priors written to six digits or so need not sum to 1 exactly
@@ -58,15 +56,7 @@ def read_priors(path: str | os.PathLike, num_classes: int) -> np.ndarray:
     """
     check_positive("num_classes", num_classes)
     path = Path(path)
-    try:
-        if path.suffix == ".json":
-            pairs, are_counts = _json_entries(path, num_classes), False
-        else:
-            pairs, are_counts = _csv_entries(path)
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"the priors {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    pairs, are_counts = (_json_pairs(path, num_classes), False) if path.suffix == ".json" else _csv_pairs(path)
     priors = np.zeros(num_classes)
     seen: set[int] = set()
     for name, text in pairs:
@@ -89,13 +79,9 @@ def write_priors(path: str | os.PathLike, priors: np.ndarray) -> None:
     Raises:
       InputError: the file cannot be written.
     """
-    partial = Path(f"{path}.partial")
-    lines = [f"{number},{prior}" for number, prior in enumerate(np.asarray(priors))]
-    try:
-        partial.write_text("\n".join(["class,prior", *lines]) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"the priors {path} cannot be written: {error.strerror or error}") from error
+    lines = ((number, f"{prior}") for number, prior in enumerate(np.asarray(priors)))
+    with files.disk_errors(f"the priors {path} cannot be written"):
+        files.write_csv(path, [("class", "prior"), *lines])
 
 
 def describe(priors: np.ndarray) -> str:
@@ -107,23 +93,20 @@ def describe(priors: np.ndarray) -> str:
     return f"{len(priors)} classes, {len(absent)} of which never occur (prior 0): {named}"
 
 
-def _csv_entries(path: Path) -> tuple[list[tuple[Any, Any]], bool]:
+def _csv_pairs(path: Path) -> tuple[list[tuple[Any, Any]], bool]:
     """Pairs (class, value), and whether the values are counts."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        columns = list(reader.fieldnames or ())
-        value = next((name for name in ("prior", "count") if name in columns), None)
-        if "class" not in columns or value is None:
-            raise InputError(f"{path} should have the columns class,prior or class,count, found {','.join(columns)}")
-        pairs = [(row["class"], row[value]) for row in reader]
-    if not pairs:
+    columns, rows = files.read_csv(path, "the priors")
+    value = next((name for name in ("prior", "count") if name in columns), None)
+    if "class" not in columns or value is None:
+        raise InputError(f"{path} should have the columns class,prior or class,count, found {','.join(columns)}")
+    if not rows:
         raise InputError(f"{path} holds no priors")
-    return pairs, value == "count"
+    return [(row["class"], row[value]) for _, row in rows], value == "count"
 
 
-def _json_entries(path: Path, num_classes: int) -> list[tuple[Any, Any]]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(content, Mapping):
+def _json_pairs(path: Path, num_classes: int) -> list[tuple[Any, Any]]:
+    content = files.read_json(path)
+    if isinstance(content, dict):
         return list(content.items())
     if not isinstance(content, list):
         raise InputError(f"{path} should be a json list of priors or an object {{class number: prior}}")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from esv_jax import checks
 from esv_jax.base import Estimator, Link, Plan, check_maker, samples
@@ -259,7 +260,9 @@ def _spread_of_groups(state: Evaluated, strata: paired.Strata, link: Link, fitte
 
     found = jax.lax.map(one, (logits, jnp.asarray(kept, dtype)))
     left = float((weight * fpc)[drawn].sum() / weight[drawn].sum())
-    return left * _widening(num_groups - 1) ** 2 * (num_groups - 1) * found.var(axis=0)
+    # How much wider Student's 95 % interval is than the normal one.
+    widening = float(stdtrit(num_groups - 1, 0.975) / ndtri(0.975))
+    return left * widening**2 * (num_groups - 1) * found.var(axis=0)
 
 
 @functools.lru_cache(maxsize=64)
@@ -273,9 +276,3 @@ def _fixed_sample(num_players: int) -> least_squares.Design:
     gram = centred.T @ (weight[:, None] * centred)
     influence = np.linalg.solve(gram + np.trace(gram) / num_players**2, (weight[:, None] * centred).T)
     return least_squares.Design(size, centred, influence)
-
-
-def _widening(freedom: int) -> float:
-    """How much wider Student's 95 % interval is than the normal one (Cornish-Fisher, to second order)."""
-    z2 = 1.96**2
-    return 1 + (z2 + 1) / (4 * freedom) + (5 * z2**2 + 16 * z2 + 3) / (96 * freedom**2)

@@ -43,6 +43,7 @@ def explain_batch(
     if isinstance(game.form, Host):
         found = [explain(estimator, game, params, video, plan=plan) for video in videos]
         return jax.tree.map(lambda *of_each: jnp.stack(of_each), *found)
+    game = game._replace(empty=checks.own("empty", game.empty))
     params, videos = checks.own("params", params), checks.own("videos", videos)
     shape = jnp.shape(jax.tree.leaves(videos)[0])
     if len(shape) < 2 or shape[0] < 1:

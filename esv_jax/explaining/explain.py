@@ -37,28 +37,29 @@ def explain(
       InputError: shapes or dtypes do not fit, the plan is another estimator's, or no key for one that samples.
     """
     on_host = isinstance(game.form, Host)
+    game = game._replace(empty=checks.own("empty", game.empty))
     if not on_host:
         params, video = checks.own("params", params), checks.own("video", video)
     num_players = game.num_players(video)
-    by_size = estimator.weights(num_players, game.exact is not None)
-    if plan is None and by_size is not None and not on_host:
+    if plan is None and not on_host and is_exact(estimator, game, num_players):
         return _explain_all(estimator.weights, asking.without_empty(game), game.empty, params, video)
     if plan is None:
         plan = estimator.plan(num_players, key=key)
     elif key is not None:
         raise checks.InputError("key and plan were both given: the plan already holds what the key decides, pass one")
     check_plan(estimator, plan, num_players)
+    every_coalition = estimator.weights(num_players, False) is not None
     if on_host:
         logits = asking.host_logits(game, params, video, np.asarray(plan.mask))
-        return _estimate(estimator, game.link, game.empty, plan, logits, logits[-1:], by_size is not None)
-    return _explain_plan(
-        estimator, asking.without_empty(game), game.empty, params, video, jax.device_put(plan), by_size is not None
-    )
+        return _estimate(estimator, game.link, game.empty, plan, logits, logits[-1:], every_coalition)
+    functions, plan = asking.without_empty(game), jax.device_put(plan)
+    return _explain_plan(estimator, functions, game.empty, params, video, plan, every_coalition)
 
 
 def is_exact(estimator: Estimator, game: Game, num_players: int) -> bool:
     """Whether `explain` would evaluate all coalitions of so many players, and so needs neither key nor plan."""
-    return estimator.weights(num_players, game.exact is not None) is not None
+    sums = game.exact is not None and not isinstance(game.form, Host)
+    return estimator.weights(num_players, sums) is not None
 
 
 def check_plan(estimator: Estimator, plan: Plan, num_players: int) -> None:

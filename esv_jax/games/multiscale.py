@@ -35,7 +35,7 @@ def multiscale_game(
         `clip_game`, arrays belong into params.
       empty: float [C], the worth of no frames: probabilities, not logits.
       all_subsets: how A(S) is known of the coalitions of a plan. True: as it says, from f_s of all C(T, s) subsets;
-        where these are more than 2^20, with means over 32 random subsets of S of each size (1024 for the score of the
+        where these are more than 2^20, with means over 32 random subsets of S of each size (256 for the score of the
         whole video), the same ones for the same S. False: of the plans of `stratified` and `orderings` from the
         children of S in the plan, as in the paper: the worths are then estimates themselves, biased by the softmax, and
         neither standard errors nor efficiency (values.sum(0) = full - empty) know of that. `full` is the model's own

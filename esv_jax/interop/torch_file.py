@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError, require
 
 WRAPPERS = ("state_dict", "model")
@@ -35,7 +36,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"code: save the state dict alone"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as a PyTorch checkpoint: {_first_line(error)}") from error
+        raise InputError(f"{path} cannot be read as a PyTorch checkpoint: {files.reason(error)}") from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path} should hold a state dict, found {type(content).__name__}")
     inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
@@ -54,7 +55,3 @@ def _array(name: Any, value: Any, path: str | os.PathLike) -> np.ndarray:
     if value.is_floating_point() and value.dtype != torch.float64:
         value = value.float()
     return value.detach().cpu().numpy()
-
-
-def _first_line(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().splitlines()[0][:200]

@@ -1,6 +1,7 @@
 """How much two attributions of the same videos agree; all are of [..., T] and [..., T] -> float64 [...]."""
 
 import numpy as np
+from scipy.stats import rankdata
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -15,7 +16,7 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Correlation of ranks (equal values share the mean of theirs); NaN where one of them is constant."""
-    return pearson(ranks(a), ranks(b))
+    return pearson(rankdata(a, axis=-1), rankdata(b, axis=-1))
 
 
 def sign_agreement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -26,9 +27,3 @@ def sign_agreement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def top_agreement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """1 where both have the same frame highest, else 0; of equal ones the earliest counts."""
     return (a.argmax(axis=-1) == b.argmax(axis=-1)).astype(np.float64)
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks 1..T of [..., T] from low to high, float64; equal values share the mean of their ranks."""
-    mine, theirs = values[..., :, None], values[..., None, :]
-    return (theirs < mine).sum(axis=-1) + ((theirs == mine).sum(axis=-1) + 1) / 2

@@ -5,14 +5,15 @@ evidence, for then there is nothing to tell apart.
 """
 
 import numpy as np
+from scipy.stats import rankdata
 
 
 def auroc(values: np.ndarray, evidence: np.ndarray) -> np.ndarray:
     """Chance that a frame of the evidence has a higher value than one that is not; equal values count half."""
-    mine, theirs = values[..., :, None], values[..., None, :]
-    pairs = evidence[..., :, None] & ~evidence[..., None, :]
-    won = ((mine > theirs) + 0.5 * (mine == theirs)) * pairs
-    return won.sum(axis=(-2, -1)) / _or_nan(pairs.sum(axis=(-2, -1)), evidence)
+    count = evidence.sum(axis=-1)
+    # Of all pairs with a frame of the evidence, a rank counts those won; pairs within the evidence are taken off.
+    won = (rankdata(values, axis=-1) * evidence).sum(axis=-1) - count * (count + 1) / 2
+    return won / _or_nan(count * (evidence.shape[-1] - count), evidence)
 
 
 def average_precision(values: np.ndarray, evidence: np.ndarray) -> np.ndarray:

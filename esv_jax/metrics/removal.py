@@ -21,11 +21,11 @@ def supporting(values: np.ndarray) -> np.ndarray:
 
 
 def area(curves: np.ndarray) -> np.ndarray:
-    """Mean height [...] of curves [..., n] over equal steps, by trapezoids; the height itself where n = 1."""
+    """Mean height, float64 [...], of curves [..., n] over equal steps, by trapezoids; the height itself where n = 1."""
+    curves = np.asarray(curves, np.float64)
     if curves.shape[-1] == 1:
         return curves[..., 0]
-    inner = curves[..., 1:-1].sum(axis=-1)
-    return (inner + (curves[..., 0] + curves[..., -1]) / 2) / (curves.shape[-1] - 1)
+    return np.trapezoid(curves, axis=-1) / (curves.shape[-1] - 1)
 
 
 def is_right(scores: np.ndarray, label: np.ndarray) -> np.ndarray:

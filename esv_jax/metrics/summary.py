@@ -8,19 +8,6 @@ def supporting_share(values: np.ndarray) -> np.ndarray:
     return (values > 0).mean(axis=-1)
 
 
-def by_group(per_video: np.ndarray, group: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means of `per_video` [B, ...] over the videos of each group int [B]: (float64 [G, ...], counts int [G]).
-
-    NaN for groups without a video.
-    """
-    count = np.bincount(group, minlength=num_groups)
-    member = (group[None] == np.arange(num_groups)[:, None]).astype(np.float64)
-    flat = np.asarray(per_video, np.float64).reshape(len(per_video), -1)
-    total = (member @ flat).reshape(num_groups, *per_video.shape[1:])
-    divisor = np.where(count > 0, count, np.nan).reshape(-1, *[1] * (per_video.ndim - 1))
-    return total / divisor, count
-
-
 def centre_of_mass(values: np.ndarray) -> np.ndarray:
     """Where in the clip the positive values lie, 0 (first frame) .. 1 (last), float64 [...], of values [..., T].
 

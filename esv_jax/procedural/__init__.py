@@ -1,1 +1,1 @@
-"""Procedural: video clips that we draw ourselves, whose evidence is known."""
+"""The procedural action set: clips that we draw ourselves, so that the frames that carry the evidence are known."""

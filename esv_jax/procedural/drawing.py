@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from esv_jax.checks import require
-from esv_jax.procedural.clips import Script, Thing
 from esv_jax.procedural.motions import ANGLE, OPACITY, SIZE, X, Y
+from esv_jax.procedural.scripts import Script, Thing
 
 SIDE = 112  # of the drawn frames, in pixels
 _MARGIN = 6  # pixels of ground around the picture, for the camera to shake in
@@ -186,18 +186,18 @@ def ground(look: int) -> Any:
     return image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
 
 
-def frames(one: Script) -> Iterator[np.ndarray]:
+def frames(script: Script) -> Iterator[np.ndarray]:
     """The clip's frames in order, each uint8 [SIDE, SIDE, 3].
 
     Raises:
       MissingExtraError: Pillow is not installed.
     """
     image = require("PIL.Image", extra="video")
-    background = ground(one.look)
-    sprites = [sprite(thing) for thing in one.things]
-    rng = np.random.default_rng([one.look, 1])
+    background = ground(script.look)
+    sprites = [sprite(thing) for thing in script.things]
+    rng = np.random.default_rng([script.look, 1])
     grain = rng.normal(0.5, 1.5, (2 * SIDE, 2 * SIDE, 1)).astype(np.float32)
-    for poses, camera, light in zip(one.poses, one.camera, one.light, strict=True):
+    for poses, camera, light in zip(script.poses, script.camera, script.light, strict=True):
         shift = camera * SIDE
         affine = (1, 0, _MARGIN - shift[0], 0, 1, _MARGIN - shift[1])
         canvas = background.transform((SIDE, SIDE), image.Transform.AFFINE, affine, image.Resampling.BILINEAR)

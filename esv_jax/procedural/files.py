@@ -7,19 +7,18 @@ DIR/labels.csv       path,label,split, for experiments.extract_features
 DIR/evidence.json    per id: num_frames, fps, the action's first and last frame, the frames with the evidence
 """
 
-import csv
 import io
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError, require
-from esv_jax.procedural import clips as synthetic
-from esv_jax.procedural import drawing as synthetic_drawing
+from esv_jax.procedural import drawing
+from esv_jax.procedural.scripts import ACTIONS, CLASS_NAMES, FPS, SPLITS, Script, label, script_of
 
 VERSION = 1  # of what the clips look like; a folder with another is not added to
 # Without look-ahead and hidden frames every frame of the clip is one of the file, and encoding takes 1 ms a frame.
@@ -65,55 +64,44 @@ def start(folder: Path, seed: int) -> None:
     mark, ours = folder / "set.json", {"seed": seed, "version": VERSION}
     (folder / "videos").mkdir(exist_ok=True)
     if not mark.exists():
-        _write(mark, json.dumps(ours) + "\n")
+        files.write_text(mark, json.dumps(ours) + "\n")
         return
-    try:
-        found = json.loads(mark.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{mark} cannot be read as json: {error}") from error
+    found = files.read_json(mark)
     if found != ours:
         raise InputError(f"{folder} holds clips of the set {found}, not of {ours}: choose another folder")
 
 
 def write_clip(folder: Path, seed: int, index: int) -> None:
     """Draws and encodes a clip; a write cut short leaves no file of the clip's name."""
-    one = synthetic.script(seed, index)
-    path = video_path(folder, index)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(encode(synthetic_drawing.frames(one), synthetic.FPS))
-    os.replace(partial, path)
+    files.write_bytes(video_path(folder, index), encode(drawing.frames(script_of(seed, index)), FPS))
 
 
 def write_annotations(folder: Path, seed: int) -> int:
     """Writes the annotations of all clips that the folder holds; returns how many."""
-    scripts = [synthetic.script(seed, int(path.stem)) for path in sorted((folder / "videos").glob("*.webm"))]
-    numbers = {name: str(i) for i, name in enumerate(synthetic.CLASS_NAMES)}
-    _write(folder / "labels.json", _json(numbers))
-    for split in dict.fromkeys(synthetic.SPLITS):
-        _write(folder / f"{split}.json", _json([_entry(one) for one in scripts if one.split == split]))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["path", "label", "split"])
-    for one in scripts:
-        path = video_path(folder, one.number).relative_to(folder).as_posix()
-        writer.writerow([path, synthetic.CLASS_NAMES[one.class_index], one.split])
-    _write(folder / "labels.csv", table.getvalue())
-    _write(folder / "evidence.json", _json({clip_id(one.number): _evidence(one) for one in scripts}))
+    scripts = [script_of(seed, int(path.stem)) for path in sorted((folder / "videos").glob("*.webm"))]
+    numbers = {name: str(i) for i, name in enumerate(CLASS_NAMES)}
+    files.write_text(folder / "labels.json", _json(numbers))
+    for split in dict.fromkeys(SPLITS):
+        files.write_text(folder / f"{split}.json", _json([_entry(one) for one in scripts if one.split == split]))
+    paths = [video_path(folder, one.number).relative_to(folder).as_posix() for one in scripts]
+    rows = [(path, CLASS_NAMES[one.class_index], one.split) for path, one in zip(paths, scripts, strict=True)]
+    files.write_csv(folder / "labels.csv", [("path", "label", "split"), *rows])
+    files.write_text(folder / "evidence.json", _json({clip_id(one.number): _evidence(one) for one in scripts}))
     return len(scripts)
 
 
-def _entry(one: synthetic.Script) -> dict[str, Any]:
-    text, names = synthetic.label(one)
-    template = synthetic.ACTIONS[one.class_index].template
-    return {"id": clip_id(one.number), "label": text, "template": template, "placeholders": names}
+def _entry(script: Script) -> dict[str, Any]:
+    text, names = label(script)
+    template = ACTIONS[script.class_index].template
+    return {"id": clip_id(script.number), "label": text, "template": template, "placeholders": names}
 
 
-def _evidence(one: synthetic.Script) -> dict[str, Any]:
+def _evidence(script: Script) -> dict[str, Any]:
     return {
-        "num_frames": len(one.poses),
-        "fps": synthetic.FPS,
-        "action": [one.action[0], one.action[1] - 1],
-        "evidence": one.evidence.tolist(),
+        "num_frames": len(script.poses),
+        "fps": FPS,
+        "action": [script.action[0], script.action[1] - 1],
+        "evidence": script.evidence.tolist(),
     }
 
 
@@ -122,9 +110,3 @@ def _json(content: Any) -> str:
     if isinstance(content, dict):
         return "{\n" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in content.items()) + "\n}\n"
     return "[\n" + ",\n".join(json.dumps(v) for v in content) + "\n]\n"
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -42,13 +42,17 @@ def _path(rng, towards: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray
     return middle - half, middle + half
 
 
+def _carried(rng, towards: np.ndarray, size: float, share: np.ndarray) -> np.ndarray:
+    """Poses [n, 1, 5] of a thing that is `share` [n] of such a way from its start."""
+    start, end = _path(rng, towards, size)
+    at = start + share[:, None] * (end - start)
+    return poses_of(len(share), at[:, 0], at[:, 1], size, tilt(rng))[:, None]
+
+
 def moving(towards: tuple[int, int]) -> Motion:
     def motion(rng, u):
-        size = _size(rng)
-        start, end = _path(rng, np.asarray(towards, np.float64), size)
         done = _ease(u)
-        at = start + done[:, None] * (end - start)
-        return poses_of(len(u), at[:, 0], at[:, 1], size, tilt(rng))[:, None], done
+        return _carried(rng, np.asarray(towards, np.float64), _size(rng), done), done
 
     return motion
 
@@ -56,10 +60,7 @@ def moving(towards: tuple[int, int]) -> Motion:
 def put_back(rng, u):
     size = _size(rng)
     towards = np.asarray([(1, 0), (-1, 0), (0, 1), (0, -1)][rng.integers(4)], np.float64)
-    start, end = _path(rng, towards, size)
-    out = _ease(1 - np.abs(2 * u - 1))
-    at = start + out[:, None] * (end - start)
-    return poses_of(len(u), at[:, 0], at[:, 1], size, tilt(rng))[:, None], u
+    return _carried(rng, towards, size, _ease(1 - np.abs(2 * u - 1))), u
 
 
 def nearing(rng, u):

@@ -58,7 +58,8 @@ def explanation(
     check_shape("attribution.empty", attribution.empty, [num_classes])
     check_shape("times", times, [num_frames])
     check_shape("images", images, [num_frames, "H", "W", 3])
-    host = {name: np.asarray(field, np.float64) for name, field in attribution._asdict().items()}
+    numbers = ("values", "std_error", "full", "empty")
+    host = {name: np.asarray(getattr(attribution, name), np.float64) for name in numbers}
     for name, field in host.items():
         check_finite(f"attribution.{name}", field)
     return Explanation(

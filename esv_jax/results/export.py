@@ -1,15 +1,14 @@
 """A stored set of values as files that other programs read: a csv table of chosen classes, or one npz file."""
 
-import csv
+import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from esv_jax.checks import InputError
+from esv_jax import files
 from esv_jax.results.explanation import class_index
 
 if TYPE_CHECKING:
@@ -32,7 +31,11 @@ def save_csv(dataset: "xarray.Dataset", path: str | os.PathLike, classes: Sequen
     """
     names = dataset["class_name"].values.tolist()
     chosen = None if classes is None else [class_index(names, name) for name in classes]
-    _replace(Path(path), lambda partial: _write_table(partial, dataset, names, chosen))
+    starts = range(0, dataset.sizes["video"], _VIDEOS_AT_ONCE)
+    parts = (dataset.isel(video=slice(start, start + _VIDEOS_AT_ONCE)) for start in starts)
+    lines = itertools.chain.from_iterable(_lines(part, names, chosen) for part in parts)
+    with files.disk_errors(f"{path} cannot be written"):
+        files.write_csv(path, itertools.chain([COLUMNS], lines))
 
 
 def save_npz(dataset: "xarray.Dataset", path: str | os.PathLike) -> None:
@@ -48,21 +51,8 @@ def save_npz(dataset: "xarray.Dataset", path: str | os.PathLike) -> None:
       InputError: the file cannot be written.
     """
     arrays: dict[str, Any] = {str(name): variable.values for name, variable in dataset.variables.items()}
-    attributes = np.asarray(json.dumps(dataset.attrs))
-
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:
-            np.savez(file, attributes=attributes, **arrays)
-
-    _replace(Path(path), write)
-
-
-def _write_table(path: Path, dataset: "xarray.Dataset", names: list[str], chosen: list[int] | None) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for start in range(0, dataset.sizes["video"], _VIDEOS_AT_ONCE):
-            writer.writerows(_lines(dataset.isel(video=slice(start, start + _VIDEOS_AT_ONCE)), names, chosen))
+    with files.disk_errors(f"{path} cannot be written"):
+        files.write_npz(path, {"attributes": np.asarray(json.dumps(dataset.attrs)), **arrays})
 
 
 def _lines(dataset: "xarray.Dataset", names: list[str], chosen: list[int] | None) -> Iterator[tuple[Any, ...]]:
@@ -74,14 +64,3 @@ def _lines(dataset: "xarray.Dataset", names: list[str], chosen: list[int] | None
                 values = part["esv"][v, t, c], part["std_error"][v, t, c], score, prior
                 # The shortest digits that give the float32 back.
                 yield uid, label, c, names[c], t, frame, *map(str, values)
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Puts in place of `path` what `write(partial path)` makes, once it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error

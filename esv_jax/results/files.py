@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.results.explanation import Explanation, predicted_class
 
 FORMAT = "esv_jax attribution"
@@ -18,17 +19,10 @@ def save_npz(path: Path, explained: Explanation) -> None:
 
     Read with `numpy.load(path)`; nothing in it is pickled.
     """
-    np.savez(
-        path,
-        values=explained.values,
-        std_error=explained.std_error,
-        full=explained.full,
-        empty=explained.empty,
-        frames=explained.frames,
-        times=explained.times,
-        class_names=np.asarray(explained.class_names, dtype=np.str_),
-        predicted=np.int64(predicted_class(explained)),
-    )
+    arrays = {name: getattr(explained, name) for name in ("values", "std_error", "full", "empty", "frames", "times")}
+    arrays["class_names"] = np.asarray(explained.class_names, dtype=np.str_)
+    arrays["predicted"] = np.int64(predicted_class(explained))
+    files.write_npz(path, arrays)
 
 
 def save_json(path: Path, explained: Explanation, provenance: Mapping[str, Any]) -> None:
@@ -57,4 +51,4 @@ def save_json(path: Path, explained: Explanation, provenance: Mapping[str, Any])
         "values": explained.values.tolist(),
         "std_error": explained.std_error.tolist(),
     }
-    path.write_text(json.dumps(record, allow_nan=False, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    files.write_text(path, json.dumps(record, allow_nan=False, ensure_ascii=False, indent=1) + "\n")

@@ -8,7 +8,6 @@ num_frames=8/esv/c/k/0/0   chunk k: a batch of videos, uncompressed (values hard
 """
 
 import contextlib
-import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError, require
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ def read_configuration(path: "str | os.PathLike") -> dict[str, Any]:
     if not Path(path).is_dir():
         raise InputError(f"there is no results store {path}")
     try:
-        attributes = json.loads(file.read_text(encoding="utf-8"))["attributes"]
+        attributes = files.read_json(file)["attributes"]
         found, version, configuration = (attributes[name] for name in ("format", "format_version", "configuration"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a results store: it has no {METADATA_FILE} of one") from error
     if found != FORMAT:
         raise InputError(f"{path} is not a results store: its {METADATA_FILE} is of {found!r}")

@@ -7,14 +7,13 @@ are), then chunk after chunk. Nothing is ever changed: what an interrupted run l
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from esv_jax import files as one_writer
+from esv_jax import files
 from esv_jax.checks import InputError, check_shape, require
 from esv_jax.results.store import (
     FLOAT,
@@ -46,12 +45,13 @@ def writing(path: str | os.PathLike, configuration: Mapping[str, Any]) -> Iterat
     folder = Path(path)
     with _told_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with one_writer.alone(folder, "the results store"):
+    with files.exclusive_lock(folder, f"the results store {folder}"):
         if (folder / METADATA_FILE).exists():
             _check_same(read_configuration(folder), dict(configuration), folder)
         else:
             with _told_of(folder):
                 _start(folder, configuration)
+        files.remove_leftovers(folder)
         yield folder
 
 
@@ -83,11 +83,10 @@ def open_group(
     group = folder / group_name(sizes["frame"])
     chunks = chunks_of(group, sizes, batch_size=batch_size, sampled=sampled)
     if group.exists():
-        found = json.loads((group / METADATA_FILE).read_text(encoding="utf-8"))["attributes"]["batch_size"]
+        found = files.read_json(group / METADATA_FILE)["attributes"]["batch_size"]
         if found != batch_size:
             raise InputError(f"{group} was begun with a batch size of {found}, not of {batch_size}: go on with {found}")
         return chunks
-    partial = group.with_name(f".{group.name}.partial")
     attributes = {
         **provenance,
         "num_frames": sizes["frame"],
@@ -95,10 +94,8 @@ def open_group(
         "sampled": sampled,
         "left_out": index.left_out,
     }
-    with _told_of(folder), strings_are_fine():
-        shutil.rmtree(partial, ignore_errors=True)
+    with _told_of(folder), strings_are_fine(), files.atomic(group) as partial:
         _make_group(partial, index, prior, class_names, chunks, attributes)
-        partial.rename(group)
     return chunks
 
 
@@ -121,16 +118,17 @@ def write_chunk(chunks: Chunks, k: int, arrays: Mapping[str, np.ndarray]) -> Non
         file = chunks.file(name, k)
         with _told_of(chunks.group.parent):
             file.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(file, filled.data)
+            files.remove_leftovers(file.parent)
+            files.write_bytes(file, filled.data)
 
 
 def _start(folder: Path, configuration: Mapping[str, Any]) -> None:
-    foreign = sorted(file.name for file in folder.iterdir() if file.name != f"{METADATA_FILE}.partial")
+    foreign = sorted(file.name for file in folder.iterdir() if not file.name.startswith(f".{METADATA_FILE}."))
     if foreign:
         raise InputError(f"{folder} is not a results store: it holds {foreign[0]}; give a new folder")
     attributes = {"format": FORMAT, "format_version": FORMAT_VERSION, "configuration": dict(configuration)}
     content = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    _write_whole(folder / METADATA_FILE, json.dumps(content, indent=1, allow_nan=False).encode())
+    files.write_text(folder / METADATA_FILE, json.dumps(content, indent=1, allow_nan=False))
 
 
 def _make_group(
@@ -171,26 +169,9 @@ def _make_group(
     known("class_name", ["class"], np.array(class_names, object))
 
 
-def _write_whole(file: Path, content: Any) -> None:
-    """Writes a file that is either whole or not there."""
-    partial = file.with_name(file.name + ".partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(file)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def _told_of(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"the results store {folder} cannot be written: {error.strerror or error}; what is in it stays: run "
-            "the same command again to go on"
-        ) from error
+def _told_of(folder: Path) -> contextlib.AbstractContextManager[None]:
+    advice = "what is in it stays: run the same command again to go on"
+    return files.disk_errors(f"the results store {folder} cannot be written", advice)
 
 
 def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:

@@ -5,11 +5,8 @@ params/      the Flax variables (orbax)
 backbone/    the model folder of the frame backbone whose features the model reads (optional)
 """
 
-import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint
 
-from esv_jax import checks, models
+from esv_jax import checks, files, models
 from esv_jax.checks import InputError
 from esv_jax.interop import keras_file
 from esv_jax.models import weights
@@ -79,7 +76,7 @@ def save_model(folder: str | os.PathLike, card: ModelCard, variables: Any, *, ba
     _check_variables(build(card), card, variables, f"the variables for {folder}")
     if backbone is not None:
         _check_backbone(card, backbone, str(folder))
-    try:
+    with files.disk_errors(f"the model folder {folder} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CARD_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder / "backbone", ignore_errors=True)
@@ -89,9 +86,7 @@ def save_model(folder: str | os.PathLike, card: ModelCard, variables: Any, *, ba
         (folder / "params" / "commit_success.txt").unlink(missing_ok=True)
         if backbone is not None:
             save_model(folder / "backbone", backbone.card, backbone.variables)
-        write_json(folder / CARD_FILE, _to_json(card, _file_digests(folder / "params")))
-    except OSError as error:
-        raise InputError(f"the model folder {folder} cannot be written: {error.strerror or error}") from error
+        files.write_json(folder / CARD_FILE, _to_json(card, files.digests(folder / "params")))
 
 
 def load_model(folder: str | os.PathLike) -> Model:
@@ -103,7 +98,7 @@ def load_model(folder: str | os.PathLike) -> Model:
     folder = Path(folder).absolute()
     card, digests = _read_card(folder)
     module = build(card)
-    found = _file_digests(folder / "params")
+    found = files.digests(folder / "params")
     if found != digests:
         wrong = sorted(name for name in {*found, *digests} if found.get(name) != digests.get(name))
         raise InputError(f"the weights in {folder / 'params'} are damaged: {wrong[0]} is missing, changed or too many")
@@ -111,8 +106,7 @@ def load_model(folder: str | os.PathLike) -> Model:
         with _checkpointer() as checkpointer:
             variables = checkpointer.restore(folder / "params")
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[:1]
-        raise InputError(f"the weights in {folder / 'params'} cannot be read: {''.join(reason)[:200]}") from error
+        raise InputError(f"the weights in {folder / 'params'} cannot be read: {files.reason(error)}") from error
     _check_variables(module, card, variables, f"the weights in {folder / 'params'}")
     backbone = load_model(folder / "backbone") if (folder / "backbone").is_dir() else None
     if backbone is not None:
@@ -131,25 +125,8 @@ def read_card(folder: str | os.PathLike) -> ModelCard:
 
 def _read_card(folder: Path) -> tuple[ModelCard, dict[str, str]]:
     """The card, and the digests of the files of the weights."""
-    path = folder / CARD_FILE
-    if not folder.is_dir():
-        raise InputError(f"there is no model folder {folder}")
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is not a model folder: it has no {CARD_FILE}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as json: {error}") from error
-    version = fields.pop("format_version", None) if isinstance(fields, dict) else None
-    if not isinstance(version, int):
-        raise InputError(f"{path} is not the card of a model: it has no format_version")
-    if version > FORMAT_VERSION:
-        raise InputError(
-            f"{path} is of format {version}, newer than format {FORMAT_VERSION} of this esv_jax: update esv_jax"
-        )
     expected = [*ModelCard._fields, "files"]
-    if set(fields) != set(expected):
-        raise InputError(f"{path} should have the fields {expected}, found {list(fields)}")
+    fields = files.read_card(folder, CARD_FILE, "model folder", format_version=FORMAT_VERSION, fields=expected)
     digests = fields.pop("files")
     fields["classes"] = tuple(fields["classes"])
     if fields["prior"] is not None:
@@ -157,7 +134,7 @@ def _read_card(folder: Path) -> tuple[ModelCard, dict[str, str]]:
     if fields["preprocess"] is not None:
         fields["preprocess"] = preprocess_from_json(fields["preprocess"])
     card = ModelCard(**fields)
-    _check_card(card, str(path))
+    _check_card(card, str(folder / CARD_FILE))
     return card, digests
 
 
@@ -212,41 +189,20 @@ def digest(model: Model) -> str:
     """16 hex digits that tell models apart: of kind, options, preprocessing and every number."""
     card = model.card
     preprocess = card.preprocess and card.preprocess._asdict()
-    sha = hashlib.sha256(json.dumps([card.kind, card.options, preprocess], sort_keys=True).encode())
+    parts: list[Any] = [json.dumps([card.kind, card.options, preprocess], sort_keys=True)]
     for name, value in weights.flatten(model.variables).items():
         value = np.asarray(value)
-        sha.update(f"{name} {value.dtype} {value.shape}".encode())
-        sha.update(value.tobytes())
-    return sha.hexdigest()[:16]
+        parts += [f"{name} {value.dtype} {value.shape}", value]
+    return files.short_digest(parts)
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides a result, for provenance."""
-    packages = ("esv-jax", "jax", "flax", "optax", "numpy")
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes json so that `path` holds all of it or what it held before."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+def identity(model: Model) -> dict[str, str]:
+    """Name and digest, by which heads and features know their backbone."""
+    return {"name": model.card.kind, "digest": digest(model)}
 
 
 def _checkpointer() -> orbax.checkpoint.Checkpointer:
     return orbax.checkpoint.Checkpointer(orbax.checkpoint.PyTreeCheckpointHandler())
-
-
-def _file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of all files in a folder, by name."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def _to_json(card: ModelCard, digests: dict[str, str]) -> dict[str, Any]:
@@ -276,7 +232,7 @@ def _check_card(card: ModelCard, where: str) -> None:
 
 
 def _check_backbone(card: ModelCard, backbone: Model, where: str) -> None:
-    found = {"name": backbone.card.kind, "digest": digest(backbone)}
+    found = identity(backbone)
     if card.backbone != found:
         raise InputError(f"{where} belongs to the backbone {card.backbone}, but holds {found}")
 

@@ -66,11 +66,6 @@ def read_clips(store: FeatureStore, which: Sequence[int], num_frames: int, where
     return Clips(rows, np.cumsum(lengths, dtype=np.int32) - lengths, lengths, labels)
 
 
-def class_prior(label: np.ndarray, num_classes: int) -> np.ndarray:
-    """Share of every class among the labels [n], float32 [C]; 0 for one that never occurs."""
-    return (np.bincount(label, minlength=num_classes) / max(1, len(label))).astype(np.float32)
-
-
 def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int) -> Loss:
     """The loss of `loop.train` for a head; its data are `Clips`, its state the variables besides "params".
 

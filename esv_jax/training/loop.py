@@ -14,10 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint
-import rich.console
-import rich.progress
 
-from esv_jax import checks
+from esv_jax import checks, files, progress
 from esv_jax.checks import InputError
 
 Metrics = dict[str, jax.Array]
@@ -97,8 +95,8 @@ def train(
     if store is not None:
         first_epoch, carry, history = store.latest(carry)
     last_save = time.monotonic()
-    with _progress() as progress:
-        task = progress.add_task("training", total=schedule.epochs, completed=first_epoch, said="")
+    with progress.bars("epochs") as bars:
+        task = bars.add_task("training", total=schedule.epochs, completed=first_epoch)
         for epoch in range(first_epoch, schedule.epochs):
             order_key, step_key = jax.random.split(jax.random.fold_in(jax.random.key(schedule.seed), epoch))
             rows = _batches(order_key, num_examples, steps, schedule.batch_size)
@@ -111,7 +109,7 @@ def train(
                 name: np.append(history.get(name, np.zeros(0, np.float32)), mean) for name, mean in means.items()
             }
             said = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-            progress.update(task, completed=epoch + 1, said=said)
+            bars.update(task, completed=epoch + 1, said=said)
             done = epoch + 1 == schedule.epochs
             if store is not None and (done or time.monotonic() - last_save >= save_every_s):
                 store.save(epoch + 1, carry, history)
@@ -182,18 +180,6 @@ def _batches(key: jax.Array, num_examples: int, steps: int, batch_size: int) -> 
     return jnp.resize(order, (steps, batch_size))
 
 
-def _progress() -> rich.progress.Progress:
-    columns = rich.progress
-    return columns.Progress(
-        columns.TextColumn("{task.description}"),
-        columns.BarColumn(),
-        columns.MofNCompleteColumn(),
-        columns.TextColumn("epochs  {task.fields[said]}"),
-        columns.TimeRemainingColumn(),
-        console=rich.console.Console(stderr=True),
-    )
-
-
 class _Store:
     """The checkpoints of one run in a folder: `run.json`, which says whose they are, and orbax's numbered folders."""
 
@@ -201,18 +187,12 @@ class _Store:
         self.folder = folder.absolute()
         run = json.loads(json.dumps({"schedule": schedule._asdict(), "settings": settings}))
         mark = self.folder / "run.json"
-        try:
+        with files.disk_errors(f"the checkpoints in {self.folder} cannot be used"):
             self.folder.mkdir(parents=True, exist_ok=True)
             if mark.exists():
-                self._check_same_run(json.loads(mark.read_text(encoding="utf-8")), run)
+                self._check_same_run(files.read_json(mark), run)
             else:
-                partial = mark.with_suffix(".partial")
-                partial.write_text(json.dumps(run, indent=1), encoding="utf-8")
-                os.replace(partial, mark)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{mark} cannot be read as json: {error}") from error
-        except OSError as error:
-            raise InputError(f"the checkpoints in {self.folder} cannot be used: {error.strerror}") from error
+                files.write_json(mark, run)
         options = orbax.checkpoint.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         self.manager = orbax.checkpoint.CheckpointManager(self.folder, options=options)
 

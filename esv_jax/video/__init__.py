@@ -1,1 +1,1 @@
-"""Video: decoding, sampling of frames, and what a backbone wants of its images; no models."""
+"""Videos, which are files or folders of images: decoding, choosing frames, preparing them for a backbone."""

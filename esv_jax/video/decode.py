@@ -7,35 +7,23 @@ Pixels are taken as stored: non-square ones are not stretched.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from esv_jax.checks import InputError
 from esv_jax.video import image_folder, video_file
-from esv_jax.video.clip import Clip, VideoInfo
 from esv_jax.video.frame_sampling import segment_centres
+from esv_jax.video.frames import Frames
 
 
-def probe(path: str | os.PathLike) -> VideoInfo:
-    """What the video is, from its packets and its first frame (decoding all only where timestamps are missing).
-
-    Raises:
-      InputError: not a video, or one that is truncated, damaged, or without frames.
-    """
-    frames = _pick(path, lambda num_frames: np.zeros(1, np.int64))
-    height, width = frames.images[0].shape[:2]
-    return VideoInfo(frames.num_frames, frames.fps, width, height, frames.num_frames / frames.fps)
-
-
-def read_frames(path: str | os.PathLike, indices: Sequence[int] | np.ndarray) -> Clip:
+def read_frames(path: str | os.PathLike, indices: Sequence[int] | np.ndarray) -> Frames:
     """The frames with these numbers, in the order given; a number may come more than once.
 
     Of a long video only the parts from the keyframe before each wanted frame are decoded, and nothing but the wanted
     frames is kept.
 
     Raises:
-      InputError: a number is not in the video, or as for `probe`.
+      InputError: a number is not in the video; or it is not a video, or truncated, damaged or without frames.
     """
     wanted = np.asarray(indices)
     if wanted.ndim != 1 or not len(wanted) or not np.issubdtype(wanted.dtype, np.integer):
@@ -49,15 +37,14 @@ def read_frames(path: str | os.PathLike, indices: Sequence[int] | np.ndarray) ->
         return unique
 
     frames = _pick(path, choose)
-    images = np.stack([frames.images[i] for i in back])
-    return Clip(images, frames.times[back], wanted.astype(np.int64), frames.num_frames)
+    return Frames(frames.images[back], frames.times[back], unique[back], frames.num_frames_in_video)
 
 
-def read_clip(path: str | os.PathLike, num_frames: int) -> Clip:
+def sample_frames(path: str | os.PathLike, num_frames: int) -> Frames:
     """`num_frames` frames at the centres of equal segments (`frame_sampling.segment_centres`).
 
     Raises:
-      InputError: the video has fewer frames, or as for `probe`.
+      InputError: the video has fewer frames; or as for `read_frames`.
     """
 
     def choose(num_frames_in_video: int) -> np.ndarray:
@@ -66,12 +53,11 @@ def read_clip(path: str | os.PathLike, num_frames: int) -> Clip:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
-    frames = _pick(path, choose)
-    return Clip(np.stack(frames.images), frames.times, frames.numbers, frames.num_frames)
+    return _pick(path, choose)
 
 
 def iter_frames(path: str | os.PathLike, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-    """All frames of the video in display order, uint8 [H, W, 3] each, holding one at a time.
+    """The frames start .. stop - 1 in display order, uint8 [H, W, 3] each, holding one at a time.
 
     Args:
       path: the video.
@@ -79,25 +65,10 @@ def iter_frames(path: str | os.PathLike, start: int = 0, stop: int | None = None
       stop: number of the first one that is not, more than `start`; None: all to the end.
 
     Raises:
-      InputError: as for `probe`, when the fault is reached; or the video ends before the frames asked for.
+      InputError: the video ends before the frames asked for; or as for `read_frames`, when the fault is reached.
     """
-    if os.path.isdir(path):
-        files = image_folder.image_files(path)
-        last = len(files) if stop is None else stop
-        if not start < last <= len(files):
-            raise InputError(f"the frames {start}..{last - 1} are asked for, but {path} has 0..{len(files) - 1}")
-        for file in files[start:last]:
-            yield image_folder.read_images([files[0], file])[1]
-    elif stop is None and start == 0:
-        yield from video_file.every_frame(path)
-    else:
-        yield from video_file.frames_between(path, start, stop)
+    return (image_folder if os.path.isdir(path) else video_file).iter_frames(path, start, stop)
 
 
-def _pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Any:
-    if not os.path.isdir(path):
-        return video_file.pick(path, choose)
-    files = image_folder.image_files(path)
-    numbers = choose(len(files))
-    images = image_folder.read_images([files[i] for i in numbers])
-    return video_file.Frames(list(images), numbers, numbers / image_folder.FPS, len(files), image_folder.FPS)
+def _pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Frames:
+    return (image_folder if os.path.isdir(path) else video_file).pick(path, choose)

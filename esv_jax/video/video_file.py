@@ -7,6 +7,7 @@ come from one packet each) the video is decoded from its beginning and counted, 
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,20 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax.checks import InputError, require
-from esv_jax.video.containers import promised_bytes
+from esv_jax.video.frames import Frames, end_of_part
+from esv_jax.video.truncation import promised_bytes
 
 _DEFAULT_FPS = 25.0
 _SEEK_ATTEMPTS = 3
-
-
-class Frames(NamedTuple):
-    """Some frames of a video: their increasing `numbers` of `num_frames`, and `times` in seconds after the first."""
-
-    images: list[np.ndarray]
-    numbers: np.ndarray
-    times: np.ndarray
-    num_frames: int
-    fps: float
 
 
 class _Source(NamedTuple):
@@ -67,59 +59,41 @@ def pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Frames
     _check_whole(path)
     with _opened(path) as source, contextlib.suppress(_DisagreementError):
         index = _index_packets(source)
-        numbers = choose(index.num_frames)
-        images = [_image(frame, source) for frame in _seek_frames(source, index, numbers)]
-        return _frames(images, numbers, index, source)
+        indices = choose(index.num_frames)
+        images = [_image(frame, source) for frame in _seek_frames(source, index, indices)]
+        return Frames(np.stack(images), _times(indices, index, source), indices, index.num_frames)
     with _opened(path) as source:
         index = _index_decoding(source)
-    numbers = choose(index.num_frames)
+    indices = choose(index.num_frames)
     with _opened(path) as source:
-        images, wanted = [], set(numbers.tolist())
-        for number, frame in enumerate(_all_decoded(source)):
-            if number in wanted:
-                images.append(_image(frame, source))
-            if number == numbers[-1]:
-                break
-        return _frames(images, numbers, index, source)
+        decoded, wanted = itertools.islice(_all_decoded(source), int(indices[-1]) + 1), set(indices.tolist())
+        images = [_image(frame, source) for number, frame in enumerate(decoded) if number in wanted]
+        return Frames(np.stack(images), _times(indices, index, source), indices, index.num_frames)
 
 
-def every_frame(path: str | os.PathLike) -> Iterator[np.ndarray]:
-    """All frames of a video in display order, uint8 [H, W, 3] each, holding one at a time.
-
-    Raises:
-      InputError: not a video, or one that is truncated, damaged, or without frames.
-    """
-    _check_whole(path)
-    with _opened(path) as source:
-        for frame in _all_decoded(source):
-            yield _image(frame, source)
-
-
-def frames_between(path: str | os.PathLike, start: int, stop: int | None) -> Iterator[np.ndarray]:
+def iter_frames(path: str | os.PathLike, start: int, stop: int | None) -> Iterator[np.ndarray]:
     """The frames start .. stop - 1 (to the end if None), uint8 [H, W, 3] each, holding one at a time.
 
     Raises:
-      InputError: as for `every_frame`; or the video ends before them.
+      InputError: as for `pick`; or the video ends before them.
     """
     _check_whole(path)
-    given = start
-    with contextlib.suppress(_DisagreementError), _opened(path) as source:
-        index = _index_packets(source)
-        last = index.num_frames if stop is None else stop
-        if not start < last <= index.num_frames:
-            raise InputError(f"the frames {start}..{last - 1} are asked for, but {path} has 0..{index.num_frames - 1}")
-        for frame in _seek_frames(source, index, np.arange(start, last)):
-            yield _image(frame, source)
-            given += 1
-        return
-    number = -1
-    for number, image in enumerate(every_frame(path)):
-        if stop is not None and number >= stop:
+    following = start
+    if start > 0 or stop is not None:
+        with contextlib.suppress(_DisagreementError), _opened(path) as source:
+            index = _index_packets(source)
+            end = end_of_part(path, start, stop, index.num_frames)
+            for frame in _seek_frames(source, index, np.arange(start, end)):
+                yield _image(frame, source)
+                following += 1
             return
-        if number >= given:
-            yield image
-    if number + 1 < (start + 1 if stop is None else stop):
-        raise InputError(f"the frames from {start} to {stop} are asked for, but {path} has 0..{number}")
+    with _opened(path) as source:
+        for number, frame in enumerate(_all_decoded(source)):
+            if number == stop:
+                return
+            if number >= following:
+                yield _image(frame, source)
+    end_of_part(path, start, stop, number + 1)
 
 
 @contextlib.contextmanager
@@ -205,8 +179,8 @@ def _index_packets(source: _Source) -> _Index:
 def _index_decoding(source: _Source) -> _Index:
     """The index of any video, by decoding all of it and keeping nothing but the times."""
     stamps = [frame.pts for frame in _all_decoded(source)]
-    known = None not in stamps and bool(np.all(np.diff(stamps) > 0))
-    return _Index(np.asarray(stamps if known else [], np.int64), np.zeros(1, np.int64), len(stamps))
+    increasing = None not in stamps and bool(np.all(np.diff(stamps) > 0))
+    return _Index(np.asarray(stamps if increasing else [], np.int64), np.zeros(1, np.int64), len(stamps))
 
 
 def _decoded(source: _Source) -> Iterator[Any]:
@@ -280,12 +254,8 @@ def _image(frame: Any, source: _Source) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(image, quarter_turns))
 
 
-def _frames(images: list[np.ndarray], numbers: np.ndarray, index: _Index, source: _Source) -> Frames:
-    fps = float(source.stream.average_rate or _DEFAULT_FPS)
+def _times(indices: np.ndarray, index: _Index, source: _Source) -> np.ndarray:
+    """When the frames are displayed, seconds after the first, float64 [T]."""
     if len(index.stamps) == 0:
-        return Frames(images, numbers, numbers / fps, index.num_frames, fps)
-    span = int(index.stamps[-1] - index.stamps[0]) * source.stream.time_base
-    if index.num_frames > 1:
-        fps = float((index.num_frames - 1) / span)
-    times = (index.stamps[numbers] - index.stamps[0]) * float(source.stream.time_base)
-    return Frames(images, numbers, times, index.num_frames, fps)
+        return indices / float(source.stream.average_rate or _DEFAULT_FPS)
+    return (index.stamps[indices] - index.stamps[0]) * float(source.stream.time_base)

@@ -1,12 +1,14 @@
 """What the analyses report, against loops over clips and frames."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import esv_jax
+from esv_jax import analyses
 from esv_jax.analyses import (
     agreements,
     approximation,
@@ -15,14 +17,17 @@ from esv_jax.analyses import (
     lengths,
     methods,
     mistakes,
+    portraits,
     positions,
     recorded,
     repeats,
     report,
-    sanity,
     scales,
+    shuffling,
     supporting,
 )
+from esv_jax.analyses.methods import Attributions
+from esv_jax.analyses.study import Study, every_analysis
 from esv_jax.checks import InputError
 from esv_jax.metrics import agreement
 from tests.analyses.fakes import CLASSES, B, T, subject
@@ -34,44 +39,57 @@ BOTH = [TSN, TRN]
 EVIDENCE = {f"{i:06d}": np.array([0, 2]) if i % 2 else np.array([4]) for i in range(B)}
 
 
+def study(subjects=BOTH, attributions=None, **options):
+    defaults = {"num_frames": T, "approximated_frames": T, "slow_videos": 4, "evidence": EVIDENCE}
+    return Study(subjects, lambda: attributions, **(defaults | options))
+
+
+def where(table, **values):
+    """The rows that have these values."""
+    return table[np.logical_and.reduce([table[name] == value for name, value in values.items()])]
+
+
 @pytest.fixture(scope="module")
 def compared():
     """Of TSN as they are; of TRN, whose programs take long to compile, made up but for the ESVs."""
-    of_tsn, errors = methods.attributions(TSN, T, seed=0)
+    of_tsn, errors = found = methods.attributions(TSN, T, seed=0)
     assert set(errors) == {"Int. Gradients (zero)", "Int. Gradients (mean)"}
     assert max(errors.values()) < 1e-3
     of_trn = {name: np.random.default_rng(i).normal(size=v.shape) for i, (name, v) in enumerate(of_tsn.items())}
     classes = (TRN.label, TRN.values[T].score.argmax(axis=1))
     of_trn["ESV"] = np.stack([TRN.esv_of(T, which) for which in classes], axis=2)
-    return [of_tsn, of_trn]
+    return [found, Attributions(of_trn, errors)]
 
 
 def saved(folder, made):
     """Draws all figures, which must leave no warning."""
     report.save(folder, made)
-    assert {p.name for p in folder.iterdir()} == {f"{n}.csv" for n in made.tables} | {f"{n}.png" for n in made.figures}
+    expected = {"csv": made.tables, "png": made.figures, "md": made.page}
+    assert {p.name for p in folder.iterdir()} == {
+        f"{name}.{ending}" for ending in expected for name in expected[ending]
+    }
     return made.tables
 
 
 def test_supporting(tmp_path):
-    table = saved(tmp_path, supporting.analyse(BOTH, T))["a_supporting"]
+    table = saved(tmp_path, supporting.analyse(study()))["a_supporting"]
     for one in BOTH:
         esv, right = one.values[T].esv, one.values[T].score.argmax(axis=1) == one.label
         share = [np.mean([esv[v, i, one.label[v]] > 0 for i in range(T)]) for v in range(B)]
-        mine = table.where(model=one.name)
-        assert mine.where(group="all clips").column("mean") == [pytest.approx(np.mean(share))]
-        assert mine.where(group="right").column("videos") == [right.sum()]
-        assert mine.where(group=CLASSES[1]).column("mean") == [pytest.approx(np.mean(share[1::3]))]
+        mine = where(table, model=one.name)
+        assert where(mine, group="all clips")["mean"].tolist() == [pytest.approx(np.mean(share))]
+        assert where(mine, group="right")["videos"].tolist() == [right.sum()]
+        assert where(mine, group=CLASSES[1])["mean"].tolist() == [pytest.approx(np.mean(share[1::3]))]
 
 
 def test_positions(tmp_path):
-    tables = saved(tmp_path, positions.analyse(BOTH, T))
+    tables = saved(tmp_path, positions.analyse(study()))
     for n in (2, 3, 4):
-        mine = tables["b_position"].where(model="TSN", num_frames=n)
+        mine = where(tables["b_position"], model="TSN", num_frames=n)
         expected = [np.mean([TSN.values[n].esv[v, i, TSN.label[v]] for v in range(B)]) for i in range(n)]
-        np.testing.assert_allclose(mine.numbers("mean"), expected, rtol=1e-5)
-    shares = np.stack([tables["b_by_class"].numbers(name) for name in ("early", "middle", "late")])
-    np.testing.assert_allclose(shares.sum(axis=0), 1, rtol=1e-6)
+        np.testing.assert_allclose(mine["mean"], expected, rtol=1e-5)
+    shares = tables["b_by_class"][["early", "middle", "late"]]
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -83,32 +101,37 @@ def test_leanings(frames, leans, early, middle):
     esv = np.zeros((B, T, 3), np.float32)
     esv[:, :, :] = np.array(frames, np.float32)[None, :, None]
     one = TSN._replace(values=TSN.values | {T: TSN.values[T]._replace(esv=esv)})
-    table = positions.analyse([one], T).tables["b_by_class"]
-    assert set(table.column("leans")) == {leans}
-    np.testing.assert_allclose(table.numbers("early"), early, atol=1e-6)
-    np.testing.assert_allclose(table.numbers("middle"), middle, atol=1e-6)
+    table = positions.analyse(study([one])).tables["b_by_class"]
+    assert set(table["leans"]) == {leans}
+    np.testing.assert_allclose(table["early"], early, atol=1e-6)
+    np.testing.assert_allclose(table["middle"], middle, atol=1e-6)
 
 
 def test_lengths(tmp_path):
-    tables = saved(tmp_path, lengths.analyse(BOTH, 3))
-    changed = tables["c_lengths"].where(model="TSN", measure="prediction changed by the last frame added", num_frames=3)
+    tables = saved(tmp_path, lengths.analyse(study()))
+    changed = where(
+        tables["c_lengths"], model="TSN", measure="prediction changed by the last frame added", num_frames=3
+    )
     before, after = (TSN.values[n].score.argmax(axis=1) for n in (2, 3))
-    assert changed.column("mean") == [pytest.approx(np.mean(before != after))]
-    clip = tables["c_clip"].where(model="multi-scale TRN", num_frames=2)
-    np.testing.assert_allclose(clip.numbers("esv"), TRN.values[2].esv[3, :, TRN.label[3]])
+    assert changed["mean"].tolist() == [pytest.approx(np.mean(before != after))]
+    clip = where(tables["c_clip"], model="multi-scale TRN", num_frames=2)
+    right = [{v for v in range(B) if one.values[T].score[v].argmax() == one.label[v]} for one in BOTH]
+    v = min(right[0] & right[1] or right[1])
+    assert set(clip["clip"]) == {f"v{v}"}
+    np.testing.assert_allclose(clip["esv"], TRN.values[2].esv[v, :, TRN.label[v]])
     # The same values, stretched over time, are the same profile.
     values = np.array([[1.0, 3.0]])
     np.testing.assert_allclose(lengths._profile(values), lengths._profile(np.array([[0.5, 0.5, 1.5, 1.5]])))
 
 
 def test_mistakes(tmp_path):
-    tables = saved(tmp_path, mistakes.analyse(BOTH, T))
+    tables = saved(tmp_path, mistakes.analyse(study()))
     for one in BOTH:
         score = one.values[T].score
         wrong = [v for v in range(B) if score[v].argmax() != one.label[v]]
-        mine = tables["d_mistakes"].where(model=one.name)
-        assert mine.column("clip") == [one.uid[v] for v in wrong]
-        for v, worst, third in zip(wrong, mine.column("worst_position"), mine.column("runner_up"), strict=True):
+        mine = where(tables["d_mistakes"], model=one.name)
+        assert mine["clip"].tolist() == [one.uid[v] for v in wrong]
+        for v, worst, third in zip(wrong, mine["worst_position"], mine["runner_up"], strict=True):
             gap = [one.values[T].esv[v, i, score[v].argmax()] - one.values[T].esv[v, i, one.label[v]] for i in range(T)]
             assert worst == int(np.argmax(gap))
             assert third not in (CLASSES[score[v].argmax()], CLASSES[one.label[v]])
@@ -127,13 +150,13 @@ def test_mistakes(tmp_path):
             ("share", "share of the misleading that the worst frame holds"),
             ("worst", "ESV of the worst frame for the predicted class"),
         ):
-            found = tables["d_summary"].where(model=one.name, measure=measure)
-            assert found.column("mean") == [pytest.approx(np.mean(told[role]))]
-    assert sum(len(tables["d_mistakes"].where(model=one.name).rows) for one in BOTH) > 3
+            found = where(tables["d_summary"], model=one.name, measure=measure)
+            assert found["mean"].tolist() == [pytest.approx(np.mean(told[role]))]
+    assert sum(len(where(tables["d_mistakes"], model=one.name)) for one in BOTH) > 3
 
 
 def test_discarding(tmp_path, compared):
-    tables = saved(tmp_path, discarding.analyse(BOTH, compared, T))
+    tables = saved(tmp_path, discarding.analyse(study(attributions=compared)))
     kernel, bias = (TSN.model.variables["params"][name] for name in ("kernel", "bias"))
     logits = TSN.features[T] @ kernel + bias
     for first, sign in (("highest", 1), ("lowest", -1)):
@@ -145,51 +168,51 @@ def test_discarding(tmp_path, compared):
                 order = sorted(range(T), key=lambda i, v=v: -sign * TSN.values[T].esv[v, i, TSN.label[v]])
                 per_video.append(oracles.softmax(logits[v, order[gone:]].mean(axis=0))[TSN.label[v]])
             score.append(np.mean(per_video))
-        curve = tables["e_curves"].where(measure="score of the true class", **key)
-        np.testing.assert_allclose(curve.numbers("mean"), score, rtol=1e-5)
-        area = tables["e_areas"].where(measure="score of the true class", **key)
-        np.testing.assert_allclose(area.numbers("mean"), [np.trapezoid(score, dx=1 / (T - 1))], rtol=1e-5)
+        curve = where(tables["e_curves"], measure="score of the true class", **key)
+        np.testing.assert_allclose(curve["mean"], score, rtol=1e-5)
+        area = where(tables["e_areas"], measure="score of the true class", **key)
+        np.testing.assert_allclose(area["mean"], [np.trapezoid(score, dx=1 / (T - 1))], rtol=1e-5)
     right = []
     for v in range(B):
         kept = TSN.values[T].esv[v, :, TSN.label[v]] >= 0
         right.append(logits[v, kept].mean(axis=0).argmax() == TSN.label[v] if kept.any() else False)
-    dropped = tables["e_dropped"].where(model="TSN", ranked_by="true", method="ESV")
+    dropped = where(tables["e_dropped"], model="TSN", ranked_by="true", method="ESV")
     all_negative = (TSN.esv_of(T, TSN.label) < 0).all(axis=1)
     assert not all_negative.any()
-    assert dropped.column("accuracy_kept") == [pytest.approx(np.mean(right))]
-    assert dropped.column("gain") == [pytest.approx(np.mean(right) - TSN.right(T).mean())]
+    assert dropped["accuracy_kept"].tolist() == [pytest.approx(np.mean(right))]
+    assert dropped["gain"].tolist() == [pytest.approx(np.mean(right) - TSN.right(T).mean())]
     kept = np.mean([(TSN.values[T].esv[v, :, TSN.label[v]] >= 0).sum() for v in range(B)])
-    assert dropped.column("frames_kept") == [pytest.approx(kept)]
+    assert dropped["frames_kept"].tolist() == [pytest.approx(kept)]
 
 
 def test_agreement(tmp_path, compared):
-    table = saved(tmp_path, agreements.analyse(BOTH, compared))["f_agreement"]
-    mine = table.where(model="multi-scale TRN", measure="spearman", method="ESV", other="frame alone")
-    a, b = (compared[1][name][..., 0] for name in ("ESV", "frame alone"))
-    assert mine.column("mean") == [pytest.approx(np.mean([agreement.spearman(a[v], b[v]) for v in range(B)]))]
+    table = saved(tmp_path, agreements.analyse(study(attributions=compared)))["f_agreement"]
+    mine = where(table, model="multi-scale TRN", measure="spearman", method="ESV", other="frame alone")
+    a, b = (compared[1].values[name][..., 0] for name in ("ESV", "frame alone"))
+    assert mine["mean"].tolist() == [pytest.approx(np.mean([agreement.spearman(a[v], b[v]) for v in range(B)]))]
 
 
 def test_approximation(tmp_path, monkeypatch):
     monkeypatch.setattr(approximation, "PER_SIZE", (2, 6))
     monkeypatch.setattr(approximation, "LENGTHS", (6,))
-    tables = saved(tmp_path, approximation.analyse([TSN], T, num_videos=4, seed=0))
-    exact = tables["g_closeness"].where(m=6)  # 6 = C(4, 2) coalitions of a size are all of them
-    np.testing.assert_allclose(exact.numbers("mean"), 1, atol=1e-6)
-    few = tables["g_closeness"].where(m=2)
-    assert few.numbers("mean")[0] < few.numbers("mean")[-1] < 1
+    tables = saved(tmp_path, approximation.analyse(study([TSN])))
+    exact = where(tables["g_closeness"], m=6)  # 6 = C(4, 2) coalitions of a size are all of them
+    np.testing.assert_allclose(exact["mean"], 1, atol=1e-6)
+    sampled = where(tables["g_closeness"], m=2)["mean"].tolist()
+    assert sampled[0] < sampled[-1] < 1
 
 
 def test_scales(tmp_path):
-    table = saved(tmp_path, scales.analyse(BOTH))["h_scales"]
-    assert set(table.column("model")) == {"TSN", "multi-scale TRN", "scale 1 alone", "scale 2 alone"}
-    alone = scales._of_scale(TRN, 2, T + 3)(T)  # filled up, frames and subsets
+    table = saved(tmp_path, scales.analyse(study()))["h_scales"]
+    assert set(table["model"]) == {"TSN", "multi-scale TRN", "scale 1 alone", "scale 2 alone"}
+    logits = scales._logits_of_scale(TRN, 2, T + 3)(T)  # filled up, frames and subsets
     clips = np.stack([TRN.features[T][0][[i, j]] for i in range(T) for j in range(i + 1, T)])
     expected = TRN.model.module.apply(TRN.model.variables, clips, method="scale_logits").mean(axis=0)
-    np.testing.assert_allclose(alone[0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_recorded(tmp_path, compared):
-    tables = saved(tmp_path, recorded.analyse(BOTH, compared, T, EVIDENCE))
+    tables = saved(tmp_path, recorded.analyse(study(attributions=compared)))
     right = np.flatnonzero(TRN.right(T))
     esv = np.abs(TRN.esv_of(T, TRN.label))
     chances = []
@@ -206,12 +229,12 @@ def test_recorded(tmp_path, compared):
         }
         beyond.append(areas.pop(v) - np.mean(list(areas.values())))
     key = {"model": "multi-scale TRN", "method": "ESV", "ranking": "absolute", "measure": recorded.BEYOND_POSITION}
-    assert tables["r_evidence"].where(**key).column("mean") == [pytest.approx(np.mean(beyond))]
+    assert where(tables["r_evidence"], **key)["mean"].tolist() == [pytest.approx(np.mean(beyond))]
     key = {"model": "multi-scale TRN", "method": "ESV", "ranking": "absolute", "measure": "AUROC"}
-    assert tables["r_evidence"].where(**key).column("mean") == [pytest.approx(np.mean(chances))]
-    assert tables["r_evidence"].where(**key).column("videos") == [len(right)]
+    assert where(tables["r_evidence"], **key)["mean"].tolist() == [pytest.approx(np.mean(chances))]
+    assert where(tables["r_evidence"], **key)["videos"].tolist() == [len(right)]
     with pytest.raises(InputError, match="found none of 000003"):
-        recorded.masks(TSN, T, {k: v for k, v in EVIDENCE.items() if k != "000003"})
+        recorded.evidence_masks(TSN, T, {k: v for k, v in EVIDENCE.items() if k != "000003"})
 
 
 def test_reading_evidence(tmp_path):
@@ -225,17 +248,20 @@ def test_reading_evidence(tmp_path):
 
 
 def test_order_matters_to_the_trn_alone():
-    table = sanity.shuffled(BOTH, T, seed=0).tables["s_shuffled"]
-    tsn, trn = table.numbers("largest_difference")
+    table = shuffling.analyse(study()).tables["s_shuffled"]
+    tsn, trn = table["largest_difference"]
     assert tsn < 1e-5
     assert trn > 0.01
 
 
-def test_random_weights(tmp_path, monkeypatch):
-    table = saved(tmp_path, sanity.random_weights([TSN], T, EVIDENCE, seed=0))["s_random"]
-    assert table.where(ranking="absolute", measure="AUROC").column("videos") == [TSN.right(T).sum()]
-    monkeypatch.setattr(sanity, "_RANDOM_MODELS", 1)
-    one = sanity.random_weights([TSN], T, EVIDENCE, seed=0).tables["s_random"]
+def test_random_weights(monkeypatch, compared):
+    def found(seed=0):
+        return recorded.analyse(study([TSN], compared[:1], seed=seed)).tables["s_random"]
+
+    table = found()
+    assert where(table, ranking="absolute", measure="AUROC")["videos"].tolist() == [TSN.right(T).sum()]
+    monkeypatch.setattr(recorded, "_RANDOM_MODELS", 1)
+    one = found()
     variables = TSN.model.module.init(jax.random.fold_in(jax.random.key(0), 0), TSN.features[T][0])
     game = esv_jax.tsn_game(TSN.model.module, empty=TSN.prior)
     chances = []
@@ -243,16 +269,15 @@ def test_random_weights(tmp_path, monkeypatch):
         esv = np.asarray(esv_jax.explain(esv_jax.exact(), game, variables, TSN.features[T][v]).values)[:, TSN.label[v]]
         mask = [2 * i in EVIDENCE[f"{v:06d}"] for i in range(T)]
         chances.append(np.mean([esv[i] > esv[j] for i in range(T) if mask[i] for j in range(T) if not mask[j]]))
-    assert one.where(ranking="signed", measure="AUROC").column("mean") == [pytest.approx(np.mean(chances))]
+    assert where(one, ranking="signed", measure="AUROC")["mean"].tolist() == [pytest.approx(np.mean(chances))]
     monkeypatch.undo()
-    again = sanity.random_weights([TSN], T, EVIDENCE, seed=0).tables["s_random"]
-    assert again == table
-    assert sanity.random_weights([TSN], T, EVIDENCE, seed=1).tables["s_random"] != table
+    assert found().equals(table)
+    assert not found(seed=1).equals(table)
 
 
 def test_repeats(tmp_path, monkeypatch):
     monkeypatch.setattr(repeats, "TIMES", (2,))
-    table = saved(tmp_path, repeats.analyse([TSN], T, EVIDENCE, num_videos=2))["r_repeats"]
+    table = saved(tmp_path, repeats.analyse(study([TSN], slow_videos=2)))["r_repeats"]
     kernel, bias = (TSN.model.variables["params"][name] for name in ("kernel", "bias"))
     right = np.flatnonzero(TSN.right(T))[:2]
     owed = []
@@ -264,12 +289,38 @@ def test_repeats(tmp_path, monkeypatch):
         others = [i for i in range(T) if i != frame]
         full, rest = (oracles.softmax(logits[rows].mean(axis=0))[TSN.label[v]] for rows in (shown, others))
         owed.append(full - rest)
-    found = table.where(method=repeats.DEPENDENCE, times=2)
-    assert found.column("mean") == [pytest.approx(np.mean(owed), abs=1e-6)]
+    found = where(table, method=repeats.DEPENDENCE, times=2)
+    assert found["mean"].tolist() == [pytest.approx(np.mean(owed), abs=1e-6)]
     total, each = (
-        table.where(method="ESV", times=2, measure=m).numbers("mean") for m in ("sum of copies", "each copy")
+        where(table, method="ESV", times=2, measure=m)["mean"].to_numpy() for m in ("sum of copies", "each copy")
     )
     np.testing.assert_allclose(each, total / 2, rtol=1e-5)
+
+
+def test_every_analysis_is_found():
+    files = {path.stem for path in Path(analyses.__file__).parent.glob("*.py")}
+    shared = {"__init__", "charts", "methods", "report", "study", "subject"}
+    assert set(every_analysis()) == files - shared
+
+
+def test_without_evidence_or_frames_nothing_is_said_of_them():
+    for module in (recorded, repeats, portraits):
+        assert module.analyse(study(evidence=None)) == report.Report({})
+
+
+def test_attributions_are_computed_once_for_the_same_settings(tmp_path, monkeypatch):
+    made = Attributions({"ESV": np.arange(3.0)}, {"Int. Gradients (zero)": 1e-7})
+    monkeypatch.setattr(methods, "attributions", lambda *_, seed: made)
+    path = tmp_path / "a.npz"
+    methods.attributions_in(path, {"seed": 0}, TSN, T, seed=0)
+    monkeypatch.setattr(methods, "attributions", lambda *_, seed: made._replace(completeness_gap={}))
+    again = methods.attributions_in(path, {"seed": 0}, TSN, T, seed=0)
+    np.testing.assert_array_equal(again.values.pop("ESV"), made.values["ESV"])
+    assert again == ({}, made.completeness_gap)
+    assert methods.attributions_in(path, {"seed": 1}, TSN, T, seed=1).completeness_gap == {}
+    path.write_bytes(b"interrupted")
+    assert methods.attributions_in(path, {"seed": 1}, TSN, T, seed=1).completeness_gap == {}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
 
 
 def test_styles_tell_nine_lines_apart():

@@ -129,7 +129,10 @@ def test_bad_clips_are_refused_and_leave_no_trace(tmp_path, clip, message):
 
 def test_two_processes_do_not_write_to_one_store(tmp_path):
     pytest.importorskip("fcntl")
-    with create_or_append(tmp_path, HEADER), pytest.raises(InputError, match="another process is adding to the store"):
+    with (
+        create_or_append(tmp_path, HEADER),
+        pytest.raises(InputError, match="another process is writing the feature store"),
+    ):
         create_or_append(tmp_path, HEADER)
     fill(tmp_path, ["a"])
 

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from esv_jax import files
 from esv_jax.checks import InputError
 from esv_jax.data.play_fair_features import open_features, write_features
 
@@ -163,11 +164,11 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, path):
         write_features(tmp_path / "nowhere" / "f.hdf", good, feature_dim=4)
 
 
-def test_a_full_disk_is_told_in_one_sentence(tmp_path):
+def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
-    target = tmp_path / "f.hdf"
-    Path(f"{target}.partial").symlink_to("/dev/full")
+    monkeypatch.setattr(files.secrets, "token_hex", lambda _: "0")
+    (tmp_path / ".f.hdf.0.partial").symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"the feature file .* cannot be written"):
-        write_features(target, clips(), feature_dim=4)
-    assert not target.exists()
+        write_features(tmp_path / "f.hdf", clips(), feature_dim=4)
+    assert list(tmp_path.iterdir()) == []

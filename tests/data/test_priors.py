@@ -43,7 +43,8 @@ def test_labels_that_are_none(labels):
 def test_what_is_written_is_read_again(tmp_path):
     priors = priors_from_labels(np.random.default_rng(0).integers(0, 150, 400), 174)
     write_priors(tmp_path / "priors.csv", priors)
-    assert (tmp_path / "priors.csv").read_text().count("\n") == 175
+    lines = [f"{number},{float(prior)!r}" for number, prior in enumerate(priors)]
+    assert (tmp_path / "priors.csv").read_text() == "\n".join(["class,prior", *lines, ""])
     np.testing.assert_array_equal(read_priors(tmp_path / "priors.csv", 174), priors)
     assert [path.name for path in tmp_path.iterdir()] == ["priors.csv"]
     with pytest.raises(InputError, match="cannot be written"):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 from absl import flags
 
+import experiments
 from experiments import cli
 
 
@@ -21,14 +22,18 @@ class Ran(NamedTuple):
 @contextmanager
 def imported(name: str) -> Iterator[object]:
     """The script's module, whose flags are forgotten afterwards: two scripts may define the same ones."""
-    before = set(flags.FLAGS)
+    before, modules_before = set(flags.FLAGS), set(sys.modules)
     module = importlib.import_module(f"experiments.{name}")
     try:
         yield module
     finally:
         flags.FLAGS.remove_flag_values([flag for flag in flags.FLAGS if flag not in before])
         flags.FLAGS.unparse_flags()
-        del sys.modules[f"experiments.{name}"]
+        for new in set(sys.modules) - modules_before:
+            package, _, module_name = new.rpartition(".")
+            if package == "experiments":
+                del sys.modules[new]
+                delattr(experiments, module_name)
 
 
 def run_script(name: str, *arguments: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Ran:

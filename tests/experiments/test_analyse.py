@@ -1,9 +1,10 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from esv_jax.analyses import tables
+from esv_jax.analyses import study
 from esv_jax.analyses.subject import open_subjects
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
@@ -85,27 +86,27 @@ def test_what_is_done_is_not_done_again(world, stores, tmp_path, capsys, monkeyp
     arguments = [flag for store, model in pairs for flag in (f"--store={store}", f"--model={model}")]
     arguments += [f"--features={world / 'features'}", "--num_frames=4", "--approximated_frames=4"]
 
+    every = study.every_analysis()
+    chosen = {name: every[name] for name in ("supporting", "positions", "lengths", "mistakes")}
+    monkeypatch.setattr(study, "every_analysis", lambda: chosen)
+
     def run(*more):
-        with scripts.imported("analyse") as module, monkeypatch.context() as patch:
-            all_steps = module._steps
-            chosen = ("a supporting and distracting frames", "b position", "c length", "d mistakes")
-            patch.setattr(module, "_steps", lambda *a: {n: s for n, s in all_steps(*a).items() if n in chosen})
-            patch.setattr("sys.argv", ["analyse", *arguments, f"--out={tmp_path / 'out'}", *more])
-            with pytest.raises(SystemExit) as ended:
-                scripts.cli.run(module.main)
-        printed = capsys.readouterr()
-        assert ended.value.code in (None, 0), printed.err
-        return printed.out
+        ran = scripts.run_script(
+            "analyse", *arguments, f"--out={tmp_path / 'out'}", *more, capsys=capsys, monkeypatch=monkeypatch
+        )
+        assert ran.exit_code == 0, ran.stderr
+        return ran.stdout
 
     first = run()
-    assert "b position: b_position.csv, b_by_class.csv" in first
-    table = tables.read(tmp_path / "out" / "a_supporting.csv")
-    assert set(table.column("model")) == {"TSN", "multi-scale TRN"}
+    assert "positions: b_position.csv, b_by_class.csv" in first
+    table = pd.read_csv(tmp_path / "out" / "a_supporting.csv")
+    assert set(table["model"]) == {"TSN", "multi-scale TRN"}
+    assert (tmp_path / "out" / "supporting.md").read_text().startswith("| clips | TSN | multi-scale TRN |\n| --- |")
     done = json.loads((tmp_path / "out" / "done.json").read_text())
-    del done["b position"]  # as if it had been killed before
+    del done["positions"]  # as if it had been killed before
     (tmp_path / "out" / "done.json").write_text(json.dumps(done))
     assert [line for line in run().splitlines() if "done before" not in line] == [
-        "b position: b_position.csv, b_by_class.csv",
+        "positions: b_position.csv, b_by_class.csv",
         f"wrote {tmp_path / 'out'}",
     ]
     assert "done before" not in run("--seed=1")

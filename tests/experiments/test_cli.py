@@ -7,12 +7,12 @@ import pytest
 from esv_jax.checks import InputError
 from experiments import cli
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def _script(body):
-    source = f"from esv_jax import checks, cli\ndef main():\n    {body}\nif __name__ == '__main__': cli.run(main)"
-    return [sys.executable, "-c", source]
+    imports = "from esv_jax import checks\nfrom experiments import cli"
+    return [sys.executable, "-c", f"{imports}\ndef main():\n    {body}\nif __name__ == '__main__': cli.run(main)"]
 
 
 def test_a_mistake_is_one_line_and_a_bug_keeps_its_traceback():

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from esv_jax.data import annotations
-from esv_jax.procedural import clips as synthetic
+from esv_jax.procedural import scripts
 from esv_jax.video import decode
 from tests.experiments.scripts import run_script
 
@@ -27,13 +27,17 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in sorted((folder / "videos").iterdir())}
 
 
+def length_of(path):
+    return decode.read_frames(path, [0]).num_frames_in_video
+
+
 def test_one_held_out_clip_of_a_class(make_videos, tmp_path):
     ran = make_videos("--split=test", "--class_name=Something falling like a rock")
     assert ran.exit_code == 0
     [clip] = annotations.read_labels_csv(tmp_path / "set" / "labels.csv")
     assert (clip.label, clip.split) == ("Something falling like a rock", "test")
     assert str(clip.path) in ran.stdout
-    assert decode.probe(clip.path).num_frames == len(synthetic.script(0, int(clip.path.stem)).poses)
+    assert length_of(clip.path) == len(scripts.script_of(0, int(clip.path.stem)).poses)
 
 
 def test_more_clips_leave_the_first_as_they_are_and_missing_ones_are_made_again(make_videos, tmp_path):
@@ -70,8 +74,8 @@ def test_several_processes_draw_the_same_and_end_when_killed(make_videos, tmp_pa
     assert made < 34
     again = make_videos("--clips_per_class=2", "--workers=1")
     assert f"{34 - made} clips made, 34 in the folder" in again.stdout
-    lengths = {int(path.stem): decode.probe(path).num_frames for path in folder.glob("videos/*.webm")}
-    assert lengths == {number: len(synthetic.script(0, number).poses) for number in range(34)}
+    lengths = {int(path.stem): length_of(path) for path in folder.glob("videos/*.webm")}
+    assert lengths == {number: len(scripts.script_of(0, number).poses) for number in range(34)}
 
 
 @pytest.mark.parametrize(

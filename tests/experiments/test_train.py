@@ -64,7 +64,7 @@ def train(features, tmp_path, capsys, monkeypatch):
 def test_a_model_is_trained_and_says_what_it_is(features, tmp_path, train, backbone):
     ran = train("--seed=7")
     assert ran.exit_code == 0, ran.stderr
-    assert "30/30 epochs  loss " in ran.stderr
+    assert "30/30 epochs, loss " in ran.stderr
     shutil.move(tmp_path / "model", tmp_path / "moved")
     model = model_folder.load_model(tmp_path / "moved")
     assert sorted(p.name for p in (tmp_path / "moved").iterdir()) == ["backbone", "model.json", "params"]

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from esv_jax.procedural import clips as synthetic
+from esv_jax.procedural import scripts
 from esv_jax.procedural.motions import OPACITY, SIZE, X, Y
 from esv_jax.training.heads import Clips
 from tests.experiments.scripts import imported
 
-CLASSES = tuple(sorted(synthetic.CLASS_NAMES))
+CLASSES = tuple(sorted(scripts.CLASS_NAMES))
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def test_opposites_are_what_the_scripts_show(train_demo):
 
     beside, back = train_demo._opposites(CLASSES)
     of_class = {}
-    for i, name in enumerate(synthetic.CLASS_NAMES[:8]):
-        one = synthetic.script(0, i)
+    for i, name in enumerate(scripts.CLASS_NAMES[:8]):
+        one = scripts.script_of(0, i)
         of_class[number(name)] = one.poses[:, one.first_thing]
     strongest = {"left": 0, "right": 0, "up": 1, "down": 1}
     for c, poses in of_class.items():
@@ -65,7 +65,7 @@ def test_augmented_clips(train_demo):
 
 def test_maps_show_where_things_are_drawn(train_demo, tmp_path):
     (tmp_path / "set.json").write_text('{"seed": 0}')
-    lefts = (synthetic.script(0, lap * len(CLASSES)) for lap in range(20))
+    lefts = (scripts.script_of(0, lap * len(CLASSES)) for lap in range(20))
     one = next(one for one in lefts if len(one.things) == 1)
     clip = train_demo.annotations.LabelledClip(
         "0", tmp_path / f"{one.number:06d}.webm", "Moving something left", "test"

@@ -21,7 +21,6 @@ def test_correlations_are_scipys():
         spearman = [scipy.stats.spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
         np.testing.assert_allclose(agreement.pearson(x, y), pearson, atol=1e-12)
         np.testing.assert_allclose(agreement.spearman(x, y), spearman, atol=1e-12)
-    np.testing.assert_array_equal(agreement.ranks(TIED), scipy.stats.rankdata(TIED, axis=-1))
     assert np.isnan(agreement.pearson(A[0], np.full(7, 0.1)))
     assert np.isnan(agreement.spearman(A[0], np.zeros(7)))
 
@@ -73,7 +72,8 @@ def test_removal_order_and_what_is_left():
 
 def test_areas_and_what_scores_say():
     np.testing.assert_allclose(removal.area(np.array([[1.0, 0.5, 0.0], [1, 1, 1]])), [0.5, 1])
-    np.testing.assert_allclose(removal.area(B), np.trapezoid(B, dx=1 / 6, axis=-1))
+    by_hand = [sum((b[i] + b[i + 1]) / 2 for i in range(6)) / 6 for b in B]
+    np.testing.assert_allclose(removal.area(B), by_hand, rtol=1e-12)
     assert removal.area(np.array([0.7])) == 0.7
     scores, label = RNG.random((5, 3, 4)), np.array([0, 1, 2, 3, 0])
     for b in range(5):
@@ -118,10 +118,6 @@ def test_summaries():
     values = np.array([[1.0, -1, 0, 3], [-1, -1, -1, -1]])
     np.testing.assert_array_equal(summary.supporting_share(values), [0.5, 0])
     np.testing.assert_allclose(summary.centre_of_mass(values), [(1 * 0.125 + 3 * 0.875) / 4, 0.5])
-    means, counts = summary.by_group(values, np.array([2, 2]), 3)
-    np.testing.assert_array_equal(counts, [0, 0, 2])
-    np.testing.assert_array_equal(means[2], [0, -1, -0.5, 1])
-    assert np.isnan(means[:2]).all()
     scores = np.array([[0.1, 0.7, 0.2], [0.1, 0.7, 0.2], [0.1, 0.7, 0.2]])
     np.testing.assert_array_equal(summary.best_besides(scores, np.array([0, 1, 2])), [2, 2, 0])
     np.testing.assert_array_equal(summary.best_besides(scores[:, :2], np.array([0, 1, 1])), [0, 0, 0])

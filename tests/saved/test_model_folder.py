@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from esv_jax import InputError
+from esv_jax import InputError, files
 from esv_jax.models import TSN, MultiscaleTRN
 from esv_jax.models.backbones.frame_cnn import SIZE, FrameCNN
 from esv_jax.models.backbones.mobilenet_v1 import MobileNetV1
@@ -112,7 +112,7 @@ def test_a_write_cut_short_leaves_no_model(saved, monkeypatch):
     def killed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model_folder, "write_json", killed)
+    monkeypatch.setattr(files, "write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         model_folder.save_model(saved, head().card, head().variables)
     with pytest.raises(InputError, match=r"is not a model folder: it has no model.json"):
@@ -151,7 +151,7 @@ def test_mobilenet_from_an_npz_that_is_none(tmp_path):
     [
         ({"files": "gone"}, "model.json should have the fields"),
         ({"format_version": 2}, "is of format 2, newer than format 1 of this esv_jax: update esv_jax"),
-        ({"format_version": "gone"}, "is not the card of a model: it has no format_version"),
+        ({"format_version": "gone"}, "does not describe a model folder: it has no format_version"),
         ({"feature_dim": "gone"}, "model.json should have the fields"),
         ({"kind": "resnet"}, "a model's kind should be one of .*'multiscale_trn'.* found 'resnet'"),
         ({"options": {"num_classes": 3, "width": 9}}, "the options of a model of kind multiscale_trn do not fit"),

@@ -169,12 +169,6 @@ def test_predict_is_the_model_at_the_centres_of_segments():
         np.testing.assert_allclose(logits, apply(variables, f[segment_centres(len(f), 4)]), atol=1e-5)
 
 
-def test_class_prior_has_every_class():
-    prior = heads.class_prior(np.array([0, 2, 2, 0, 2]), 4)
-    assert prior.dtype == np.float32
-    np.testing.assert_allclose(prior, [0.4, 0, 0.6, 0])
-
-
 @pytest.fixture
 def store(tmp_path):
     header = feature_store.StoreHeader(3, "float32", ("a", "b"))

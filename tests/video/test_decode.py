@@ -38,29 +38,28 @@ DECODED_FROM_THE_BEGINNING = {
 
 
 @pytest.fixture(params=KINDS, scope="module")
-def clip_file(request, tmp_path_factory):
+def path_of_kind(request, tmp_path_factory):
     suffix, codec, options = KINDS[request.param]
     container = {"movflags": "frag_keyframe+empty_moov"} if "fragments" in request.param else {}
     path = tmp_path_factory.mktemp("kinds") / f"clip.{suffix}"
     return write_video(path, codec, 50, options=options, container=container)
 
 
-def test_every_kind_of_file_gives_the_right_frames(clip_file):
-    info = decode.probe(clip_file)
-    assert info == (50, pytest.approx(25), 64, 48, pytest.approx(2))
-    everything = list(decode.iter_frames(clip_file))
+def test_every_kind_of_file_gives_the_right_frames(path_of_kind):
+    everything = list(decode.iter_frames(path_of_kind))
     assert numbers_of(everything) == list(range(50))
 
-    clip = decode.read_clip(clip_file, 8)
-    assert clip.indices.tolist() == numbers_of(clip.images) == [3, 9, 15, 21, 28, 34, 40, 46]
-    np.testing.assert_allclose(clip.times, clip.indices / 25, atol=1e-9)
-    assert clip.num_frames_in_video == 50
-    assert clip.images.dtype == np.uint8
-    assert clip.times.dtype == np.float64
-    assert clip.indices.dtype == np.int64
+    frames = decode.sample_frames(path_of_kind, 8)
+    assert frames.indices.tolist() == numbers_of(frames.images) == [3, 9, 15, 21, 28, 34, 40, 46]
+    np.testing.assert_allclose(frames.times, frames.indices / 25, atol=1e-9)
+    assert frames.num_frames_in_video == 50
+    assert frames.images.dtype == np.uint8
+    assert frames.images.shape == (8, 48, 64, 3)
+    assert frames.times.dtype == np.float64
+    assert frames.indices.dtype == np.int64
 
     for number in range(50):  # each reached from its own keyframe, to the last bit what decoding everything gives
-        np.testing.assert_array_equal(decode.read_frames(clip_file, [number]).images[0], everything[number])
+        np.testing.assert_array_equal(decode.read_frames(path_of_kind, [number]).images[0], everything[number])
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - DECODED_FROM_THE_BEGINNING))
@@ -68,13 +67,13 @@ def test_frames_are_reached_by_seeking(tmp_path, monkeypatch, kind):
     suffix, codec, options = KINDS[kind]
     path = write_video(tmp_path / f"clip.{suffix}", codec, 50, options=options)
     monkeypatch.setattr(video_file, "_index_decoding", None)
-    assert numbers_of(decode.read_clip(path, 8).images) == [3, 9, 15, 21, 28, 34, 40, 46]
+    assert numbers_of(decode.sample_frames(path, 8).images) == [3, 9, 15, 21, 28, 34, 40, 46]
 
 
-def test_frames_come_in_the_order_asked_for_and_as_often(clip_file):
-    clip = decode.read_frames(clip_file, [40, 2, 2, 49])
-    assert numbers_of(clip.images) == clip.indices.tolist() == [40, 2, 2, 49]
-    np.testing.assert_allclose(clip.times, np.array([40, 2, 2, 49]) / 25, atol=1e-9)
+def test_frames_come_in_the_order_asked_for_and_as_often(path_of_kind):
+    frames = decode.read_frames(path_of_kind, [40, 2, 2, 49])
+    assert numbers_of(frames.images) == frames.indices.tolist() == [40, 2, 2, 49]
+    np.testing.assert_allclose(frames.times, np.array([40, 2, 2, 49]) / 25, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +95,9 @@ def test_of_a_long_video_only_what_is_needed_is_decoded(tmp_path, monkeypatch, s
         packets = sorted((p.pts, p.is_keyframe) for p in file.demux(file.streams.video[0]) if p.size)
     keyframes = np.flatnonzero([is_keyframe for _, is_keyframe in packets])
 
-    clip = decode.read_clip(path, 7)
-    assert numbers_of(clip.images) == clip.indices.tolist()
-    needed = sum(i - keyframes[keyframes <= i].max() + 1 for i in clip.indices)
+    frames = decode.sample_frames(path, 7)
+    assert numbers_of(frames.images) == frames.indices.tolist()
+    needed = sum(i - keyframes[keyframes <= i].max() + 1 for i in frames.indices)
     assert len(decoded) == needed < num_frames / 3
 
     decoded.clear()
@@ -106,7 +105,7 @@ def test_of_a_long_video_only_what_is_needed_is_decoded(tmp_path, monkeypatch, s
     assert len(decoded) == 411 - keyframes[keyframes <= 407].max() + 1  # from the keyframe on, all in one go
 
     decoded.clear()
-    assert decode.probe(path).num_frames == num_frames
+    assert decode.read_frames(path, [0]).num_frames_in_video == num_frames
     assert len(decoded) == 1
 
 
@@ -114,12 +113,9 @@ def test_of_a_long_video_only_what_is_needed_is_decoded(tmp_path, monkeypatch, s
 def test_times_of_a_variable_frame_rate(tmp_path, suffix):
     milliseconds = 500 + np.cumsum(np.random.default_rng(0).integers(10, 90, 40))  # the first is not at 0 either
     path = write_video(tmp_path / f"clip.{suffix}", "libx264", 40, pts=milliseconds, options=H264)
-    clip = decode.read_clip(path, 10)
-    assert numbers_of(clip.images) == clip.indices.tolist()
-    np.testing.assert_allclose(clip.times, (milliseconds - milliseconds[0])[clip.indices] / 1000, atol=1e-9)
-    info = decode.probe(path)
-    assert info.fps == pytest.approx(39 / ((milliseconds[-1] - milliseconds[0]) / 1000))
-    assert info.duration == pytest.approx(40 / info.fps)
+    frames = decode.sample_frames(path, 10)
+    assert numbers_of(frames.images) == frames.indices.tolist()
+    np.testing.assert_allclose(frames.times, (milliseconds - milliseconds[0])[frames.indices] / 1000, atol=1e-9)
 
 
 def test_frames_before_the_beginning_of_a_mp4_are_not_displayed(tmp_path, monkeypatch):
@@ -127,11 +123,11 @@ def test_frames_before_the_beginning_of_a_mp4_are_not_displayed(tmp_path, monkey
     milliseconds = np.arange(50) * 40 - 400
     container = {"avoid_negative_ts": "disabled"}
     path = write_video(tmp_path / "clip.mp4", "libx264", 50, pts=milliseconds, options=H264, container=container)
-    clip = decode.read_clip(path, 8)
-    assert clip.num_frames_in_video == 40
-    assert numbers_of(clip.images) == (clip.indices + 10).tolist()
+    frames = decode.sample_frames(path, 8)
+    assert frames.num_frames_in_video == 40
+    assert numbers_of(frames.images) == (frames.indices + 10).tolist()
     assert numbers_of(decode.iter_frames(path)) == list(range(10, 50))
-    np.testing.assert_allclose(clip.times, clip.indices / 25, atol=1e-9)
+    np.testing.assert_allclose(frames.times, frames.indices / 25, atol=1e-9)
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("asf", "mpeg4")])
@@ -143,9 +139,9 @@ def test_negative_timestamps_count_from_the_first(tmp_path, suffix, codec):
     )
     with av.open(str(path)) as file:
         assert file.streams.video[0].start_time < 0
-    clip = decode.read_clip(path, 8)
-    assert numbers_of(clip.images) == clip.indices.tolist()
-    np.testing.assert_allclose(clip.times, clip.indices / 25, atol=1e-9)
+    frames = decode.sample_frames(path, 8)
+    assert numbers_of(frames.images) == frames.indices.tolist()
+    np.testing.assert_allclose(frames.times, frames.indices / 25, atol=1e-9)
 
 
 def test_vp8_frames_that_are_only_referred_to_are_not_counted(tmp_path):
@@ -156,10 +152,10 @@ def test_vp8_frames_that_are_only_referred_to_are_not_counted(tmp_path):
 
     path = rewrite_packets(shown, tmp_path / "hidden.webm", hide)
     visible = [i for i in range(50) if i % 7 != 3]
-    clip = decode.read_clip(path, 8)
-    assert decode.probe(path).num_frames == len(visible)
-    assert numbers_of(clip.images) == [visible[i] for i in clip.indices]
-    np.testing.assert_allclose(clip.times, [visible[i] / 25 for i in clip.indices], atol=1e-9)
+    frames = decode.sample_frames(path, 8)
+    assert frames.num_frames_in_video == len(visible)
+    assert numbers_of(frames.images) == [visible[i] for i in frames.indices]
+    np.testing.assert_allclose(frames.times, [visible[i] / 25 for i in frames.indices], atol=1e-9)
 
 
 @pytest.mark.parametrize("length", [6, None])
@@ -172,23 +168,21 @@ def test_mpeg4_packets_that_display_nothing_are_not_counted(tmp_path, length):
 
     path = rewrite_packets(whole, tmp_path / "skipped.avi", skip)
     with av.open(str(path)) as file:
-        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
-    assert len(frames) == 46
-    clip = decode.read_clip(path, 15)
-    assert clip.num_frames_in_video == 46
-    np.testing.assert_array_equal(clip.images, [frames[i] for i in clip.indices])
-    np.testing.assert_allclose(clip.times, [np.setdiff1d(range(50), (10, 29, 30, 41))[i] / 25 for i in clip.indices])
-    if length:
-        assert decode.probe(path).num_frames == 46
+        decoded = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert len(decoded) == 46
+    frames = decode.sample_frames(path, 15)
+    assert frames.num_frames_in_video == 46
+    np.testing.assert_array_equal(frames.images, [decoded[i] for i in frames.indices])
+    np.testing.assert_allclose(frames.times, np.setdiff1d(range(50), (10, 29, 30, 41))[frames.indices] / 25)
 
 
 def test_repeated_timestamps_are_not_trusted(tmp_path):
     whole = write_video(tmp_path / "whole.mkv", "mjpeg", 50)
     path = rewrite_packets(whole, tmp_path / "clip.mkv", lambda i, packet: packet, pts=lambda i: i // 2 * 80)
-    clip = decode.read_clip(path, 8)
-    assert decode.probe(path).num_frames == 50
-    assert numbers_of(clip.images) == clip.indices.tolist()
-    assert (np.diff(clip.times) > 0).all()
+    frames = decode.sample_frames(path, 8)
+    assert frames.num_frames_in_video == 50
+    assert numbers_of(frames.images) == frames.indices.tolist()
+    assert (np.diff(frames.times) > 0).all()
 
 
 @pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((0, -1, 1, 0), 1), ((-1, 0, 0, -1), 2)])
@@ -204,8 +198,6 @@ def test_rotation_is_honoured(tmp_path, matrix, turns):
     turned = decode.read_frames(path, [3]).images[0]
     np.testing.assert_array_equal(turned, np.rot90(upright, turns))
     np.testing.assert_array_equal(list(decode.iter_frames(path))[3], turned)
-    info = decode.probe(path)
-    assert (info.width, info.height) == (turned.shape[1], turned.shape[0])
 
 
 # Folders of images
@@ -222,11 +214,10 @@ def test_a_folder_of_images_is_a_video_in_natural_order(tmp_path):
     folder = write_images(tmp_path / "frames", ["f1.png", "f2.bmp", "F3.PNG", "f10.png", "f20.jpg", "f100.jpeg"])
     (folder / "notes.txt").write_text("not a frame")
     (folder / "._f1.png").write_text("left by a Mac")
-    assert decode.probe(folder) == (6, 25.0, 64, 48, 6 / 25)
-    clip = decode.read_clip(folder, 3)
-    assert numbers_of(clip.images) == clip.indices.tolist() == [1, 3, 5]
-    np.testing.assert_allclose(clip.times, [1 / 25, 3 / 25, 5 / 25])
-    assert clip.num_frames_in_video == 6
+    frames = decode.sample_frames(folder, 3)
+    assert numbers_of(frames.images) == frames.indices.tolist() == [1, 3, 5]
+    np.testing.assert_allclose(frames.times, [1 / 25, 3 / 25, 5 / 25])
+    assert frames.num_frames_in_video == 6
     assert numbers_of(decode.read_frames(folder, [5, 0, 5]).images) == [5, 0, 5]
     assert numbers_of(decode.iter_frames(folder)) == list(range(6))
 
@@ -245,12 +236,12 @@ def test_bad_image_folders(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError, match=r"the folder .*empty holds no images \(\.png, \.jpg, \.jpeg, \.bmp\)"):
-        decode.read_clip(empty, 1)
+        decode.sample_frames(empty, 1)
 
     mixed = write_images(tmp_path / "mixed", ["1.png", "2.png"])
     Image.fromarray(numbered_image(2)[:, :40]).save(mixed / "3.png")
     with pytest.raises(InputError, match=r"3\.png is 40x48, but 1\.png is 64x48"):
-        decode.read_clip(mixed, 3)
+        decode.sample_frames(mixed, 3)
     with pytest.raises(InputError, match=r"3\.png is 40x48, but 1\.png is 64x48"):
         list(decode.iter_frames(mixed))
 
@@ -258,7 +249,7 @@ def test_bad_image_folders(tmp_path):
         folder = write_images(tmp_path / name, ["1.png"])
         (folder / "2.png").write_bytes(content)
         with pytest.raises(InputError, match=r"the image .*2\.png cannot be read"):
-            decode.read_clip(folder, 2)
+            decode.sample_frames(folder, 2)
 
 
 # Bad input
@@ -280,11 +271,11 @@ def test_indices_that_are_none(tmp_path, indices):
 def test_fewer_frames_than_asked_for_names_both_numbers(tmp_path):
     path = write_video(tmp_path / "clip.mp4", "libx264", 5, options=FAST)
     with pytest.raises(InputError, match=r"clip\.mp4: num_frames is 8, but the video has only 5 frames"):
-        decode.read_clip(path, 8)
-    assert numbers_of(decode.read_clip(path, 5).images) == [0, 1, 2, 3, 4]
+        decode.sample_frames(path, 8)
+    assert numbers_of(decode.sample_frames(path, 5).images) == [0, 1, 2, 3, 4]
 
 
-READERS = [decode.probe, lambda path: decode.read_clip(path, 2), lambda path: list(decode.iter_frames(path))]
+READERS = [lambda path: decode.sample_frames(path, 2), lambda path: list(decode.iter_frames(path))]
 
 
 def check_refused(path, message):
@@ -356,7 +347,7 @@ def test_a_truncated_video_says_how_much_of_it_is_there(tmp_path, kind, packets_
     truncated = rf"clip\.{suffix} is truncated: (\d+) frames of 50 can be decoded; it has {size} bytes and its headers "
     check_refused(path, truncated + rf"promise at least {len(content)}$")
     with pytest.raises(InputError) as error:
-        decode.probe(path)
+        decode.read_frames(path, [0])
     decoded = int(re.search(truncated, str(error.value))[1])
     assert packets_left - 1 <= decoded <= packets_left
 
@@ -372,7 +363,7 @@ def test_a_file_that_lacks_nothing_but_its_index_is_read(tmp_path):
     path = write_video(tmp_path / "clip.avi", "mpeg4", 50, options={"qscale": "2"})
     content = path.read_bytes()
     path.write_bytes(content[: content.rindex(b"idx1")])
-    assert numbers_of(decode.read_clip(path, 8).images) == [3, 9, 15, 21, 28, 34, 40, 46]
+    assert numbers_of(decode.sample_frames(path, 8).images) == [3, 9, 15, 21, 28, 34, 40, 46]
 
 
 @pytest.mark.parametrize("kind", ["webm, vp9", "avi, mjpeg"])
@@ -381,7 +372,7 @@ def test_a_damaged_frame_is_not_passed_over(tmp_path, kind):
     whole = write_video(tmp_path / f"whole.{suffix}", codec, 50, options=options)
     path = rewrite_packets(whole, tmp_path / f"clip.{suffix}", lambda i, p: bytes(len(p)) if i == 28 else p)
     with pytest.raises(InputError, match=r"clip\.\w+ is damaged: 28 frames( of \d+)? can be decoded \("):
-        decode.read_clip(path, 8)
+        decode.sample_frames(path, 8)
     with pytest.raises(InputError, match=r"clip\.\w+ is damaged: 28 frames"):
         list(decode.iter_frames(path))
 
@@ -393,4 +384,4 @@ def test_without_the_packages_the_extra_is_named(tmp_path, monkeypatch, package,
     for module in [m for m in sys.modules if m.partition(".")[0] == package]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=rf"the package '{package}' .* pip install 'esv-jax\[video\]'"):
-        decode.read_clip(tmp_path / name, 1)
+        decode.sample_frames(tmp_path / name, 1)

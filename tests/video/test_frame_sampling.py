@@ -1,5 +1,5 @@
-from fractions import Fraction
 from math import floor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esv_jax.checks import InputError
+from esv_jax.data.play_fair_features import open_features
 from esv_jax.video.frame_sampling import segment_centres
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "play_fair"
 
 # Recorded from the authors' code (Play Fair): (frames in the video, frames asked for, indices).
 RECORDED = [
@@ -25,6 +28,7 @@ RECORDED = [
     (16, 8, [1, 3, 5, 7, 9, 11, 13, 15]),
     (37, 8, [2, 6, 11, 16, 20, 25, 30, 34]),
     (34, 8, [2, 6, 10, 14, 19, 23, 27, 31]),
+    (28, 10, [1, 4, 7, 9, 12, 15, 18, 20, 23, 26]),  # in exact arithmetic the eighth is 21
 ]
 
 
@@ -33,16 +37,38 @@ def test_agrees_with_the_authors(length, num_frames, expected):
     assert segment_centres(length, num_frames).tolist() == expected
 
 
+def test_agrees_with_the_frames_recorded_with_the_authors_values():
+    clips = {clip.uid: clip for clip in open_features(GOLDEN / "features.hdf").clips}
+    with np.load(GOLDEN / "expected_esvs.npz") as recorded:
+        names = [name for name in recorded.files if name.endswith("_idx")]
+        assert len(names) == 45
+        for name in names:
+            num_frames, uid, _ = name.removeprefix("n").split("_")
+            np.testing.assert_array_equal(segment_centres(clips[uid].num_frames, int(num_frames)), recorded[name])
+
+
+def literally(length, num_frames):
+    """The authors' expression in Python's floats, which are float64."""
+    return [floor(i * (length / num_frames) + (length / num_frames) / 2) for i in range(num_frames)]
+
+
+def test_is_the_definition_for_every_short_video():
+    for length in range(1, 401):
+        for num_frames in range(1, min(length, 64) + 1):
+            assert segment_centres(length, num_frames).tolist() == literally(length, num_frames)
+
+
 @given(st.integers(1, 10**6), st.integers(1, 300))
-def test_is_the_definition_in_exact_fractions(length, num_frames):
+def test_is_the_definition_for_long_videos(length, num_frames):
     if num_frames > length:
         with pytest.raises(InputError, match=f"num_frames is {num_frames}, but the video has only {length} frames"):
             segment_centres(length, num_frames)
         return
     found = segment_centres(length, num_frames)
-    segment = Fraction(length, num_frames)
     assert found.dtype == np.int64
-    assert found.tolist() == [floor((i + Fraction(1, 2)) * segment) for i in range(num_frames)]
+    assert found.tolist() == literally(length, num_frames)
+    assert (np.diff(found) > 0).all()
+    assert found[-1] < length
 
 
 @pytest.mark.parametrize(("length", "num_frames"), [(0, 1), (8, 0), (8, -1), (8, 2.0), (8, True)])

@@ -1,7 +1,7 @@
 """How long a video file says that it is, in bytes: the exact sign of a file that was cut short.
 
 Durations and frame counts in headers are often missing or estimates; sizes are not. Each function gives the position
-where the last element begun in the file ends, or None where the format leaves it open (as live recordings do).
+where the last element begun in the file ends, or None where the format leaves it open (as live streams do).
 """
 
 import os

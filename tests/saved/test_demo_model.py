@@ -1,36 +1,33 @@
 """The demo's model, as it is in the repository, on clips that it has never seen (of another seed)."""
 
 import functools
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from esv_jax.procedural import clips as synthetic
-from esv_jax.procedural import drawing as synthetic_drawing
-from esv_jax.saved import model_folder
+from esv_jax.procedural import drawing, scripts
+from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.video.frame_sampling import segment_centres
 from esv_jax.video.preprocess import resize_and_crop
 
-DEMO_MODEL = Path(__file__).resolve().parents[2] / "demo_model"
 NUM_FRAMES, LAPS = 8, 3
 
 
 @functools.cache
 def model(kind):
-    return model_folder.load_model(DEMO_MODEL / kind)
+    return model_folder.load_model(DEMO_MODEL.parent / kind)
 
 
 @functools.cache
 def new_clips():
     """Images uint8 [n, 8, 48, 48, 3] and classes [n]."""
     images, labels = [], []
-    for index in range(LAPS * len(synthetic.ACTIONS)):
-        frames = list(synthetic_drawing.frames(synthetic.script(1, index)))
+    for index in range(LAPS * len(scripts.ACTIONS)):
+        frames = list(drawing.frames(scripts.script_of(1, index)))
         chosen = np.stack([frames[i] for i in segment_centres(len(frames), NUM_FRAMES)])
         images.append(resize_and_crop(chosen, model("tsn").backbone.card.preprocess))
-        labels.append(synthetic.CLASS_NAMES[index % len(synthetic.ACTIONS)])
+        labels.append(scripts.CLASS_NAMES[index % len(scripts.ACTIONS)])
     return np.stack(images), np.array(labels)
 
 
@@ -53,7 +50,7 @@ def predicted(kind, *, backwards=False):
 
 
 def in_pairs(labels):
-    return np.isin(labels, [synthetic.CLASS_NAMES[i] for pair in synthetic.ORDER_PAIRS for i in pair])
+    return np.isin(labels, [scripts.CLASS_NAMES[i] for pair in scripts.ORDER_PAIRS for i in pair])
 
 
 def test_the_trn_knows_new_clips_and_the_tsn_not_the_order():
@@ -67,8 +64,8 @@ def test_the_trn_knows_new_clips_and_the_tsn_not_the_order():
 def test_a_clip_backwards_is_of_the_opposite_class():
     _, labels = new_clips()
     opposite = {}
-    for i, j in synthetic.ORDER_PAIRS:
-        a, b = synthetic.CLASS_NAMES[i], synthetic.CLASS_NAMES[j]
+    for i, j in scripts.ORDER_PAIRS:
+        a, b = scripts.CLASS_NAMES[i], scripts.CLASS_NAMES[j]
         opposite |= {a: b, b: a}
     paired = in_pairs(labels)
     expected = np.array([opposite[label] for label in labels[paired]])
@@ -80,7 +77,7 @@ def test_a_clip_backwards_is_of_the_opposite_class():
 def test_the_card_says_how_it_was_made(kind):
     card = model(kind).card
     assert card.kind == kind
-    assert set(card.classes) == set(synthetic.CLASS_NAMES)
+    assert set(card.classes) == set(scripts.CLASS_NAMES)
     np.testing.assert_allclose(card.prior, 1 / len(card.classes), rtol=1e-6)
     assert card.provenance["command"].startswith("python -m experiments.train_demo ")
     assert card.provenance["seed"] == 0
@@ -91,7 +88,7 @@ def test_the_card_says_how_it_was_made(kind):
 
 
 def test_it_is_small_and_names_no_place():
-    files = [path for path in DEMO_MODEL.rglob("*") if path.is_file()]
+    files = [path for path in DEMO_MODEL.parent.rglob("*") if path.is_file()]
     assert 0 < sum(path.stat().st_size for path in files) <= 3_000_000
     for path in files:
         assert not any(place in path.read_bytes() for place in (b"/tmp/", b"/work/", b"/home/", b"/root/"))

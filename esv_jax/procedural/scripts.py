@@ -1,7 +1,7 @@
-"""The procedural action set: what happens in each clip, frame by frame. Drawing and files are elsewhere.
+"""What happens in each clip of the procedural action set, frame by frame.
 
 A `Script` says everything about a clip: where its things are in every frame, what else goes on, and which frames carry
-the evidence. `script(seed, index)` depends on these two numbers alone, never on how many clips are made.
+the evidence. `script_of(seed, index)` depends on these two numbers alone, never on how many clips are made.
 
 No static cue tells the classes of a pair apart (left and right, appearing and disappearing ...). The second class of a
 pair is the first one run backwards, everything in it included: a clip of one class and its twin of the other, made from
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from esv_jax.checks import InputError
-from esv_jax.procedural import motions as motions
+from esv_jax.procedural import motions
 from esv_jax.procedural.motions import SIZE, Motion, X, Y, poses_of, tilt
 
 FPS = 12
@@ -26,7 +26,7 @@ LOPSIDED = ("triangle", "heart", "arrow", "house")  # look different upside down
 COVERS = ("ball", "box")  # hide what is behind them
 COLOURS = ("red", "orange", "yellow", "green", "turquoise", "blue", "purple", "pink", "white", "black")
 PATTERNS = ("plain", "striped", "dotted")
-SPLITS = ("test", "validation") + 8 * ("train",)  # of clip round index // number of classes, repeating
+SPLITS = ("test", "validation") + 8 * ("train",)  # of one lap of all classes after another, repeating
 
 _UNDER_WAY = (0.05, 0.95)  # of the deciding change: the frames between these are the evidence
 
@@ -49,7 +49,7 @@ class Action(NamedTuple):
 
     Attributes:
       template: its name in Something-Something's manner; each [something] is a placeholder, for the things in turn.
-      motion: what the things do, see `synthetic_motions`.
+      motion: what the things do, see `motions.py`.
       share: shortest and longest action, as a share of the clip.
       backwards: play the clip backwards.
       shapes: the shapes that the first thing may have.
@@ -178,8 +178,8 @@ def _light(rng, n: int) -> np.ndarray:
     return light
 
 
-def write_script(class_index: int, rng: np.random.Generator, *, number: int = 0, split: str = "train") -> Script:
-    """One clip of the class ACTIONS[class_index], made from `rng`.
+def random_script(class_index: int, rng: np.random.Generator, *, number: int = 0, split: str = "train") -> Script:
+    """A clip of the class ACTIONS[class_index], made from `rng`.
 
     The two classes of a pair of ORDER_PAIRS, given generators in the same state, get scripts that are each other's
     reverse.
@@ -216,8 +216,8 @@ def write_script(class_index: int, rng: np.random.Generator, *, number: int = 0,
     )
 
 
-def script(seed: int, index: int) -> Script:
-    """Clip `index` of the set with this seed: class index % 17; split by the round index // 17 (see SPLITS).
+def script_of(seed: int, index: int) -> Script:
+    """Clip `index` of the set with this seed: class index % 17; split by the lap index // 17 (see SPLITS).
 
     Raises:
       InputError: a negative seed or index.
@@ -226,13 +226,13 @@ def script(seed: int, index: int) -> Script:
         raise InputError(f"seed and index should be 0 or more, found seed {seed} and index {index}")
     lap, class_index = divmod(index, len(ACTIONS))
     rng = np.random.default_rng([seed, index])
-    return write_script(class_index, rng, number=index, split=SPLITS[lap % len(SPLITS)])
+    return random_script(class_index, rng, number=index, split=SPLITS[lap % len(SPLITS)])
 
 
-def label(one: Script) -> tuple[str, list[str]]:
+def label(script: Script) -> tuple[str, list[str]]:
     """The clip's label with the things' names filled in ("moving red star left") and these names."""
-    names = [thing.name for thing in one.things[one.first_thing : one.first_thing + one.num_placeholders]]
-    text = ACTIONS[one.class_index].template.lower()
+    names = [thing.name for thing in script.things[script.first_thing : script.first_thing + script.num_placeholders]]
+    text = ACTIONS[script.class_index].template.lower()
     for name in names:
         text = text.replace("[something]", name, 1)
     return text, names

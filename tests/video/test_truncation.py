@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from esv_jax.video.containers import promised_bytes
+from esv_jax.video.truncation import promised_bytes
 from tests.video.videos import write_video
 
 EBML = b"\x1a\x45\xdf\xa3" + b"\x84abcd"

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from esv_jax.checks import InputError
-from esv_jax.video import decode, decoding
-from esv_jax.video.decoding import Video, batches_of
+from esv_jax.video import decode, prefetch, video_file
+from esv_jax.video.prefetch import Video, batches_of
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
 from tests.video.videos import numbered_image, write_video
 
@@ -16,7 +16,7 @@ PREPROCESS = Preprocess(SIZE, SIZE, (0.0,) * 3, (1.0,) * 3)
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    root = tmp_path_factory.mktemp("decoding")
+    root = tmp_path_factory.mktemp("prefetch")
     write_video(root / "a.avi", "mpeg4", 7)
     write_video(root / "b.webm", "libvpx", 4)
     for number in range(5):
@@ -76,17 +76,17 @@ def test_a_part_of_a_video_is_that_part_of_the_whole(videos, name):
 
 def test_a_part_is_found_also_where_the_times_are_of_no_use(videos, monkeypatch):
     whole = list(decode.iter_frames(videos[0].path))
-    original = decode.video_file._seek_frames
+    original = video_file._seek_frames
 
     def disagreeing(source, index, numbers):
         for count, frame in enumerate(original(source, index, numbers)):
             if count == 1:
-                raise decode.video_file._DisagreementError
+                raise video_file._DisagreementError
             yield frame
 
-    monkeypatch.setattr(decode.video_file, "_seek_frames", disagreeing)
+    monkeypatch.setattr(video_file, "_seek_frames", disagreeing)
     np.testing.assert_array_equal(list(decode.iter_frames(videos[0].path, 2, 5)), whole[2:5])
 
 
 def test_there_is_a_processor():
-    assert decoding.available_cpus() >= 1
+    assert prefetch.available_cpus() >= 1

@@ -1,0 +1,109 @@
+"""A whole set of videos: chunks to do -> an executor -> chunks done. Only the caller, one process, writes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from esv_jax.base import Attribution, Estimator, Game, Plan
+from esv_jax.explaining.batch import LARGEST_BATCH, explain_batch, explain_in_parts, fitting_batch
+from esv_jax.explaining.explain import is_exact
+
+# Videos of a chunk, by default, in parts that the device takes at once: few, so that a killed run loses little.
+PARTS_OF_A_CHUNK = 8
+# (starts chunk k, chunks to do) -> (k, what it started) of every chunk, in any order.
+Executor = Callable[[Callable[[int], Any], Sequence[int]], Iterator[tuple[int, Any]]]
+
+
+class Work(NamedTuple):
+    """How the videos of a set, all of one shape, are explained.
+
+    Attributes:
+      estimator, game, params: as for `explain`.
+      plan: serves all videos, so that their sampling errors are not independent; None where all coalitions are taken.
+      chunk: videos of a chunk.
+      at_once: videos that the device takes at once.
+    """
+
+    estimator: Estimator
+    game: Game
+    params: Any
+    plan: Plan | None
+    chunk: int
+    at_once: int
+
+    def start(self, videos: np.ndarray) -> list[Attribution]:
+        """Starts to explain videos [n, T, ...]; `finish` waits for them."""
+        return explain_in_parts(self.estimator, self.game, self.params, videos, at_once=self.at_once, plan=self.plan)
+
+
+def prepare(
+    estimator: Estimator,
+    game: Game,
+    params: Any,
+    video: jax.ShapeDtypeStruct,
+    *,
+    num_videos: int,
+    floats_of_a_video: int,
+    key: Any = None,
+    chunk: int | None = None,
+) -> Work:
+    """Draws the plan and divides the set, and raises what is wrong before anything is computed.
+
+    Args:
+      estimator, game, params: as for `explain`.
+      video: shape and dtype of each of them.
+      num_videos: how many there are.
+      floats_of_a_video: about how many numbers are held of one at a time.
+      key: of the plan, where the estimator samples.
+      chunk: videos of a chunk; None: as many as can be lost when the run is killed.
+
+    Raises:
+      InputError: as `explain`.
+    """
+    example = jax.ShapeDtypeStruct(video.shape, video.dtype)
+    num_players = game.num_players(example)
+    params = jax.device_put(params)
+    plan = None if is_exact(estimator, game, num_players) else jax.device_put(estimator.plan(num_players, key=key))
+    at_once = fitting_batch(floats_of_a_video)
+    whole = 2 ** (num_videos - 1).bit_length()
+    chunk = chunk or min(LARGEST_BATCH, PARTS_OF_A_CHUNK * at_once, whole)
+    at_once = min(at_once, chunk)
+    batch = jax.ShapeDtypeStruct((at_once, *video.shape), video.dtype)
+    jax.eval_shape(lambda videos: explain_batch(estimator, game, params, videos, plan=plan), batch)
+    return Work(estimator, game, params, plan, chunk, at_once)
+
+
+def run(
+    work: Work, todo: Sequence[int], read: Callable[[int], np.ndarray], executor: Executor | None = None
+) -> Iterator[tuple[int, Attribution]]:
+    """Every chunk k to do with its attributions, NumPy [n, ...], for the caller to write.
+
+    Args:
+      work: of `prepare`.
+      todo: the chunks that are not done.
+      read: k -> its videos [n, T, ...].
+      executor: in this process by default, the device at work on the next chunk while one is written.
+    """
+    sizes: dict[int, int] = {}
+
+    def start(k: int) -> list[Attribution]:
+        videos = read(k)
+        sizes[k] = len(videos)
+        return work.start(videos)
+
+    for k, parts in (executor or one_ahead)(start, todo):
+        yield k, jax.tree.map(lambda *of_parts, n=sizes[k]: np.concatenate(of_parts)[:n], *parts)
+
+
+def one_ahead(start: Callable[[int], Any], todo: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """The executor in this process: the next chunk is started before this one is given."""
+    running = None
+    for k in todo:
+        started = k, start(k)
+        if running:
+            yield running
+        running = started
+    if running:
+        yield running

@@ -1,0 +1,242 @@
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from esv_jax import files
+from esv_jax.checks import InputError, MissingExtraError
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(source, *arguments, **options):
+    """A process that runs `source`, with esv_jax.files as `files` and the arguments as `given`."""
+    imports = "import os, pathlib, signal, sys\nfrom esv_jax import files\ngiven = sys.argv[1:]\n"
+    command = [sys.executable, "-c", imports + source, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_error_in_the_middle_leaves_the_old_file_alone(tmp_path, error):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+
+    def write():
+        with files.atomic(path) as partial:
+            partial.write_text("ne")
+            assert path.read_text() == "old"
+            assert partial.parent == tmp_path
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_a_run_killed_in_the_middle_leaves_the_old_file_and_what_its_writer_can_remove(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    before = files.digest(tmp_path)
+    killed = "    partial.write_text('ne')\n    os.kill(os.getpid(), signal.SIGKILL)"
+    ran = python(f"with files.atomic(given[0]) as partial:\n{killed}", path)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    assert path.read_text() == "old"
+    assert len(names(tmp_path)) == 2
+    assert files.digest(tmp_path) == before
+    (tmp_path / ".b.0.partial").mkdir()
+    (tmp_path / "theirs.partial").touch()
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["a.txt", "theirs.partial"]
+
+
+def test_two_writers_at_once_both_finish_and_the_file_is_of_one_of_them(tmp_path):
+    path = tmp_path / "a.txt"
+    with files.atomic(path) as first, files.atomic(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # which ended last
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    def write(content):
+        with files.atomic(tmp_path / "f") as partial:
+            partial.mkdir()
+            (partial / "a").write_text(content)
+
+    with pytest.raises(TypeError):
+        write(1)
+    assert names(tmp_path) == []
+    write("1")
+    assert names(tmp_path) == ["f"]
+    assert names(tmp_path / "f") == ["a"]
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    content = {"name": "Öffnen", "values": [0.1, None, 3]}
+    files.write_json(tmp_path / "a.json", content)
+    assert files.read_json(tmp_path / "a.json") == json.loads((tmp_path / "a.json").read_text()) == content
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", [float("nan")])
+    assert files.read_json(tmp_path / "a.json") == content
+
+    rows = [["name", "number"], ["a,b", "1"], ["Öffnen\nzwei", "2"]]
+    files.write_csv(tmp_path / "a.csv", rows)
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == rows
+    columns, read = files.read_csv(tmp_path / "a.csv", "the table")
+    assert columns == rows[0]
+    assert read == [(2, {"name": "a,b", "number": "1"}), (4, {"name": "Öffnen\nzwei", "number": "2"})]
+
+    arrays = {"x": np.arange(3), "file": np.float32([0.5])}
+    files.write_npz(tmp_path / "a", {"x": arrays["x"]})
+    with np.load(tmp_path / "a", allow_pickle=False) as found:
+        np.testing.assert_array_equal(found["x"], arrays["x"])
+    assert names(tmp_path) == ["a", "a.csv", "a.json"]
+
+
+def test_what_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"no\.json cannot be read as json: No such file or directory$"):
+        files.read_json(tmp_path / "no.json")
+    with pytest.raises(InputError, match=r"^the table .*no\.csv cannot be read: No such file or directory$"):
+        files.read_csv(tmp_path / "no.csv", "the table")
+    (tmp_path / "bad").write_bytes(b"\xff{")
+    for read in (files.read_json, lambda path: files.read_csv(path, "the table")):
+        with pytest.raises(InputError, match=r"bad cannot be read.*: 'utf-8' codec can't decode"):
+            read(tmp_path / "bad")
+
+
+def test_cards_say_what_is_wrong_with_them(tmp_path):
+    def read():
+        return files.read_card(tmp_path / "f", "c.json", "box", format_version=2, fields=("a",), optional=("by",))
+
+    with pytest.raises(InputError, match=r"there is no box .*f$"):
+        read()
+    (tmp_path / "f").mkdir()
+    with pytest.raises(InputError, match=r"f is not a box: it has no c\.json$"):
+        read()
+    for content, message in (
+        ([], r"c\.json does not describe a box: it has no format_version"),
+        ({"format_version": 3, "b": 1}, "is of format 3, newer than format 2 of this esv_jax"),
+        ({"format_version": 2, "b": 1}, r"should have the fields \['a'\], found \['b'\]"),
+    ):
+        files.write_json(tmp_path / "f" / "c.json", content)
+        with pytest.raises(InputError, match=message):
+            read()
+    for version, others in ((1, {}), (2, {"by": "x"})):
+        files.write_json(tmp_path / "f" / "c.json", {"format_version": version, "a": 5, **others})
+        assert read() == {"a": 5}
+
+
+def test_errors_of_the_disk_are_one_sentence():
+    with pytest.raises(InputError, match=r"^it cannot be: No space left on device; go$"):  # noqa: SIM117
+        with files.disk_errors("it cannot be", "go"):
+            raise OSError(28, "No space left on device")
+    with pytest.raises(InputError, match=r"^it cannot be: first$"), files.disk_errors("it cannot be"):
+        raise OSError("first\nsecond")
+    with pytest.raises(InputError, match=r"^it cannot be: OSError$"), files.disk_errors("it cannot be"):
+        raise OSError
+    with pytest.raises(ValueError, match="as it is"), files.disk_errors("it cannot be"):
+        raise ValueError("as it is")
+
+
+def test_digests_are_sha256(tmp_path):
+    content = {"b": b"1", "a": bytes(100_000), "Z": b"", "deep/a": b"22"}
+    for name, of_file in content.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(of_file)
+    expected = {name: hashlib.sha256(of_file).hexdigest() for name, of_file in content.items()}
+    assert files.digest(tmp_path / "a") == expected["a"]
+    assert files.digests(tmp_path) == expected
+    assert list(files.digests(tmp_path)) == ["Z", "a", "b", "deep/a"]
+    lines = "".join(f"{name} {expected[name]}\n" for name in ("Z", "a", "b"))
+    assert files.digest(tmp_path) == hashlib.sha256(lines.encode()).hexdigest()
+
+    arrays = np.arange(6, dtype="<i4").reshape(2, 3).T, np.float32(0.5)
+    whole = hashlib.sha256("ö".encode() + np.int32([0, 3, 1, 4, 2, 5]).tobytes() + b"\x00\x00\x00\x3f")
+    assert files.short_digest(["ö", *arrays]) == whole.hexdigest()[:16]
+
+
+LOCKING = """
+try:
+    with files.exclusive_lock(pathlib.Path(given[0]), "the box " + given[0]):
+        print("locked")
+except files.InputError as error:
+    print(error)
+"""
+
+
+def check_lock(path, before=""):
+    with files.exclusive_lock(path, f"the box {path}"):
+        assert python(before + LOCKING, path).stdout == f"another process is writing the box {path}\n"
+        with pytest.raises(InputError, match="another process is writing the box"):  # noqa: SIM117
+            with files.exclusive_lock(path, "the box"):
+                pass
+    assert python(before + LOCKING, path).stdout == "locked\n"
+    killed = "with files.exclusive_lock(pathlib.Path(given[0]), 'it'):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    assert python(before + killed, path).returncode == -signal.SIGKILL
+    with files.exclusive_lock(path, "the box"):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_one_process_at_a_time(tmp_path, kind):
+    pytest.importorskip("fcntl")
+    path = tmp_path if kind == "folder" else tmp_path / "a"
+    if kind == "file":
+        path.touch()
+    check_lock(path)
+    assert names(tmp_path) == ([] if kind == "folder" else ["a"])
+
+
+def test_one_process_at_a_time_without_fcntl(tmp_path, monkeypatch):
+    pytest.importorskip("filelock")
+    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "locks"))
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "box").mkdir()
+    check_lock(tmp_path / "box", f"files.fcntl = None\nfiles.tempfile.tempdir = {str(tmp_path / 'locks')!r}\n")
+    assert names(tmp_path / "box") == []
+
+
+def test_without_fcntl_and_filelock_the_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    with pytest.raises(MissingExtraError, match=r"^the package 'filelock' is needed .*: pip install filelock$"):  # noqa: SIM117
+        with files.exclusive_lock(tmp_path, "the box"):
+            pass
+
+
+def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_locks(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with files.exclusive_lock(tmp_path, "the box"):
+        assert os.listdir(tmp_path) == []
+
+
+def test_lines_of_a_csv_have_their_numbers_in_the_file(tmp_path):
+    (tmp_path / "a.csv").write_bytes('\ufeffx,y\r\n1,"a\nb"\r\n\r\n2,c\r\n'.encode())
+    columns, rows = files.read_csv(tmp_path / "a.csv", "the table")
+    assert columns == ["x", "y"]
+    assert rows == [(3, {"x": "1", "y": "a\nb"}), (5, {"x": "2", "y": "c"})]
+    files.check_columns("a.csv", columns, ("y",))
+    with pytest.raises(InputError, match=r"a.csv should have a column 'z', found the columns \['x', 'y'\]"):
+        files.check_columns("a.csv", columns, ("y", "z"))
