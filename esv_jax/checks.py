@@ -214,10 +214,8 @@ def own(name: str, tree: Any) -> Any:
             raise InputError(
                 f"{name} should be a plain array, found a masked one: fill in what is masked, or leave it out"
             )
-        if hasattr(leaf, "detach"):
-            leaf = leaf.detach().cpu()
         try:
-            array = np.array(leaf)
+            array = np.array(leaf.detach().cpu().numpy() if hasattr(leaf, "detach") else leaf)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{name} should be arrays of numbers, found {type(leaf).__name__}: {error}") from error
         if array.dtype == np.longdouble:
