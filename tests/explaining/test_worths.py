@@ -52,7 +52,7 @@ def test_games_compiled_for_every_size_need_to_see_the_mask():
 
 def test_host_games_need_to_see_the_video():
     game, params = GAMES["host_game"].make(np.float32)
-    with pytest.raises(InputError, match="video is traced .* a host game runs outside of JAX"):
+    with pytest.raises(InputError, match=r"video is traced .* a host game runs outside of JAX"):
         jax.jit(lambda video: esv_jax.worths(game, params, video, MASK))(VIDEO)
 
 
