@@ -6,7 +6,7 @@ expected and what was found. Anything else that escapes is a bug of ours and kee
 
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -111,21 +111,25 @@ def _array_held(value: Any, depth: int, seen: set[int]) -> str | None:
     if isinstance(value, np.ndarray | jax.Array) or type(value).__module__.partition(".")[0] == "torch":
         return f"of the type {type(value).__name__}"
     parts: list[tuple[str, Any]]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         parts = [(f"[{key!r}]", held) for key, held in value.items()]
     elif isinstance(value, list | tuple | set | frozenset):
         parts = [("an entry", held) for held in value]
     elif isinstance(value, functools.partial):
         parts = [("an argument", held) for held in (value.func, *value.args, *value.keywords.values())]
-    elif hasattr(value, "__wrapped__"):
-        return _array_held(value.__wrapped__, depth + 1, seen)
+    elif isinstance(value, MethodType):
+        parts = [(type(value.__self__).__name__, value.__self__), (value.__name__, value.__func__)]
     elif isinstance(value, FunctionType):
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
         parts = [(variable, cell.cell_contents) for variable, cell in cells if _is_filled(cell)]
-    elif isinstance(value, MethodType):
-        parts = [(type(value.__self__).__name__, value.__self__)]
+        defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
+        # What it wraps is among its attributes.
+        parts += [("a default", held) for held in defaults] + list(value.__dict__.items())
+    elif hasattr(value, "__wrapped__"):
+        return _array_held(value.__wrapped__, depth + 1, seen)
     else:
-        parts = list(getattr(value, "__dict__", {}).items())
+        slots = [name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ()) if hasattr(value, name)]
+        parts = [*getattr(value, "__dict__", {}).items(), *((name, getattr(value, name)) for name in slots)]
     for part, held in parts:
         found = _array_held(held, depth + 1, seen)
         if found is not None:
@@ -158,7 +162,7 @@ def call_model(name: str, function: Any, params: Any, inputs: Any, num_rows: int
     try:
         found = function(params, inputs)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        if isinstance(error, InputError) or "Tracer" not in f"{type(error).__name__} {error}":
+        if isinstance(error, InputError) or "tracer" not in f"{type(error).__name__} {error}".lower():
             raise
         raise InputError(
             f"{name} should be a function that JAX can trace, found one that needs numbers (of NumPy, PyTorch or plain "
@@ -210,10 +214,8 @@ def own(name: str, tree: Any) -> Any:
             raise InputError(
                 f"{name} should be a plain array, found a masked one: fill in what is masked, or leave it out"
             )
-        if hasattr(leaf, "detach"):
-            leaf = leaf.detach().cpu()
         try:
-            array = np.array(leaf)
+            array = np.array(leaf.detach().cpu().numpy() if hasattr(leaf, "detach") else leaf)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{name} should be arrays of numbers, found {type(leaf).__name__}: {error}") from error
         if array.dtype == np.longdouble:

@@ -71,6 +71,7 @@ def explain(
       InputError: shapes or dtypes do not fit, a host game, or the key is missing.
     """
     _check_game(game)
+    game = game._replace(empty=checks.own("empty", game.empty))
     params, video = checks.own("params", params), checks.own_video("video", video)
     if game.num_players(video) != jnp.shape(video)[0]:
         raise checks.InputError(f"baselines are for games of frames, found one of {game.num_players(video)} players")
@@ -90,6 +91,7 @@ def explain_batch(
       Attribution(values [B, T, C], std_error [B, T, C], full [B, C], empty [B, C]).
     """
     _check_game(game)
+    game = game._replace(empty=checks.own("empty", game.empty))
     params, videos = checks.own("params", params), checks.own_video("videos", videos)
     functions = asking.without_empty(game)
     return _explain_batch(baseline.values, functions, baseline.arrays, game.empty, params, videos, key, classes)

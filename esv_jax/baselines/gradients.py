@@ -30,7 +30,7 @@ def integrated_gradients(*, reference: Array | None = None, steps: int = 64) -> 
       steps: how many points the integral is a mean over, at the centres of equal steps.
     """
     checks.check_positive("steps", steps)
-    return Baseline(_integrated_gradients(steps), () if reference is None else reference)
+    return Baseline(_integrated_gradients(steps), () if reference is None else checks.own("reference", reference))
 
 
 def _gradient_times_input(scored: ScoredVideo, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:

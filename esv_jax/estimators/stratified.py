@@ -90,7 +90,8 @@ def _squared_error(cell: moments.Moments, worths: jax.Array, population: jax.Arr
     num_rows = worths.shape[0]
     size_variance = worths.var(axis=0, ddof=1) if num_rows > 1 else jnp.full_like(worths[0], jnp.inf)
     variance = jnp.where(cell.samples > 1, cell.variance, size_variance[None, :])
-    fpc = 1 - cell.samples / (iterations * jnp.maximum(population, 1))
+    everything = iterations * jnp.maximum(population, 1)
+    fpc = (everything - cell.samples) / everything
     sampled = jnp.where(fpc > 0, variance * fpc / jnp.maximum(cell.samples, 1), 0)
     missing = worths.mean(axis=0)[None, :] ** 2 + size_variance[None, :]
     return jnp.where(cell.samples > 0, sampled, jnp.where(population > 0, missing, 0))

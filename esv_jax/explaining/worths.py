@@ -34,13 +34,14 @@ def worths(game: Game, params: Any, video: Any, mask: Array) -> jax.Array:
       InputError: the shapes do not fit, or what should be concrete is traced.
     """
     checks.check_shape("mask", mask, ("N", game.num_players(video)))
+    game = game._replace(empty=checks.own("empty", game.empty))
     if isinstance(game.form, Host):
         return _of_host(game, params, video, np.asarray(mask, bool))
     params, video = checks.own("params", params), checks.own("video", video)
     if isinstance(game.form, Subsets):
         checks.check_concrete("mask", mask, "this game is compiled for every size of coalitions; give it in NumPy")
         return _sorted_by_size(game, params, video, np.asarray(mask, bool))
-    return _of_any(without_empty(game), game.empty, params, video, mask)
+    return _of_any(without_empty(game), game.empty, params, video, checks.own("mask", mask))
 
 
 def worths_of_batch(game: Game, params: Any, videos: Any, mask: Array) -> jax.Array:
@@ -50,6 +51,7 @@ def worths_of_batch(game: Game, params: Any, videos: Any, mask: Array) -> jax.Ar
     if isinstance(game.form, Host | Subsets):
         return jnp.stack([worths(game, params, video, rows) for video, rows in zip(videos, mask, strict=True)])
     checks.check_shape("mask", mask, (len(videos), "N", game.num_players(videos[0])))
+    game = game._replace(empty=checks.own("empty", game.empty))
     params, videos = checks.own("params", params), checks.own("videos", videos)
     at_once = min(VIDEOS_AT_ONCE, num_videos)
     return _of_batch(without_empty(game), game.empty, params, videos, mask, at_once)

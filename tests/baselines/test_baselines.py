@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax import baselines, models
+from esv_jax import baselines
 from esv_jax.checks import InputError
-from tests.contracts import cases
 from tests.contracts.cases import EMPTY, GAMES, C, D
 from tests.precision import x64
 
@@ -22,19 +21,16 @@ CONTENT = VIDEO @ W  # what each frame says of each class
 LINEAR = esv_jax.clip_game(lambda w, clips: jnp.einsum("nkd,dc->nc", clips, w) / clips.shape[1], empty=EMPTY)
 
 
+OF_JAX = [name for name in GAMES if name != "host_game"]
+each_game = pytest.mark.parametrize("name", OF_JAX)
+
+
 def game_of(name):
-    """The game of a case, and its params in float32, such that it takes single coalitions."""
+    """The game of a case, its params in float32, and its worths by definition."""
     case = GAMES[name]
-    game, params = case.make(np.float32)
-    if name == "multiscale_game":
-        game = esv_jax.multiscale_game(cases._HEADS, empty=EMPTY.astype(np.float32), all_subsets=True)
-    if name == "trn_game":
-        model = models.MultiscaleTRN(num_scales=3, hidden_dim=5, num_classes=C)
-        game = esv_jax.trn_game(model, empty=EMPTY.astype(np.float32), all_subsets=True)
-    return game, params, case.worth(VIDEO)
+    return *case.make(np.float32), case.worth(VIDEO)
 
 
-each_game = pytest.mark.parametrize("name", GAMES)
 MEAN_FEATURE = RNG.normal(size=D)
 MEAN_OF_OTHERS = (CONTENT.sum(axis=0) - CONTENT) / (T - 1)
 CLOSED_FORMS = {
@@ -93,36 +89,45 @@ def test_grad_cam_explains_logits():
 def test_removals_are_the_games_worths(name):
     game, params, worth = game_of(name)
     everyone = tuple(range(T))
-    out = baselines.explain(baselines.leave_one_out(), game, params, VIDEO.astype(np.float32))
-    expected = [worth(everyone) - worth(tuple(j for j in everyone if j != i)) for i in everyone]
-    np.testing.assert_allclose(out.values, expected, atol=3e-6)
-    out = baselines.explain(baselines.frame_alone(), game, params, VIDEO.astype(np.float32))
-    np.testing.assert_allclose(out.values, [worth((i,)) - EMPTY for i in everyone], atol=3e-6)
+    videos = np.stack([VIDEO[::-1], VIDEO]).astype(np.float32)
+    without = [worth(everyone) - worth(tuple(j for j in everyone if j != i)) for i in everyone]
+    alone = [worth((i,)) - EMPTY for i in everyone]
+    for baseline, expected in ((baselines.leave_one_out(), without), (baselines.frame_alone(), alone)):
+        out = baselines.explain(baseline, game, params, videos[1])
+        np.testing.assert_allclose(out.values, expected, atol=3e-6)
+        np.testing.assert_allclose(out.full, worth(everyone), atol=3e-6)
+        np.testing.assert_allclose(out.empty, EMPTY, atol=1e-7)
+    batch = baselines.explain_batch(baselines.frame_alone(), game, params, videos)
+    np.testing.assert_allclose(batch.values[1], alone, atol=3e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "reference"),
-    [("tsn_game", None), ("trn_game", None), ("trn_game", MEAN_FEATURE.astype(np.float32))],
-)
+def scaled(game_case, factors):
+    """Worths of everyone, for the frames scaled by factors [T, 1]."""
+    return game_case.worth(VIDEO * factors)(tuple(range(T)))
+
+
+@each_game
+def test_gradient_times_input_is_the_derivative_of_scaling_a_frame(name):
+    game, params, _ = game_of(name)
+    out = baselines.explain(baselines.gradient_times_input(), game, params, VIDEO.astype(np.float32))
+    for i in range(T):
+        step = 1e-5 * np.eye(T)[i][:, None]
+        up, down = (scaled(GAMES[name], 1 + sign * step) for sign in (1, -1))
+        np.testing.assert_allclose(out.values[i], (up - down) / 2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["clip_game", "frame_mean_game", "multiscale_game", "trn_game"])
+@pytest.mark.parametrize("reference", [None, MEAN_FEATURE.astype(np.float32)], ids=["zeros", "mean"])
 def test_integrated_gradients_are_complete(name, reference):
     game, params, worth = game_of(name)
     baseline = baselines.integrated_gradients(reference=reference, steps=64)
     out = baselines.explain(baseline, game, params, VIDEO.astype(np.float32))
-    np.testing.assert_allclose(out.full, worth(tuple(range(T))), atol=3e-6)
+    start = np.tile(np.zeros(D) if reference is None else reference.astype(np.float64), (T, 1))
+    everyone = tuple(range(T))
+    np.testing.assert_allclose(out.full, worth(everyone), atol=3e-6)
+    np.testing.assert_allclose(out.empty, GAMES[name].worth(start)(everyone), atol=3e-6)
     np.testing.assert_allclose(out.values.sum(axis=0), out.full - out.empty, atol=1e-3)
     assert np.abs(out.full - out.empty).max() > 0.03
-
-
-@pytest.mark.parametrize("name", ["tsn_game", "trn_game"])
-def test_gradient_times_input_is_the_derivative_of_scaling_a_frame(name):
-    case = GAMES[name]
-    game, params, _ = game_of(name)
-    out = baselines.explain(baselines.gradient_times_input(), game, params, VIDEO.astype(np.float32))
-    for i in range(T):
-        step = np.zeros((T, D))
-        step[i] = 1e-5 * VIDEO[i]
-        up, down = (case.worth(VIDEO + sign * step)(tuple(range(T))) for sign in (1, -1))
-        np.testing.assert_allclose(out.values[i], (up - down) / 2e-5, atol=1e-4)
 
 
 def test_one_frame():
@@ -181,9 +186,16 @@ def test_chosen_classes_are_a_part_of_all(name):
 
 
 def test_wrong_uses_are_refused():
-    game, params = GAMES["trn_game"].make(np.float32)
-    with pytest.raises(InputError, match="all_subsets=True"):
+    game, params = GAMES["host_game"].make(np.float32)
+    with pytest.raises(InputError, match="game should be of JAX, found a host game"):
         baselines.explain(baselines.leave_one_out(), game, params, VIDEO.astype(np.float32))
+    with pytest.raises(InputError, match="game should be of JAX, found a host game"):
+        baselines.explain_batch(baselines.leave_one_out(), game, params, VIDEO[None].astype(np.float32))
+    pairs = LINEAR._replace(num_players=lambda video: video.shape[0] // 2)
+    with pytest.raises(InputError, match="baselines are for games of frames, found one of 2 players"):
+        baselines.explain(baselines.leave_one_out(), pairs, W, VIDEO)
+    with pytest.raises(InputError, match="video should be floating point, found int"):
+        baselines.explain(baselines.leave_one_out(), LINEAR, W, VIDEO.astype(np.int32))
     with pytest.raises(InputError, match=r"reference should have shape \[3\], found \[2\]"):
         baselines.explain(baselines.integrated_gradients(reference=np.ones(2)), LINEAR, W, VIDEO.astype(np.float32))
     with pytest.raises(InputError, match="steps should be an integer of at least 1"):

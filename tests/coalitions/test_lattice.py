@@ -1,7 +1,6 @@
 import itertools
 import math
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,9 +31,3 @@ def test_ranks_and_children(num_frames, data):
 def test_rank_of_a_large_coalition_is_exact():
     members = np.array([[3, 20, 41, 60]])
     assert lattice.rank(members)[0] == math.comb(3, 1) + math.comb(20, 2) + math.comb(41, 3) + math.comb(60, 4)
-
-
-def test_membership_ignores_filling():
-    members = np.array([[0, 2, -1], [1, 2, 3]], np.int32)
-    expected = [[1, 0, 1, 0], [0, 1, 1, 1]]
-    np.testing.assert_array_equal(lattice.membership(members, 4, jnp.float32), expected)

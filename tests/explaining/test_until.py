@@ -67,18 +67,17 @@ def test_exact_estimators_run_once():
 
 def test_evaluations_are_never_exceeded():
     """Plans of `stratified` have more or fewer rows with the key."""
-    for budget in (200, 333, 400):
-        reports = []
-        esv_jax.explain_until(
-            esv_jax.stratified(per_size=10),
-            game(),
-            jnp.zeros(()),
-            LOGITS[:8],
-            key=jax.random.key(0),
-            max_evaluations=budget,
-            callback=reports.append,
-        )
-        assert budget - 70 < reports[-1].evaluations <= budget
+    reports = []
+    esv_jax.explain_until(
+        esv_jax.stratified(per_size=10),
+        game(),
+        jnp.zeros(()),
+        LOGITS[:8],
+        key=jax.random.key(0),
+        max_evaluations=333,
+        callback=reports.append,
+    )
+    assert 333 - 70 < reports[-1].evaluations <= 333
     assert len({b.evaluations - a.evaluations for a, b in itertools.pairwise(reports)}) > 1
 
 
@@ -114,7 +113,9 @@ def test_keys(key):
 
 
 def test_mistakes_are_told():
-    with pytest.raises(esv_jax.InputError, match=r"number of frames of the video should be .* at least 1, found 0"):
+    with pytest.raises(
+        esv_jax.InputError, match=r"video should have shape \[T, ...\] with at least one frame, found \[\]"
+    ):
         esv_jax.explain_until(
             ESTIMATOR, game(), jnp.zeros(()), np.float32(1), key=jax.random.key(0), max_evaluations=200
         )

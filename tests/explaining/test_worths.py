@@ -1,37 +1,68 @@
-import itertools
+"""Any coalitions of one video or of many, whatever the game's form; that they are the definition's is in contracts."""
 
+import jax
 import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax import models
 from esv_jax.checks import InputError
-from esv_jax.explaining import worths
-from tests.contracts.cases import EMPTY, GAMES, C, D
+from esv_jax.explaining import worths as asking
+from tests.contracts.cases import EMPTY, GAMES, D
 
 T = 4
-VIDEOS = np.random.default_rng(0).normal(size=(3, T, D))
+VIDEO = np.random.default_rng(0).normal(size=(T, D)).astype(np.float32)
+MASK = np.array([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]], bool)
+each_game = pytest.mark.parametrize("name", ["clip_game", "frame_mean_game", "trn_game", "host_game"])
 
 
-@pytest.mark.parametrize("name", ["tsn_game", "trn_game"])
-def test_worths_are_those_of_the_definition(name):
-    case = GAMES[name]
-    game, params = case.make(np.float32)
-    if name == "trn_game":
-        model = models.MultiscaleTRN(num_scales=3, hidden_dim=5, num_classes=C)
-        game = esv_jax.trn_game(model, empty=EMPTY.astype(np.float32), all_subsets=True)
-    every = np.array(list(itertools.product([0, 1], repeat=T)), bool)
-    inside = np.stack([np.random.default_rng(b).permutation(every) for b in range(3)])
-    found = worths.worths(game, params, VIDEOS.astype(np.float32), inside)
-    for video, rows, of_rows in zip(VIDEOS, inside, found, strict=True):
-        worth = case.worth(video)
-        expected = [worth(tuple(int(i) for i in np.flatnonzero(row))) for row in rows]
-        np.testing.assert_allclose(of_rows, expected, atol=3e-6)
+@each_game
+def test_masks_of_another_shape_are_refused(name):
+    game, params = GAMES[name].make(np.float32)
+    for wrong in (np.ones((1, T + 1), bool), np.ones(T, bool)):
+        with pytest.raises(InputError, match=r"mask should have shape \[N, 4\], found \["):
+            esv_jax.worths(game, params, VIDEO, wrong)
 
 
-def test_games_that_need_sizes_apart_are_refused():
-    game, params = GAMES["trn_game"].make(np.float32)
-    with pytest.raises(InputError, match="all_subsets=True"):
-        worths.worths(game, params, VIDEOS.astype(np.float32), np.ones((3, 1, T), bool))
-    with pytest.raises(InputError, match=r"inside should have shape \[3, N, 4\], found \[3, 1, 5\]"):
-        worths.worths(game, params, VIDEOS.astype(np.float32), np.ones((3, 1, 5), bool))
+@each_game
+def test_any_kind_of_mask(name):
+    game, params = GAMES[name].make(np.float32)
+    expected = esv_jax.worths(game, params, VIDEO, MASK)
+    for mask in (MASK.astype(np.int8), MASK.astype(np.float32), jax.numpy.asarray(MASK)):
+        np.testing.assert_allclose(esv_jax.worths(game, params, VIDEO, mask), expected, atol=1e-7)
+    np.testing.assert_allclose(expected[1], EMPTY, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["frame_mean_game", "trn_game"])
+def test_traced_masks(name):
+    game, params = GAMES[name].make(np.float32)
+    expected = esv_jax.worths(game, params, VIDEO, MASK)
+    found = jax.jit(lambda mask: esv_jax.worths(game, params, VIDEO, mask))(MASK)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    batched = jax.vmap(lambda mask: esv_jax.worths(game, params, VIDEO, mask[None]))(MASK)
+    np.testing.assert_allclose(batched[:, 0], expected, atol=1e-6)
+
+
+def test_games_compiled_for_every_size_need_to_see_the_mask():
+    game, params = GAMES["clip_game"].make(np.float32)
+    with pytest.raises(InputError, match=r"mask is traced .* compiled for every size of coalitions; give it in NumPy"):
+        jax.jit(lambda mask: esv_jax.worths(game, params, VIDEO, mask))(MASK)
+    traced_video = jax.jit(lambda video: esv_jax.worths(game, params, video, MASK))(VIDEO)
+    np.testing.assert_allclose(traced_video, esv_jax.worths(game, params, VIDEO, MASK), atol=1e-6)
+
+
+def test_host_games_need_to_see_the_video():
+    game, params = GAMES["host_game"].make(np.float32)
+    with pytest.raises(InputError, match=r"video is traced .* a host game runs outside of JAX"):
+        jax.jit(lambda video: esv_jax.worths(game, params, video, MASK))(VIDEO)
+
+
+def test_a_batch_a_few_videos_at_a_time(monkeypatch):
+    monkeypatch.setattr(asking, "VIDEOS_AT_ONCE", 2)
+    game, params = GAMES["frame_mean_game"].make(np.float32)
+    videos = np.random.default_rng(1).normal(size=(5, T, D)).astype(np.float32)
+    mask = np.random.default_rng(2).random((5, 6, T)) < 0.5
+    found = asking.worths_of_batch(game, params, videos, mask)
+    for b in range(5):
+        np.testing.assert_allclose(found[b], esv_jax.worths(game, params, videos[b], mask[b]), atol=1e-6)
+    with pytest.raises(InputError, match="mask should have shape"):
+        asking.worths_of_batch(game, params, videos, mask[:, :, :3])

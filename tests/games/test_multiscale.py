@@ -1,116 +1,86 @@
-"""The joint game where every subset of up to M frames is evaluated first."""
-
-import itertools
+"""The joint game where plans hold some coalitions: their worths are the definition's, by whatever plan or batch."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax.games import any_coalition
+from esv_jax import models
 from tests import oracles
-from tests.contracts.cases import GAMES
+from tests.contracts.cases import EMPTY, GAMES, HEADS, D
+
+T = 6
+VIDEO = np.random.default_rng(4).normal(size=(T, D)).astype(np.float32)
+
+
+def by_size(plan):
+    """The plan's coalitions as members, for `oracles.cell_means`."""
+    rows = np.split(plan.mask, np.cumsum(plan.sizes)[:-1])
+    members = [np.nonzero(mask)[1].reshape(len(mask), -1) for mask in rows]
+    return dict(enumerate([np.zeros((1, 0), int), *members]))
 
 
 @pytest.mark.parametrize("name", ["multiscale_game", "trn_game"])
-def test_all_subsets_give_the_joint_worth_of_any_coalition(name):
-    case = GAMES[name]
-    make_all = _all_subsets(name)
-    video = np.random.default_rng(4).normal(size=(6, 3)).astype(np.float32)
-    game, params = make_all()
-    worth = case.worth(video.astype(np.float64))
-    out = esv_jax.explain(esv_jax.exact(), game, params, video)
-    np.testing.assert_allclose(out.values, oracles.permutation_shapley(worth, 6), atol=2e-6)
-    # A sampled plan holds few children; the worths are exact all the same.
-    estimator = esv_jax.stratified(per_size=4)
-    plan = estimator.plan(num_frames=6, key=jax.random.key(0))
-    subsets = {level.members.shape[1]: level.members for level in plan.levels} | {0: np.zeros((1, 0), int)}
-    sampled = esv_jax.explain(estimator, game, params, video, plan=plan)
-    np.testing.assert_allclose(sampled.values, oracles.cell_means(worth, subsets, 6), atol=2e-6)
-    from_children = esv_jax.explain(estimator, case.make(np.float32)[0], params, video, plan=plan)
-    assert np.abs(from_children.values - sampled.values).max() > 1e-3
-
-
-def _all_subsets(name):
-    from tests.contracts import cases
-
-    case = GAMES[name]
-
-    def make():
-        _, params = case.make(np.float32)
-        empty = cases.EMPTY.astype(np.float32)
-        if name == "multiscale_game":
-            return esv_jax.multiscale_game(cases._HEADS, empty=empty, all_subsets=True), params
-        model = esv_jax.models.MultiscaleTRN(num_scales=3, hidden_dim=5, num_classes=cases.C)
-        return esv_jax.trn_game(model, empty=empty, all_subsets=True), params
-
-    return make
-
-
-def test_too_many_subsets():
-    game = esv_jax.multiscale_game([lambda p, c: c.sum(1)] * 8, empty=np.ones(3, np.float32), all_subsets=True)
-    plan = esv_jax.stratified(per_size=2).plan(num_frames=40, key=jax.random.key(0))
-    with pytest.raises(esv_jax.InputError, match="takes at most 1048576 of them, found 100146723 for 40 frames"):
-        esv_jax.explain(esv_jax.stratified(per_size=2), game, None, np.ones((40, 3), np.float32), plan=plan)
+def test_worths_do_not_depend_on_what_else_a_plan_holds(name):
+    """But where children are asked for: a sampled plan holds few of them."""
+    case, estimator = GAMES[name], esv_jax.stratified(per_size=4)
+    game, params = case.make(np.float32)
+    plan = estimator.plan(T, key=jax.random.key(0))
+    sampled = esv_jax.explain(estimator, game, params, VIDEO, plan=plan)
+    expected = oracles.cell_means(case.worth(VIDEO.astype(np.float64)), by_size(plan), T)
+    np.testing.assert_allclose(sampled.values, expected, atol=2e-6)
+    of_children, _ = GAMES[f"{name}, of children"].make(np.float32)
+    assert np.abs(esv_jax.explain(estimator, of_children, params, VIDEO, plan=plan).values - expected).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["multiscale_game", "trn_game"])
-def test_plans_without_children_take_all_subsets_by_themselves(name):
-    video = np.random.default_rng(5).normal(size=(6, 3)).astype(np.float32)
+def test_plans_without_lineage_have_no_children_to_take_worths_from(name):
     estimator = esv_jax.regression(max_evaluations=40)
-    plan = estimator.plan(num_frames=6, key=jax.random.key(0))
+    plan = estimator.plan(T, key=jax.random.key(0))
     game, params = GAMES[name].make(np.float32)
-    found = esv_jax.explain(estimator, game, params, video, plan=plan)
-    wanted = esv_jax.explain(estimator, _all_subsets(name)()[0], params, video, plan=plan)
-    np.testing.assert_allclose(found.values, wanted.values, atol=1e-5)
+    of_children, _ = GAMES[f"{name}, of children"].make(np.float32)
+    found = esv_jax.explain(estimator, of_children, params, VIDEO, plan=plan)
+    wanted = esv_jax.explain(estimator, game, params, VIDEO, plan=plan)
+    np.testing.assert_allclose(found.values, wanted.values, atol=1e-6)
 
 
-def table_logits(tables, level):
-    """f_s(R) from a table by the bits of R."""
-    return tables[level.members.shape[1] - 1][(1 << level.members).sum(axis=1)]
+def test_more_subsets_than_can_be_evaluated():
+    num_frames, num_scales = 40, 8
+    model = models.MultiscaleTRN(num_scales=num_scales, hidden_dim=4, num_classes=2)
+    video = np.random.default_rng(0).normal(size=(num_frames, 3)).astype(np.float32)
+    variables = jax.tree.map(lambda a: 2 * a, model.init(jax.random.key(1), video[:num_scales]))
+    game = esv_jax.trn_game(model, empty=np.array([0.5, 0.5], np.float32))
+    estimator = esv_jax.stratified(per_size=4)
+    plan = estimator.plan(num_frames, key=jax.random.key(0))
+    out = esv_jax.explain(estimator, game, variables, video, plan=plan)
+    assert np.isfinite(out.values).all()
+
+    # The same worths when asked for in another order, by themselves.
+    order = np.random.default_rng(1).permutation(len(plan.mask))
+    asked = np.asarray(esv_jax.worths(game, variables, video, plan.mask[order]))
+    worths = {tuple(np.flatnonzero(plan.mask[row]).tolist()): worth for row, worth in zip(order, asked, strict=True)}
+    subsets = by_size(plan)
+    expected = oracles.cell_means({(): game.empty, **worths}.__getitem__, subsets, num_frames)
+    np.testing.assert_allclose(out.values, expected, atol=2e-6)
+
+    # The whole video's score, by the definition: means over random subsets, of which the game takes 256, and all of one frame.
+    rng, count = np.random.default_rng(2), 20_000
+    frames = video.astype(np.float64)
+    margins = []
+    for size in range(1, num_scales + 1):
+        head = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"][f"scale_{size}"])
+        chosen = np.sort(rng.random((count, num_frames)).argpartition(size, axis=1)[:, :size], axis=1)
+        first = np.einsum("nkd,kdh->nh", frames[chosen], head["first"]["kernel"]) + head["first_bias"]
+        logits = np.maximum(first, 0) @ head["logits"]["kernel"] + head["logits"]["bias"]
+        margins.append(logits[:, 0] - logits[:, 1])
+    error = np.sqrt(np.var(margins, axis=1).sum() * (1 / 1024 + 1 / count)) / num_scales
+    found = np.log(out.full[0] / out.full[1])
+    assert abs(found - np.mean(margins)) < 3 * error
+    assert error < 0.05 * np.std(margins)
 
 
-def test_random_subsets_estimate_the_joint_logits_without_bias():
-    tables = np.random.default_rng(6).normal(size=(3, 64, 2)).astype(np.float32)
-    rows = 256
-    for coalition in [(0, 1, 2, 4, 5), (1, 3), (2,)]:
-        members = np.full((rows, 6), -1, np.int32)
-        members[:, : len(coalition)] = coalition
-        level = esv_jax.Level(jnp.asarray(members), np.zeros((rows, 0), np.int32))
-        found = np.asarray(any_coalition.from_random_subsets(table_logits, jnp.asarray(tables), level, 3))
-        sizes = range(1, min(len(coalition), 3) + 1)
-        wanted = np.mean(
-            [
-                np.mean([tables[s - 1][sum(2**i for i in r)] for r in itertools.combinations(coalition, s)], axis=0)
-                for s in sizes
-            ],
-            axis=0,
-        )
-        error = found.std(axis=0) / np.sqrt(rows)
-        assert (np.abs(found.mean(axis=0) - wanted) < 4.5 * error + 1e-6).all()
-        assert (len(coalition) == 1) == (error.max() < 1e-7)
-
-
-def test_random_positions_are_different_and_all_alike():
-    held = jnp.full((400, 1), 5, jnp.int32)
-    drawn = np.asarray(any_coalition._positions(jax.random.key(0), held, 3)).reshape(-1, 3)
-    assert (np.diff(drawn, axis=1) > 0).all()
-    found, counts = np.unique(drawn, axis=0, return_counts=True)
-    assert len(found) == 10
-    assert drawn.min() == 0
-    assert drawn.max() == 4
-    np.testing.assert_allclose(counts / len(drawn), 0.1, atol=0.015)
-
-
-def test_more_frames_than_have_tables():
-    game = esv_jax.multiscale_game([lambda p, c: jnp.tanh(c).mean(axis=1) * 3] * 8, empty=np.ones(3, np.float32) / 3)
-    video = np.random.default_rng(7).normal(size=(40, 3)).astype(np.float32)
-    estimator = esv_jax.regression(max_evaluations=1000)
-    out = esv_jax.explain(estimator, game, jnp.zeros(()), video, key=jax.random.key(0))
-    np.testing.assert_allclose(out.values.sum(axis=0), out.full - out.empty, atol=1e-5)
-    # All heads see a mean over frames, so that this game is the one of the mean over frames.
-    mean = esv_jax.frame_mean_game(lambda p, x: jnp.tanh(x) * 3, empty=np.ones(3, np.float32) / 3)
-    wanted = esv_jax.explain(estimator, mean, jnp.zeros(()), video, key=jax.random.key(1))
-    error = np.asarray(out.values - wanted.values)
-    assert (error**2).mean() < 0.1 * (np.asarray(wanted.values) ** 2).mean()
+def test_wrong_uses_are_refused():
+    with pytest.raises(esv_jax.InputError, match='average should be "logits" or "scores", found \'votes\''):
+        esv_jax.multiscale_game(HEADS, empty=EMPTY, average="votes")
+    with pytest.raises(esv_jax.InputError, match="a function for every scale .*, found none"):
+        esv_jax.multiscale_game([], empty=EMPTY)

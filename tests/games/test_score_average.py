@@ -1,60 +1,54 @@
-import itertools
+import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import esv_jax
+from esv_jax.coalitions import weights
+from esv_jax.games import score_average
 from tests import oracles
-from tests.contracts import cases
+from tests.contracts.cases import EMPTY, GAMES, C, D
 
-NUM_SCALES = 3
-
-
-def worth_of(video, params):
-    """v(S) by definition: mean over sizes of the mean over subsets of the softmax of a head's logits."""
-
-    def score(subset):
-        return oracles.softmax(np.tanh(video[list(subset)].reshape(-1) @ params[f"w{len(subset)}"]))
-
-    def worth(coalition):
-        if not coalition:
-            return cases.EMPTY
-        sizes = range(1, min(len(coalition), NUM_SCALES) + 1)
-        return np.mean(
-            [np.mean([score(r) for r in itertools.combinations(coalition, s)], axis=0) for s in sizes], axis=0
-        )
-
-    return worth
+CASE = GAMES["multiscale_game, of scores"]
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 7])
 def test_exact_values_equal_the_permutation_oracle(num_frames):
-    _, params = cases.GAMES["multiscale_game"].make(np.float32)
-    game = esv_jax.multiscale_game(cases._HEADS, empty=cases.EMPTY.astype(np.float32), average="scores")
-    video = np.random.default_rng(num_frames).normal(size=(num_frames, cases.D)).astype(np.float32)
-    worth = worth_of(video.astype(np.float64), params)
+    """Fewer, as many and more frames than scales."""
+    game, params = CASE.make(np.float32)
+    video = np.random.default_rng(num_frames).normal(size=(num_frames, D)).astype(np.float32)
+    worth = CASE.worth(video.astype(np.float64))
     out = esv_jax.explain(esv_jax.exact(), game, params, video)
     np.testing.assert_allclose(out.values, oracles.permutation_shapley(worth, num_frames), atol=1e-6)
     np.testing.assert_allclose(out.full, worth(tuple(range(num_frames))), atol=1e-6)
-    by_lattice = esv_jax.explain(esv_jax.exact(), game, params, video, plan=esv_jax.exact().plan(num_frames=num_frames))
-    np.testing.assert_allclose(out.values, by_lattice.values, atol=1e-6)
+
+
+def log_mean_of_shares(params, clips):
+    return jnp.log(jax.nn.softmax(clips).mean(axis=1))
 
 
 def test_many_frames_need_only_their_small_subsets():
-    _, params = cases.GAMES["multiscale_game"].make(np.float32)
-    game = esv_jax.multiscale_game(cases._HEADS, empty=cases.EMPTY.astype(np.float32), average="scores")
-    video = np.random.default_rng(0).normal(size=(24, cases.D)).astype(np.float32)
-    out = esv_jax.explain(esv_jax.exact(), game, params, video)
-    sampled = [
-        esv_jax.explain(esv_jax.stratified(per_size=64), game, params, video, key=jax.random.key(s)).full
-        for s in range(20)
-    ]
-    # The paper's sampler estimates the joint score of all frames from lineages; their mean comes near.
-    np.testing.assert_allclose(out.full, np.mean(sampled, axis=0), atol=0.02)
-    np.testing.assert_allclose(out.values.sum(axis=0), out.full - out.empty, atol=1e-6)
+    """2^30 coalitions. Where every head says the mean over frames of q, so does v(S): with m_i the mean of the others,
+
+    esv[i] = 1/P ( sum over k of (q_i + (k - 1) m_i) / k  -  (P - 1) m_i  -  v(nobody) )
+    """
+    num_frames = 30
+    video = np.random.default_rng(0).normal(size=(num_frames, C)).astype(np.float32)
+    game = esv_jax.multiscale_game([log_mean_of_shares] * 3, empty=EMPTY.astype(np.float32), average="scores")
+    out = esv_jax.explain(esv_jax.exact(), game, jnp.zeros(()), video)
+    share = oracles.softmax(video.astype(np.float64))
+    others = (share.sum(axis=0) - share) / (num_frames - 1)
+    ordered = sum((share + (k - 1) * others) / k for k in range(1, num_frames + 1))
+    np.testing.assert_allclose(out.values, (ordered - (num_frames - 1) * others - EMPTY) / num_frames, atol=1e-6)
+    np.testing.assert_allclose(out.full, share.mean(axis=0), atol=1e-6)
 
 
-def test_other_averages_are_refused():
-    with pytest.raises(esv_jax.InputError, match='average should be "logits", or "scores"'):
-        esv_jax.multiscale_game(cases._HEADS, empty=cases.EMPTY, average="votes")
+@pytest.mark.parametrize(("num_players", "num_scales"), [(1, 1), (2, 3), (7, 3), (12, 8), (9, 9)])
+def test_weights_of_means_are_those_of_the_lattice(num_players, num_scales):
+    alpha, beta = score_average.subset_weights(num_players, num_scales, *weights.shapley(num_players))
+    a, b = score_average.shapley_weights_of_means(num_players, num_scales)
+    counts = np.array([math.comb(num_players, s) for s in range(1, len(a) + 1)])
+    np.testing.assert_allclose(a, counts * alpha[1 : len(a) + 1], rtol=1e-12)
+    np.testing.assert_allclose(b, counts * beta[1 : len(b) + 1], atol=1e-12)
