@@ -1,6 +1,7 @@
 """What every experiment script shares: one line instead of a traceback for a user's mistake, and a non-zero exit."""
 
 import os
+import platform
 import shlex
 import sys
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, version
 
 COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache",
@@ -47,6 +48,12 @@ def command(script: str, *arguments: str) -> str:
     """The line that runs a script again with these flags: `esv-jax` knows it as a command, a clone as a module."""
     start = ["esv-jax", script] if __package__ == "esv_jax.experiments" else ["python", "-m", f"experiments.{script}"]
     return shlex.join([*start, *arguments])
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a result, as kept beside it."""
+    packages = ("esv-jax", "jax", "flax", "optax", "numpy")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 
 def _keep_compiled_programs(path: str) -> None:

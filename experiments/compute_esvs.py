@@ -25,7 +25,7 @@ from absl import flags
 from rich.progress import Progress
 
 import esv_jax
-from esv_jax import files, progress, provenance
+from esv_jax import files, progress
 from esv_jax.checks import InputError
 from esv_jax.data import priors
 from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite, open_labelled
@@ -168,7 +168,7 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
         "estimator_options": estimator_flags.options(),
         "seed": estimator_flags.SEED.value,
         "device": jax.devices()[0].device_kind,
-        "versions": provenance.versions(),
+        "versions": cli.versions(),
     }
 
 

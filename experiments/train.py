@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from esv_jax import files, models, provenance
+from esv_jax import files, models
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.feature_store import FeatureStore
@@ -103,7 +103,7 @@ def main() -> None:
             "seed": SEED.value,
             "num_frames": NUM_FRAMES.value,
             "schedule": schedule._asdict(),
-            "versions": provenance.versions(),
+            "versions": cli.versions(),
             "figures": figures,
         },
     )

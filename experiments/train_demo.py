@@ -26,7 +26,7 @@ import numpy as np
 from absl import flags
 from flax import linen as nn
 
-from esv_jax import files, models, provenance
+from esv_jax import files, models
 from esv_jax.data import annotations
 from esv_jax.data.priors import priors_from_labels
 from esv_jax.models.backbones import frame_cnn
@@ -316,7 +316,7 @@ def _provenance(figures: dict[str, Any], num_clips: int, started: float) -> dict
         "training_seconds": round(time.monotonic() - started),
         "cpu_seconds": round(time.process_time()),
         "figures": figures,
-        "versions": provenance.versions(),
+        "versions": cli.versions(),
     }
 
 

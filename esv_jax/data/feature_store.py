@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax import files, provenance
-from esv_jax.checks import InputError, check_finite, check_floating, check_shape
+from esv_jax import files
+from esv_jax.checks import InputError, check_finite, check_floating, check_shape, version
 from esv_jax.video.preprocess import Preprocess, preprocess_from_json
 
 FORMAT_VERSION = 1
@@ -224,7 +224,7 @@ def read_header(path: str | os.PathLike) -> StoreHeader:
 
 
 def _write_header(folder: Path, header: StoreHeader) -> None:
-    made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": provenance.version("esv-jax")}
+    made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": version("esv-jax")}
     preprocess = header.preprocess and header.preprocess._asdict()
     files.write_json(folder / _HEADER_FILE, {**made_by, **header._asdict(), "preprocess": preprocess})
 
