@@ -6,9 +6,11 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
+from esv_jax import files
 from esv_jax.checks import InputError, version
 
 COMPILATION_CACHE = flags.DEFINE_string(
@@ -50,6 +52,11 @@ def command(script: str, *arguments: str) -> str:
     return shlex.join([*start, *arguments])
 
 
+def read_marks(path: Path) -> dict[str, Any]:
+    """What a run has kept in the json file `path` of how far it got; nothing where there is none."""
+    return files.read_json(path) if path.exists() else {}
+
+
 def versions() -> dict[str, str]:
     """Versions of what decides a result, as kept beside it."""
     packages = ("esv-jax", "jax", "flax", "optax", "numpy")
@@ -71,10 +78,8 @@ def output_folder(path: str) -> Path:
     """
     folder = Path(path)
     probe = folder / ".esv_jax_write_test"
-    try:
+    with files.disk_errors(f"the output folder {path} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
-    except OSError as error:
-        raise InputError(f"the output folder {path} cannot be written: {error.strerror}") from error
     return folder

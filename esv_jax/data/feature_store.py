@@ -85,7 +85,7 @@ class FeatureStore(NamedTuple):
         return features
 
 
-class FeatureWriter:
+class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
     """Adds clips to a store. Made by `create_or_append`; a context manager that closes its files.
 
     Attributes:
@@ -158,9 +158,6 @@ class FeatureWriter:
     def close(self) -> None:
         """Closes the files; the store stays as it is."""
         self._opened.close()
-
-    def __enter__(self) -> "FeatureWriter":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
