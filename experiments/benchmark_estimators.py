@@ -14,6 +14,7 @@ which are missing.
 import csv
 import itertools
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,7 @@ ESTIMATORS = flags.DEFINE_multi_string("estimator", [], "Run these alone, by the
 REFERENCE = flags.DEFINE_integer("reference_evaluations", 2**22, "Coalitions for the reference beyond 16 frames.")
 
 EXACT_FRAMES = 16
+LEAST = {"regression": 3, "orderings": 2}  # evaluations for each frame, without which the estimator cannot be had
 COLUMNS = ("game", "frames", "evaluations", "estimator", "instance", "seed", "seconds", "values", "std_errors")
 # (case, evaluations, seed) -> values [T] and standard errors [T], or None, of the class that scores highest.
 Run = Callable[[Instance, int, int], tuple[np.ndarray, np.ndarray | None]]
@@ -63,7 +65,7 @@ def main() -> None:
     for seed, instance, num_frames, game in itertools.product(range(seeds), range(instances), frames, GAMES.value):
         for budget, (name, run) in itertools.product(evaluations, runs.items()):
             cell = (game, str(num_frames), str(budget), name, str(instance), str(seed))
-            if cell in done or not _allowed(name, game, num_frames, budget):
+            if cell in done or LEAST.get(name, 0) * num_frames > budget:
                 continue
             case = benchmark_games.GAMES[game](instance, num_frames)
             start = time.perf_counter()
@@ -94,11 +96,6 @@ def _runs() -> tuple[dict[str, Run], list[str]]:
     return {name: run for name, run in runs.items() if name in (ESTIMATORS.value or runs)}, missing
 
 
-def _allowed(name: str, game: str, num_frames: int, budget: int) -> bool:
-    """Whether an estimator can be had for so few evaluations."""
-    return {"regression": 3, "orderings": 2}.get(name, 0) * num_frames <= budget
-
-
 def _run_of_ours(make: Callable[[int, int], Estimator]) -> Run:
     def run(case: Instance, evaluations: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         num_frames = len(case.video)
@@ -113,7 +110,9 @@ def _run_of_ours(make: Callable[[int, int], Estimator]) -> Run:
 
 def _run_of_peer(peer: Callable[..., np.ndarray]) -> Run:
     def run(case: Instance, evaluations: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        return peers.quietly(peer, _worths_of_top_class(case), len(case.video), evaluations, seed), None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return peer(_worths_of_top_class(case), len(case.video), evaluations, seed), None
 
     return run
 

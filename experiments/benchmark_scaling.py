@@ -93,7 +93,9 @@ def _cases() -> Iterator[Case]:
         for num_frames in exact[model]:
             yield _case(model, "exact", num_frames, esv_jax.exact(), game, params)
         flops, num_bytes = _least(model, exact[model][0], None)
-        run = _batch_runner(game, params, exact[model][0])
+        videos = jax.random.normal(jax.random.key(exact[model][0]), (BATCH, exact[model][0], FEATURE_DIM.value))
+        explain_one = functools.partial(esv_jax.explain, esv_jax.exact(), game)
+        run = functools.partial(jax.jit(jax.vmap(explain_one, in_axes=(None, 0))), params, videos)
         yield Case(model, BATCHED, exact[model][0], BATCH * flops, BATCH * num_bytes, run)
         if model == "tsn" and importlib.util.find_spec("shap") is not None:
             flops, num_bytes = _least(model, PEER_FRAMES, None)
@@ -127,13 +129,6 @@ def _game(model: str) -> tuple[esv_jax.Game, object]:
         return esv_jax.tsn_game(tsn, empty=empty), tsn.init(jax.random.key(0), frames)
     trn = models.MultiscaleTRN(num_scales=NUM_SCALES.value, hidden_dim=HIDDEN_DIM.value, num_classes=NUM_CLASSES.value)
     return esv_jax.trn_game(trn, empty=empty, all_subsets=False), trn.init(jax.random.key(0), frames)
-
-
-def _batch_runner(game: esv_jax.Game, params: object, num_frames: int) -> Callable[[], esv_jax.Attribution]:
-    videos = jax.random.normal(jax.random.key(num_frames), (BATCH, num_frames, FEATURE_DIM.value))
-    explain_one = functools.partial(esv_jax.explain, esv_jax.exact(), game)
-    together = jax.jit(jax.vmap(explain_one, in_axes=(None, 0)))
-    return lambda: together(params, videos)
 
 
 def _peer(params: Any) -> Callable[[], object]:

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 Worths = Callable[[np.ndarray], np.ndarray]
 
 
-# Of shapiq: the approximators that take paired coalitions or correct a model of trees, with their options.
+# The approximators of shapiq, with their options; RegressionMSR corrects gradient-boosted trees.
 _SHAPIQ: dict[str, dict[str, Any]] = {
     "KernelSHAP": {"pairing_trick": True},
     "OddSHAP": {},
@@ -49,13 +48,6 @@ def exact_explainer(worths: Worths, num_frames: int) -> np.ndarray:
 def _model(worths: Worths) -> Worths:
     """Of coalitions as rows of 0 and 1, as shap gives them."""
     return lambda rows: worths(np.asarray(rows) > 0.5)
-
-
-def quietly(peer: Callable[..., np.ndarray], *args: object) -> np.ndarray:
-    """Calls a peer without its warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return peer(*args)
 
 
 def available() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:

@@ -1,19 +1,16 @@
 """Backbones from PyTorch state dicts (Play Fair's, pretrainedmodels' and torchvision's), and MobileNetV1 from Keras."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from esv_jax.interop import rules
-from esv_jax.interop.rules import Imported, Rule
+from esv_jax.interop.rules import Imported, Rule, StateDict
 from esv_jax.models import weights
 from esv_jax.models.backbones import bn_inception, mobilenet_v1, resnet50
 from esv_jax.models.backbones.pooled import PooledBackbone
 from esv_jax.video.preprocess import Preprocess
-
-StateDict = Mapping[str, np.ndarray]
 
 IMAGENET_CLASSES = 1000
 BN_INCEPTION_PREPROCESS = Preprocess(256, 224, bn_inception.MEAN, (1.0, 1.0, 1.0))
@@ -63,7 +60,7 @@ def mobilenet_v1_of(arrays: StateDict, where: str) -> Imported:
     options: dict[str, Any] = {"alpha": alpha, "num_classes": 0 if bias is None else np.shape(bias)[-1]}
     made = weights.shapes(mobilenet_v1.MobileNetV1(**options), _EXAMPLE)
     table = [_keras_rule(target, shape) for target, shape in made.items()]
-    variables = rules.nested(rules.convert(table, arrays, where))
+    variables = rules.convert(table, arrays, where)
     return Imported("mobilenet_v1", options, int(mobilenet_v1.CHANNELS[-1] * alpha), variables)
 
 
@@ -75,7 +72,7 @@ def _pooled(kind: str, network: type[PooledBackbone], state: StateDict, where: s
     for target, shape in weights.shapes(network(num_outputs, pooled), _EXAMPLE).items():
         _, layer, leaf = target.split("/")
         table.append(rules.of_torch(classifier if layer == "last_linear" else layer, leaf, target, shape))
-    variables = rules.nested(rules.convert(table, state, where))
+    variables = rules.convert(table, state, where)
     feature_dim = variables["params"]["last_linear"]["kernel"].shape[0] if pooled else num_outputs
     return Imported(kind, {"num_outputs": num_outputs, "pooled_features": pooled}, feature_dim, variables)
 

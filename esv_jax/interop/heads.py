@@ -6,7 +6,7 @@ last is a Linear. Which of these there are is read off the places and shapes.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +14,8 @@ import numpy as np
 
 from esv_jax.checks import InputError
 from esv_jax.interop import rules
-from esv_jax.interop.rules import Imported, Rule
+from esv_jax.interop.rules import Imported, Rule, StateDict
 from esv_jax.models import TRN, TSN, weights
-
-StateDict = Mapping[str, np.ndarray]
 
 
 class _Layer(NamedTuple):
@@ -45,7 +43,7 @@ def tsn(state: StateDict, where: str, *, input_relu: bool = True) -> Imported:
     num_classes, dim = np.shape(weight) if weight is not None and np.ndim(weight) == 2 else (1, 1)
     made = weights.shapes(TSN(num_classes), jax.ShapeDtypeStruct((1, dim), np.float32))
     table = [rules.of_torch("classifier", target.split("/")[1], target, shape) for target, shape in made.items()]
-    variables = rules.nested(rules.convert(table, state, where))
+    variables = rules.convert(table, state, where)
     return Imported("tsn", {"num_classes": num_classes, "input_relu": input_relu}, dim, variables)
 
 
@@ -77,7 +75,7 @@ def trn(state: StateDict, where: str, *, num_frames: int | None = None, feature_
         "input_relu": layers[0].place == 2,
     }
     table, absent = _rules(TRN(**options), feature_dim, prefix, layers)
-    variables = rules.nested({**rules.convert(table, state, where), **absent})
+    variables = rules.convert(table, state, where, absent)
     return Imported("trn", options, feature_dim, variables)
 
 
@@ -120,10 +118,8 @@ def _clip_shape(width: int, num_frames: int | None, feature_dim: int | None, whe
         num_frames = max(1, width // (feature_dim or 1))
     dim = feature_dim or width // num_frames
     if num_frames * dim != width:
-        of = (
-            f"{num_frames} frames of {dim} features" if feature_dim else f"{num_frames} frames of equally many features"
-        )
-        raise InputError(f"{where} takes {width} numbers, which are not {of}")
+        per_frame = feature_dim or "equally many"
+        raise InputError(f"{where} takes {width} numbers, which are not {num_frames} frames of {per_frame} features")
     return num_frames, dim
 
 

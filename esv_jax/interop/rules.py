@@ -9,6 +9,8 @@ import numpy as np
 from esv_jax import checks
 from esv_jax.models import weights
 
+StateDict = Mapping[str, np.ndarray]
+
 COUNTER = "num_batches_tracked"  # of PyTorch's batch norm, of no use in inference
 _TORCH_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 _TRANSPOSED = {4: (2, 3, 1, 0), 2: (1, 0)}  # [out, in, height, width] -> [height, width, in, out]
@@ -46,13 +48,14 @@ class Imported(NamedTuple):
     variables: Any
 
 
-def convert(rules: Sequence[Rule], state: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-    """The Flax variables of a state dict, flat and float32.
+def convert(rules: Sequence[Rule], state: StateDict, where: str, absent: Mapping[str, np.ndarray] | None = None) -> Any:
+    """The Flax variables of a state dict, float32.
 
     Args:
       rules: one for every tensor; counters of batch norms that the rules know need none.
       state: the state dict as NumPy arrays.
       where: what to call it in errors.
+      absent: variables that the state dict does not have, by their flat names.
 
     Raises:
       InputError: tensors are missing, not expected or wrongly shaped (named, up to eight of each), or not finite.
@@ -64,16 +67,11 @@ def convert(rules: Sequence[Rule], state: Mapping[str, np.ndarray], where: str) 
         if not (name.endswith(COUNTER) and name.removesuffix(COUNTER) in norms)
     }
     weights.check_same_tensors(where, {rule.source: rule.shape for rule in rules}, used)
-    flat = {}
+    flat = dict(absent or {})
     for rule in rules:
         array = np.asarray(used[rule.source], np.float32)
         checks.check_finite(f"{rule.source} in {where}", array)
         flat[rule.target] = np.ascontiguousarray(rule.convert(array))
-    return flat
-
-
-def nested(flat: Mapping[str, np.ndarray]) -> Any:
-    """Flat variables as the tree that Flax wants."""
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 

@@ -52,14 +52,14 @@ def explanation(
       InputError: shapes that disagree; NaN or infinite values or scores.
     """
     num_frames, num_classes = len(frames), len(class_names)
-    check_shape("times", times, [num_frames])
-    check_shape("images", images, [num_frames, "H", "W", 3])
     per_frame, per_class = (num_frames, num_classes), (num_classes,)
     host = {}
     for name, shape in {"values": per_frame, "std_error": per_frame, "full": per_class, "empty": per_class}.items():
         check_shape(f"attribution.{name}", getattr(attribution, name), shape)
         host[name] = np.asarray(getattr(attribution, name), np.float64)
         check_finite(f"attribution.{name}", host[name])
+    check_shape("times", times, [num_frames])
+    check_shape("images", images, [num_frames, "H", "W", 3])
     return Explanation(
         title=title,
         frames=np.asarray(frames, np.int64),
