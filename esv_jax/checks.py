@@ -6,6 +6,7 @@ expected and what was found. Anything else that escapes is a bug of ours and kee
 
 import functools
 import importlib
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -42,6 +43,14 @@ def require(module: str, *, extra: str | None = None) -> ModuleType:
         raise MissingExtraError(
             f"the package '{package}' is needed for this and is not installed: pip install {install}"
         ) from error
+
+
+def version(package: str) -> str:
+    """The installed version of a package, or "not installed"."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def check_shape(name: str, array: Any, expected: Sequence[int | str]) -> None:
