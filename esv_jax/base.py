@@ -24,6 +24,8 @@ from esv_jax import checks
 
 Array = jax.Array | np.ndarray
 Link = Callable[[jax.Array], jax.Array]
+# (values [P, C], std_error [P, C])
+Values = tuple[jax.Array, jax.Array]
 # Weights of v(S) by |S| = 0..P, float64 [P + 1] each: in the value of a player in S, and of one not in S.
 WeightsBySize = tuple[np.ndarray, np.ndarray]
 
@@ -158,7 +160,7 @@ class Estimator(NamedTuple):
 
     name: str
     plan: Callable[..., Plan]
-    estimate: Callable[[Plan, jax.Array, jax.Array, jax.Array, Link], tuple[jax.Array, jax.Array]]
+    estimate: Callable[[Plan, jax.Array, jax.Array, jax.Array, Link], Values]
     weights: Callable[[int, bool], WeightsBySize | None]
     of_scales: bool = False
 

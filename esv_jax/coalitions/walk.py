@@ -25,13 +25,15 @@ TILE_ROWS = 2048
 # on the device.
 LISTED_PLAYERS = 16
 
+# (values [P, C], full [C])
+Sums = tuple[jax.Array, jax.Array]
 # (size, level, joint logits of the size below) -> logits [N, C] of the level.
 StepUp = Callable[[int, Level, Any], jax.Array]
 
 
 def sum_over_all(
     form: Form, logits: Callable[[Any], jax.Array], link: Link, num_players: int, by_size: WeightsBySize
-) -> tuple[jax.Array, jax.Array]:
+) -> Sums:
     """The sum over coalitions S of v(S) times a weight that depends on |S| and on whether the player is in S.
 
     Args:
@@ -58,7 +60,7 @@ def sum_over_all(
 
 def sum_over_sizes(
     logits: Callable[[Any], jax.Array], link: Link, num_players: int, last: int, by_size: WeightsBySize
-) -> tuple[jax.Array, jax.Array]:
+) -> Sums:
     """`sum_over_all` for the coalitions of 1..last players alone, logits those of the form `Subsets`, and the worth [C]
     of the first coalition of size `last`."""
 
@@ -68,13 +70,11 @@ def sum_over_sizes(
     return _by_size(step_up, link, num_players, last, last, False, by_size)
 
 
-def _any_order(
-    logits: Callable[[Any], jax.Array], link: Link, num_players: int, by_size: WeightsBySize
-) -> tuple[jax.Array, jax.Array]:
+def _any_order(logits: Callable[[Any], jax.Array], link: Link, num_players: int, by_size: WeightsBySize) -> Sums:
     """Coalition n holds the players of n's bits."""
     tile = min(2**num_players, 2 * TILE_ROWS)
 
-    def worths(number: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def worths(number: jax.Array) -> Sums:
         bits = (number[:, None] >> jnp.arange(num_players, dtype=jnp.int32)[None, :]) & 1
         return bits, link(logits(bits.astype(bool)))
 
@@ -92,7 +92,7 @@ def _any_order(
 
 def _by_size(
     step_up: StepUp, link: Link, num_players: int, last: int, num_own: int, keeps: bool, by_size: WeightsBySize
-) -> tuple[jax.Array, jax.Array]:
+) -> Sums:
     """Sizes 1..last in turn, the first `num_own` in programs of their own; it `keeps` two sizes' logits if need be.
 
     The smallest sizes are made and weighed at once: many small steps would cost more than what they do.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, WeightsBySize, check_maker
+from esv_jax.base import Estimator, Link, Plan, Values, WeightsBySize, check_maker
 from esv_jax.coalitions import plans, weights
 from esv_jax.precise import matmul
 
@@ -48,9 +48,7 @@ def _at_most(limit: int, num_players: int) -> int:
     return num_players
 
 
-def _estimate(
-    plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link
-) -> tuple[jax.Array, jax.Array]:
+def _estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
     check_maker(plan, NAME)
     num_players = plan.mask.shape[1]
     coefficient = weights.coefficients(plan.mask, weights.shapley(num_players), worths.dtype)

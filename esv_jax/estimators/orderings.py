@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, check_maker, samples
+from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
 from esv_jax.coalitions import plans
 
 
@@ -38,16 +38,14 @@ def orderings(*, max_evaluations: int) -> Estimator:
             )
         return plans.orderings(num_players, num_pairs, key, name)
 
-    def estimate(
-        plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link
-    ) -> tuple[jax.Array, jax.Array]:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
         check_maker(plan, name)
         return _means(plan.mask, worths, empty)
 
     return Estimator(name, plan, estimate, samples)
 
 
-def _means(mask: Any, worths: jax.Array, empty: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _means(mask: Any, worths: jax.Array, empty: jax.Array) -> Values:
     num_players, num_classes = mask.shape[1], worths.shape[1]
     if num_players == 1:
         values = worths - empty[None]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, check_maker, samples
+from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
 from esv_jax.coalitions import masks, paired
 
 
@@ -35,9 +35,7 @@ def stratified_paired(*, per_size: int) -> Estimator:
         checks.check_positive("num_players", num_players)
         return paired.plan(num_players, _strata(num_players, per_size), key, name)
 
-    def estimate(
-        plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link
-    ) -> tuple[jax.Array, jax.Array]:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
         check_maker(plan, name)
         strata = _strata(plan.mask.shape[1], per_size)
         mask = masks.as_float(plan.mask[: len(worths) // 2], worths.dtype)
@@ -54,9 +52,7 @@ def _strata(num_players: int, per_size: int) -> paired.Strata:
     return strata
 
 
-def _sums(
-    mask: jax.Array, difference: jax.Array, total: jax.Array, strata: paired.Strata
-) -> tuple[jax.Array, jax.Array]:
+def _sums(mask: jax.Array, difference: jax.Array, total: jax.Array, strata: paired.Strata) -> Values:
     """Values and standard errors [P, C] from pairs' masks [pairs, P] and differences [pairs, C]."""
     num_players = mask.shape[1]
     dtype = difference.dtype
@@ -74,7 +70,7 @@ def _sums(
     spread = (centred**2).sum(axis=1, keepdims=True) / jnp.maximum(count - 1, 1)
     spread = jnp.where(count > 1, spread, jnp.inf)
 
-    def cell(members: jax.Array, population: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    def cell(members: jax.Array, population: np.ndarray) -> Values:
         """Mean and its squared error [sizes, P, C] over the pairs with player i, of `population` [sizes] such pairs."""
         powers = jnp.concatenate([centred, centred**2], axis=2)
         first, second = jnp.split(

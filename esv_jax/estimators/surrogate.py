@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, check_maker, samples
+from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
 from esv_jax.batches import in_chunks
 from esv_jax.coalitions import masks, paired
 from esv_jax.estimators import least_squares, logit_fit, surrogate_samples
@@ -66,9 +66,7 @@ def surrogate(*, max_evaluations: int) -> Estimator:
         paired.check_budget(num_players, max_evaluations, 4 * num_players)
         return least_squares.plan(num_players, max_evaluations, key, name)
 
-    def estimate(
-        plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link
-    ) -> tuple[jax.Array, jax.Array]:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
         check_maker(plan, name)
         strata = least_squares.strata(plan.mask.shape[1], max_evaluations)
         evaluated = Evaluated(masks.as_float(plan.mask, worths.dtype), worths, logits)
@@ -109,7 +107,7 @@ class Fitted(NamedTuple):
     is_linear: jax.Array
 
 
-def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: Link) -> tuple[jax.Array, jax.Array]:
+def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: Link) -> Values:
     num_rows, num_players = state.mask.shape
     weight, fpc = least_squares.pair_weights(num_players, strata)
     # Leave-one-out errors count where coalitions were left out, as much as those weigh in the values.
@@ -170,7 +168,7 @@ def _logits(fitted: Fitted, mask: jax.Array) -> jax.Array:
 
 def _values_of_model(
     fitted: Fitted, link: Link, total: jax.Array, asked: paired.Strata, key: jax.Array, negligible: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+) -> Values:
     """Values [P, C] of the model, and their squared standard errors: rounds until the sum of these is `negligible`."""
     num_players = fitted.centres.shape[1]
 
@@ -178,7 +176,7 @@ def _values_of_model(
         small, large = jnp.split(link(_logits(fitted, jnp.concatenate([rows, 1 - rows]))), 2)
         return (small - large) / 2
 
-    def one_round(turn: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def one_round(turn: jax.Array) -> Values:
         mask = surrogate_samples.pairs(num_players, asked, jax.random.fold_in(key, turn), total.dtype)
         values, noise = least_squares.solve(mask, in_chunks(odd, mask, ROWS_AT_ONCE), total, asked)
         return values, noise**2

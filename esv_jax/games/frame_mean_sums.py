@@ -41,9 +41,7 @@ class Half(NamedTuple):
     real: jax.Array
 
 
-def sum_over_all(
-    logits: jax.Array, mean_logits: Callable[[Any, Any], jax.Array], by_size: WeightsBySize
-) -> tuple[jax.Array, jax.Array]:
+def sum_over_all(logits: jax.Array, mean_logits: Callable[[Any, Any], jax.Array], by_size: WeightsBySize) -> walk.Sums:
     """`walk.sum_over_all` for v(S) = softmax(mean over S of logits [T, C]).
 
     Where logits of a frame differ by more than 60, products may underflow: then all coalitions are visited. With vmap,
@@ -74,7 +72,7 @@ def _everywhere_of_all(size: int, batched: Any, condition: jax.Array) -> tuple[j
     return condition.all(), False
 
 
-def _by_halves(logits: jax.Array, by_size: WeightsBySize) -> tuple[jax.Array, jax.Array]:
+def _by_halves(logits: jax.Array, by_size: WeightsBySize) -> walk.Sums:
     num_frames = logits.shape[0]
     with_player, without_player = by_size
     middle = num_frames // 2
@@ -123,7 +121,7 @@ def _half(logits: jax.Array) -> Half:
     return Half(matmul(mask_of, logits), mask_of, jnp.asarray(real, logits.dtype))
 
 
-def _all_at_once(logits: jax.Array, by_size: WeightsBySize) -> tuple[jax.Array, jax.Array]:
+def _all_at_once(logits: jax.Array, by_size: WeightsBySize) -> walk.Sums:
     num_frames = logits.shape[0]
     with_player, without_player = by_size
     mask = (np.arange(1, 2**num_frames)[:, None] >> np.arange(num_frames)) & 1

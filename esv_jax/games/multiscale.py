@@ -124,7 +124,7 @@ def _trn_functions(model: Any):
             first_layer = sum(of_scale[p, members[:, p] - p] for p in range(scale))
         return model.apply(variables, first_layer, scale, method="after_first")
 
-    def exact(variables: Any, frames: jax.Array, *by_size: Any) -> tuple[jax.Array, jax.Array]:
+    def exact(variables: Any, frames: jax.Array, *by_size: Any) -> walk.Sums:
         variables, shares, _ = prepare(variables, frames)
         of_all = functools.partial(logits, tabulated(variables, shares))
         weights: WeightsBySize = by_size

@@ -65,7 +65,7 @@ def shapley_weights_of_means(num_players: int, num_scales: int) -> tuple[np.ndar
 def exact(prepare: Any, scores: Callable[[Any, Array], jax.Array], num_scales: int) -> Any:
     """`Game.exact` of the game of scores p_s = scores(prepared, members)."""
 
-    def sum_over_all(params: Any, video: Any, *by_size: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    def sum_over_all(params: Any, video: Any, *by_size: np.ndarray) -> walk.Sums:
         num_players = len(by_size[0]) - 1
         of_subsets = subset_weights(num_players, num_scales, *by_size)
         last = min(num_scales, num_players)
