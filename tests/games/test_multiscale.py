@@ -63,7 +63,7 @@ def test_more_subsets_than_can_be_evaluated():
     expected = oracles.cell_means({(): game.empty, **worths}.__getitem__, subsets, num_frames)
     np.testing.assert_allclose(out.values, expected, atol=2e-6)
 
-    # The whole video's score, by the definition: means over random subsets, of which the game takes 256, and all of one frame.
+    # The whole video's score, by the definition: means over random subsets, of which the game takes 256.
     rng, count = np.random.default_rng(2), 20_000
     frames = video.astype(np.float64)
     margins = []
@@ -82,5 +82,5 @@ def test_more_subsets_than_can_be_evaluated():
 def test_wrong_uses_are_refused():
     with pytest.raises(esv_jax.InputError, match='average should be "logits" or "scores", found \'votes\''):
         esv_jax.multiscale_game(HEADS, empty=EMPTY, average="votes")
-    with pytest.raises(esv_jax.InputError, match="a function for every scale .*, found none"):
+    with pytest.raises(esv_jax.InputError, match=r"a function for every scale .*, found none"):
         esv_jax.multiscale_game([], empty=EMPTY)
