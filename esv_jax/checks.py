@@ -6,6 +6,7 @@ expected and what was found. Anything else that escapes is a bug of ours and kee
 
 import functools
 import importlib
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -42,6 +43,14 @@ def require(module: str, *, extra: str | None = None) -> ModuleType:
         raise MissingExtraError(
             f"the package '{package}' is needed for this and is not installed: pip install {install}"
         ) from error
+
+
+def version(package: str) -> str:
+    """The installed version of a package, or "not installed"."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def check_shape(name: str, array: Any, expected: Sequence[int | str]) -> None:
@@ -226,3 +235,16 @@ def own(name: str, tree: Any) -> Any:
         return array.astype(array.dtype.newbyteorder("=")) if array.dtype.kind in "iufc" else array
 
     return jax.tree.map(of_leaf, tree)
+
+
+def own_video(name: str, video: Any) -> Any:
+    """`own` of a video (or videos), of which a list or tuple is one array, not a pytree."""
+    if type(video) in (list, tuple):
+        of_jax = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(video))
+        try:
+            video = jnp.asarray(video) if of_jax else np.asarray(video)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{name} should hold frames of one shape, found a {type(video).__name__}: {error}"
+            ) from error
+    return own(name, video)

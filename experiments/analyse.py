@@ -51,7 +51,7 @@ def main() -> None:
         evidence=recorded.read_evidence(EVIDENCE.value) if EVIDENCE.value else None,
     )
     with files.exclusive_lock(out, f"the analyses in {out}"):
-        marks = _marks(out)
+        marks = cli.read_marks(out / _MARKS)
         for name, analyse in every_analysis().items():
             if marks.get(name) == settings:
                 print(f"{name}: done before")
@@ -83,10 +83,6 @@ def _settings(subjects: list[Subject]) -> dict[str, object]:
         "evidence": EVIDENCE.value and files.digest(EVIDENCE.value),
         "with_frames": subjects[-1].can_show_frames(),
     }
-
-
-def _marks(out: Path) -> dict[str, object]:
-    return files.read_json(out / _MARKS) if (out / _MARKS).exists() else {}
 
 
 def _attributions(subject: Subject, out: Path, settings: dict[str, object]) -> Attributions:

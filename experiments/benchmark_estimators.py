@@ -14,11 +14,13 @@ which are missing.
 import csv
 import itertools
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 from absl import flags
 
 import esv_jax
@@ -43,6 +45,7 @@ ESTIMATORS = flags.DEFINE_multi_string("estimator", [], "Run these alone, by the
 REFERENCE = flags.DEFINE_integer("reference_evaluations", 2**22, "Coalitions for the reference beyond 16 frames.")
 
 EXACT_FRAMES = 16
+LEAST = {"regression": 3, "orderings": 2}  # evaluations for each frame, without which the estimator cannot be had
 COLUMNS = ("game", "frames", "evaluations", "estimator", "instance", "seed", "seconds", "values", "std_errors")
 # (case, evaluations, seed) -> values [T] and standard errors [T], or None, of the class that scores highest.
 Run = Callable[[Instance, int, int], tuple[np.ndarray, np.ndarray | None]]
@@ -62,17 +65,17 @@ def main() -> None:
     for seed, instance, num_frames, game in itertools.product(range(seeds), range(instances), frames, GAMES.value):
         for budget, (name, run) in itertools.product(evaluations, runs.items()):
             cell = (game, str(num_frames), str(budget), name, str(instance), str(seed))
-            if cell in done or not _allowed(name, game, num_frames, budget):
+            if cell in done or LEAST.get(name, 0) * num_frames > budget:
                 continue
             case = benchmark_games.GAMES[game](instance, num_frames)
             start = time.perf_counter()
             values, std_error = run(case, budget, seed)
             _append(table, (*cell, f"{time.perf_counter() - start:.3f}", _joined(values), _joined(std_error)))
         print(f"seed {seed}, instance {instance}, {num_frames} frames, {game}: done", flush=True)
-    rows = _read(table)
-    cases = sorted({(row[0], int(row[1]), int(row[4])) for row in rows})
-    references = {case: _reference(*case, out) for case in cases}
-    estimator_report.write([estimator_report.measured(row, references) for row in rows], out)
+    measured = pd.DataFrame(_read(table), columns=COLUMNS).astype({"frames": int, "evaluations": int, "seconds": float})
+    cases = sorted(set(measured[["game", "frames", "instance"]].itertuples(index=False, name=None)))
+    references = {(game, count, instance): _reference(game, count, instance, out) for game, count, instance in cases}
+    estimator_report.write(estimator_report.measured(measured, references), out)
 
 
 def _runs() -> tuple[dict[str, Run], list[str]]:
@@ -93,11 +96,6 @@ def _runs() -> tuple[dict[str, Run], list[str]]:
     return {name: run for name, run in runs.items() if name in (ESTIMATORS.value or runs)}, missing
 
 
-def _allowed(name: str, game: str, num_frames: int, budget: int) -> bool:
-    """Whether an estimator can be had for so few evaluations."""
-    return {"regression": 3, "orderings": 2}.get(name, 0) * num_frames <= budget
-
-
 def _run_of_ours(make: Callable[[int, int], Estimator]) -> Run:
     def run(case: Instance, evaluations: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         num_frames = len(case.video)
@@ -112,7 +110,9 @@ def _run_of_ours(make: Callable[[int, int], Estimator]) -> Run:
 
 def _run_of_peer(peer: Callable[..., np.ndarray]) -> Run:
     def run(case: Instance, evaluations: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-        return peers.quietly(peer, _worths_of_top_class(case), len(case.video), evaluations, seed), None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return peer(_worths_of_top_class(case), len(case.video), evaluations, seed), None
 
     return run
 
@@ -137,13 +137,13 @@ def _top_class(case: Instance) -> int:
     return int(np.argmax(esv_jax.worths(case.game, case.params, case.video, everyone)))
 
 
-def _reference(game: str, num_frames: int, instance: int, out: Path) -> estimator_report.Reference:
-    """Values of the top class: exact up to 16 frames, else the mean of many long runs; kept in --out."""
+def _reference(game: str, num_frames: int, instance: str, out: Path) -> np.ndarray:
+    """Values [T] of the top class: exact up to 16 frames, else the mean of many long runs; kept in --out."""
     path = out / f"reference_{game}_{num_frames}_{instance}.npz"
     runs = np.load(path)["runs"] if path.exists() else np.zeros((0, num_frames))
     wanted = 1 if num_frames <= EXACT_FRAMES else max(2, REFERENCE.value // benchmark_games.REFERENCE_RUN)
     if len(runs) < wanted:
-        case = benchmark_games.GAMES[game](instance, num_frames)
+        case = benchmark_games.GAMES[game](int(instance), num_frames)
         if num_frames <= EXACT_FRAMES:
             found = esv_jax.explain(esv_jax.exact(), case.game, case.params, case.video)
             runs = np.asarray(found.values, np.float64)[:, int(np.argmax(found.full))][None]
@@ -152,9 +152,7 @@ def _reference(game: str, num_frames: int, instance: int, out: Path) -> estimato
             more = [benchmark_games.reference_run(case, seed)[:, target] for seed in range(len(runs), wanted)]
             runs = np.concatenate([runs, np.array(more, np.float64)])
         np.savez(path, runs=runs)
-    variance = runs.var(axis=0, ddof=1) / len(runs) if len(runs) > 1 else np.zeros(num_frames)
-    values = runs.mean(axis=0)
-    return estimator_report.Reference(values, float(variance.mean() / (values**2).mean()))
+    return runs.mean(axis=0)
 
 
 def _joined(numbers: np.ndarray | None) -> str:

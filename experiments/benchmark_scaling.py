@@ -10,13 +10,13 @@ must be written and read once at the rate of a large copy. Writes scaling.csv an
 """
 
 import contextlib
-import csv
 import functools
 import importlib.util
 import math
 import platform
 import resource
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from absl import flags
 
 import esv_jax
@@ -69,17 +70,15 @@ def main() -> None:
     )
     rows = []
     for case in _cases():
-        row = _measure(case)
-        rows.append(row)
-        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-    with (folder / "scaling.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    for model in ("tsn", "trn"):
-        for estimator in ("stratified", "orderings"):
-            print(f"{model}, {estimator}: time grows as T^{_slope(rows, model, estimator):.2f}")
-    _picture(rows, folder / "scaling.png")
+        rows.append(_measure(case))
+        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "scaling.csv", index=False, lineterminator="\r\n")
+    table = table.astype({"milliseconds": float, "units": float})
+    for (model, estimator), mine in table.groupby(["model", "estimator"], sort=False):
+        if estimator in ("stratified", "orderings"):
+            print(f"{model}, {estimator}: time grows as T^{_slope(mine):.2f}")
+    _picture(table, folder / "scaling.png")
     print(f"{folder / 'scaling.csv'} and {folder / 'scaling.png'} written")
 
 
@@ -92,31 +91,34 @@ def _cases() -> Iterator[Case]:
     for model in ("tsn", "trn"):
         game, params = _game(model)
         for num_frames in exact[model]:
-            flops, num_bytes = _least(model, num_frames, None)
-            run = _runner(esv_jax.exact(), game, params, num_frames, None)
-            yield Case(model, "exact", num_frames, flops, num_bytes, run)
+            yield _case(model, "exact", num_frames, esv_jax.exact(), game, params)
         flops, num_bytes = _least(model, exact[model][0], None)
-        run = _batch_runner(game, params, exact[model][0])
+        videos = jax.random.normal(jax.random.key(exact[model][0]), (BATCH, exact[model][0], FEATURE_DIM.value))
+        explain_one = functools.partial(esv_jax.explain, esv_jax.exact(), game)
+        run = functools.partial(jax.jit(jax.vmap(explain_one, in_axes=(None, 0))), params, videos)
         yield Case(model, BATCHED, exact[model][0], BATCH * flops, BATCH * num_bytes, run)
         if model == "tsn" and importlib.util.find_spec("shap") is not None:
             flops, num_bytes = _least(model, PEER_FRAMES, None)
             yield Case(model, "shap's ExactExplainer", PEER_FRAMES, flops, num_bytes, _peer(params))
+        stratified = esv_jax.stratified(per_size=PER_SIZE.value)
         for num_frames in sampled:
-            yield _sampled_case(model, game, params, "stratified", num_frames, PER_SIZE.value)
-            yield _sampled_case(model, game, params, "orderings", num_frames, PER_SIZE.value)
+            orderings = esv_jax.orderings(max_evaluations=PER_SIZE.value * num_frames)
+            yield _case(model, "stratified", num_frames, stratified, game, params)
+            yield _case(model, "orderings", num_frames, orderings, game, params)
         if not QUICK.value:
-            yield _sampled_case(model, game, params, f"stratified m={MANY_PER_SIZE}", 64, MANY_PER_SIZE)
+            many = esv_jax.stratified(per_size=MANY_PER_SIZE)
+            yield _case(model, f"stratified m={MANY_PER_SIZE}", 64, many, game, params)
 
 
-def _sampled_case(model: str, game: esv_jax.Game, params: object, name: str, num_frames: int, per_size: int) -> Case:
-    estimator = esv_jax.stratified(per_size=per_size)
-    if name == "orderings":
-        estimator = esv_jax.orderings(max_evaluations=per_size * num_frames)
-    plan = estimator.plan(num_frames, key=jax.random.key(0))
+def _case(
+    model: str, name: str, num_frames: int, estimator: esv_jax.Estimator, game: esv_jax.Game, params: object
+) -> Case:
+    plan = None if name == "exact" else estimator.plan(num_frames, key=jax.random.key(0))
     flops, num_bytes = _least(model, num_frames, plan)
+    video = jax.random.normal(jax.random.key(num_frames), (num_frames, FEATURE_DIM.value))
     # As for many videos: the plan is on the device.
-    plan = jax.device_put(plan)
-    return Case(model, name, num_frames, flops, num_bytes, _runner(estimator, game, params, num_frames, plan))
+    run = functools.partial(esv_jax.explain, estimator, game, params, video, plan=jax.device_put(plan))
+    return Case(model, name, num_frames, flops, num_bytes, run)
 
 
 def _game(model: str) -> tuple[esv_jax.Game, object]:
@@ -127,20 +129,6 @@ def _game(model: str) -> tuple[esv_jax.Game, object]:
         return esv_jax.tsn_game(tsn, empty=empty), tsn.init(jax.random.key(0), frames)
     trn = models.MultiscaleTRN(num_scales=NUM_SCALES.value, hidden_dim=HIDDEN_DIM.value, num_classes=NUM_CLASSES.value)
     return esv_jax.trn_game(trn, empty=empty, all_subsets=False), trn.init(jax.random.key(0), frames)
-
-
-def _runner(
-    estimator: esv_jax.Estimator, game: esv_jax.Game, params: object, num_frames: int, plan: Plan | None
-) -> Callable[[], esv_jax.Attribution]:
-    video = jax.random.normal(jax.random.key(num_frames), (num_frames, FEATURE_DIM.value))
-    return lambda: esv_jax.explain(estimator, game, params, video, plan=plan)
-
-
-def _batch_runner(game: esv_jax.Game, params: object, num_frames: int) -> Callable[[], esv_jax.Attribution]:
-    videos = jax.random.normal(jax.random.key(num_frames), (BATCH, num_frames, FEATURE_DIM.value))
-    explain_one = functools.partial(esv_jax.explain, esv_jax.exact(), game)
-    together = jax.jit(jax.vmap(explain_one, in_axes=(None, 0)))
-    return lambda: together(params, videos)
 
 
 def _peer(params: Any) -> Callable[[], object]:
@@ -237,52 +225,31 @@ def _peak_megabytes() -> int:
 
 def _unit_seconds() -> float:
     a = np.random.default_rng(0).random((UNIT_SIDE, UNIT_SIDE), np.float32)
-    return _best(lambda: a @ a)
+    return min(timeit.repeat(lambda: a @ a, number=1, repeat=4))
 
 
 def _copy_seconds() -> float:
     source = np.zeros(COPY_BYTES, np.uint8)
     target = np.ones_like(source)
-    return _best(lambda: np.copyto(target, source))
+    return min(timeit.repeat(lambda: np.copyto(target, source), number=1, repeat=4))
 
 
-def _best(function: Callable[[], object]) -> float:
-    seconds: list[float] = []
-    for _ in range(4):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def _slope(table: pd.DataFrame) -> float:
+    """Exponent of T in the times, by least squares on logarithms."""
+    return float(np.polyfit(np.log(table["frames"]), np.log(table["milliseconds"]), 1)[0])
 
 
-def _slope(rows: list[dict[str, object]], model: str, estimator: str) -> float:
-    """Exponent of T in the sampled times, by least squares on logarithms."""
-    chosen = [r for r in rows if r["model"] == model and r["estimator"] == estimator]
-    frames = np.log([float(str(r["frames"])) for r in chosen])
-    seconds = np.log([float(str(r["milliseconds"])) for r in chosen])
-    return float(np.polyfit(frames, seconds, 1)[0])
-
-
-def _picture(rows: list[dict[str, object]], path: object) -> None:
+def _picture(table: pd.DataFrame, path: object) -> None:
     plt = checks.require("matplotlib.pyplot", extra="plots")
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    styles = {
-        ("tsn", "exact"): "o-",
-        ("trn", "exact"): "s-",
-        ("tsn", "stratified"): "o--",
-        ("trn", "stratified"): "s--",
-    }
-    colours = {"tsn": "#0072B2", "trn": "#D55E00"}
-    for (model, estimator), style in styles.items():
-        chosen = [r for r in rows if r["model"] == model and r["estimator"] == estimator]
-        frames = [float(str(r["frames"])) for r in chosen]
-        units = [float(str(r["units"])) for r in chosen]
-        name = {"tsn": "TSN", "trn": "multi-scale TRN"}[model]
-        label = f"{name}, {'exact' if estimator == 'exact' else f'sampled, m = {PER_SIZE.value}'}"
-        axes.loglog(frames, units, style, color=colours[model], label=label)
+    looks = {"tsn": ("o", "#0072B2", "TSN"), "trn": ("s", "#D55E00", "multi-scale TRN")}
+    for estimator, dashes, how in (("exact", "-", "exact"), ("stratified", "--", f"sampled, m = {PER_SIZE.value}")):
+        for model, (marker, colour, name) in looks.items():
+            chosen = table[(table["model"] == model) & (table["estimator"] == estimator)]
+            axes.loglog(chosen["frames"], chosen["units"], marker + dashes, color=colour, label=f"{name}, {how}")
     axes.set_xlabel("frames")
     axes.set_ylabel("time / time of one 2048³ matrix product")
-    ticks = sorted({int(str(r["frames"])) for r in rows})
+    ticks = sorted(set(table["frames"]))
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)

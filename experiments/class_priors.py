@@ -30,7 +30,9 @@ def main() -> None:
     if LABELS.value and not COUNTS.value:
         priors = _of_labels(LABELS.value)
     elif COUNTS.value and not LABELS.value:
-        priors = _of_counts(COUNTS.value)
+        if NUM_CLASSES.value is None:
+            raise InputError("--counts needs --num_classes: a class that never occurs need not be in the file")
+        priors = read_priors(COUNTS.value, NUM_CLASSES.value)
     else:
         raise InputError("give either --labels or --counts")
     write_priors(OUT.value, priors)
@@ -44,12 +46,6 @@ def _of_labels(path: str) -> np.ndarray:
     if not training:
         raise InputError(f"{path} has no clips of the split 'train'")
     return priors_from_labels(np.array(training), len(classes))
-
-
-def _of_counts(path: str) -> np.ndarray:
-    if NUM_CLASSES.value is None:
-        raise InputError("--counts needs --num_classes: a class that never occurs need not be in the file")
-    return read_priors(path, NUM_CLASSES.value)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """What every experiment script shares: one line instead of a traceback for a user's mistake, and a non-zero exit."""
 
 import os
+import platform
 import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
-from esv_jax.checks import InputError
+from esv_jax import files
+from esv_jax.checks import InputError, version
 
 COMPILATION_CACHE = flags.DEFINE_string(
     "compilation_cache",
@@ -49,6 +52,17 @@ def command(script: str, *arguments: str) -> str:
     return shlex.join([*start, *arguments])
 
 
+def read_marks(path: Path) -> dict[str, Any]:
+    """What a run has kept in the json file `path` of how far it got; nothing where there is none."""
+    return files.read_json(path) if path.exists() else {}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a result, as kept beside it."""
+    packages = ("esv-jax", "jax", "flax", "optax", "numpy")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
 def _keep_compiled_programs(path: str) -> None:
     import jax
 
@@ -64,10 +78,8 @@ def output_folder(path: str) -> Path:
     """
     folder = Path(path)
     probe = folder / ".esv_jax_write_test"
-    try:
+    with files.disk_errors(f"the output folder {path} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
-    except OSError as error:
-        raise InputError(f"the output folder {path} cannot be written: {error.strerror}") from error
     return folder

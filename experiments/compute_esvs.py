@@ -25,7 +25,7 @@ from absl import flags
 from rich.progress import Progress
 
 import esv_jax
-from esv_jax import files, progress, provenance
+from esv_jax import files, progress
 from esv_jax.checks import InputError
 from esv_jax.data import priors
 from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite, open_labelled
@@ -51,10 +51,9 @@ OUT = flags.DEFINE_string("out", None, "The results store, a folder that usually
 
 
 class OfLength(NamedTuple):
-    """What is to be done for one number of frames T: the videos, the numbers of their clips, and how."""
+    """What is to be done for one number of frames T: of which videos, and how."""
 
     videos: VideoIndex
-    numbers: list[int]
     work: runner.Work
 
 
@@ -118,7 +117,7 @@ def _of_length(
     prior: np.ndarray,
     num_frames: int,
 ) -> OfLength:
-    videos, numbers = video_index(features, chosen, not_finite, num_frames)
+    videos = video_index(features, chosen, not_finite, num_frames)
     game, estimator = game_of(model, prior=prior), estimator_flags.estimator()
     floats = estimator_flags.floats_of_a_video(is_exact(estimator, game, num_frames), num_frames, len(prior))
     work = runner.prepare(
@@ -126,18 +125,18 @@ def _of_length(
         game,
         model.variables,
         jax.ShapeDtypeStruct((num_frames, model.card.feature_dim), np.float32),
-        num_videos=len(numbers),
+        num_videos=len(videos.numbers),
         floats_of_a_video=floats,
         key=jax.random.key(estimator_flags.SEED.value),
         chunk=BATCH_SIZE.value,
     )
-    return OfLength(videos, numbers, work)
+    return OfLength(videos, work)
 
 
 def _videos(features: LabelledFeatures, length: OfLength, k: int) -> np.ndarray:
     """Frame features float32 [n, T, D] of the videos of a chunk."""
     chunk = slice(k * length.work.chunk, (k + 1) * length.work.chunk)
-    clips = zip(features.read(length.numbers[chunk]), length.videos.frame_index[chunk], strict=True)
+    clips = zip(features.read(length.videos.numbers[chunk]), length.videos.frame_index[chunk], strict=True)
     return np.stack([clip[frames] for clip, frames in clips]).astype(np.float32)
 
 
@@ -168,7 +167,7 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
         "estimator_options": estimator_flags.options(),
         "seed": estimator_flags.SEED.value,
         "device": jax.devices()[0].device_kind,
-        "versions": provenance.versions(),
+        "versions": cli.versions(),
     }
 
 

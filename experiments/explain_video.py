@@ -16,7 +16,7 @@ import jax
 from absl import flags
 
 import esv_jax
-from esv_jax import checks, files, progress, provenance
+from esv_jax import checks, files, progress
 from esv_jax.base import Attribution, Estimator, Game
 from esv_jax.checks import InputError
 from esv_jax.data.priors import read_priors
@@ -165,7 +165,7 @@ def _provenance(model: Model, frames: Frames, method: dict[str, Any]) -> dict[st
             "provenance": model.card.provenance,
         },
         "method": method,
-        "versions": provenance.versions(),
+        "versions": cli.versions(),
     }
 
 

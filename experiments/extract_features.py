@@ -24,6 +24,7 @@ import numpy as np
 from absl import flags
 
 from esv_jax import checks, progress
+from esv_jax.batches import filled
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_clips
@@ -154,13 +155,13 @@ def _extracted(
 
 
 def _features(batches: Iterator[np.ndarray], apply: Apply) -> np.ndarray:
-    """Features [num_frames, D] of all frames of a video; batches are filled up with zeros, so all have one shape."""
+    """Features [num_frames, D] of all frames of a video; batches are filled up, so all have one shape."""
     outputs: list[Any] = []
     for images in batches:
-        padding = [(0, BATCH_SIZE.value - len(images)), (0, 0), (0, 0), (0, 0)]
+        (rows,) = filled(len(images), BATCH_SIZE.value)
         if outputs:  # the device works on one batch while the next is decoded, and no more of them pile up
             outputs[-1][0].block_until_ready()
-        outputs.append((apply(np.pad(images, padding)), len(images)))
+        outputs.append((apply(images[rows]), len(images)))
     features = np.concatenate([np.asarray(output)[:length] for output, length in outputs])
     checks.check_finite("its features", features)
     return features

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from esv_jax import provenance
 from esv_jax.checks import InputError
 from esv_jax.data.annotations import read_class_names
 from esv_jax.data.priors import describe, read_priors
@@ -108,7 +107,7 @@ def _card(imported: Imported, backbone: Model | None) -> ModelCard:
     made_by = {
         "command": cli.command("import_torch", *sys.argv[1:]),
         "weights": [Path(path).name for path in CHECKPOINT.value],
-        "versions": provenance.versions(),
+        "versions": cli.versions(),
     }
     card = ModelCard(imported.kind, imported.options, imported.feature_dim, provenance=made_by)
     if KIND.value in BACKBONES:

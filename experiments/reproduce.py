@@ -33,6 +33,7 @@ from . import cli
 
 TEMPLATE = Path(__file__).with_name("results.template.md")
 KINDS = ("tsn", "multiscale_trn")
+_MARKS = "steps.json"
 
 DATA = flags.DEFINE_enum("data", "procedural", ["procedural", "clips", "tracks"], "What to work on.")
 CLIPS_PER_CLASS = flags.DEFINE_integer(
@@ -124,7 +125,7 @@ def _given(wanted: dict[str, Any]) -> list[str]:
 
 def _run(out: Path, name: str, arguments: list[str]) -> None:
     """Runs a step, unless it was run to its end with these flags before."""
-    marks = _marks(out)
+    marks = cli.read_marks(out / _MARKS)
     if name in marks and marks[name]["arguments"] == arguments:
         print(f"[{name}] done before")
         return
@@ -137,12 +138,7 @@ def _run(out: Path, name: str, arguments: list[str]) -> None:
     if ended.returncode != 0:
         raise InputError(f"the step {name!r} failed, see above; run the same command again to go on from there")
     seconds = {"seconds": round(time.monotonic() - started), "processor_seconds": round(_child_seconds() - before)}
-    files.write_json(out / "steps.json", {**marks, name: {"arguments": arguments, **seconds}})
-
-
-def _marks(out: Path) -> dict[str, Any]:
-    path = out / "steps.json"
-    return files.read_json(path) if path.exists() else {}
+    files.write_json(out / _MARKS, {**marks, name: {"arguments": arguments, **seconds}})
 
 
 def _child_seconds() -> float:
@@ -153,9 +149,8 @@ def _child_seconds() -> float:
 def _commands(out: Path) -> str:
     """The commands that were run, with the folder they wrote to as OUT."""
     inside = re.compile(f"={re.escape(str(out))}(?=/|$)")
-    return "\n".join(
-        cli.command(*(inside.sub("=OUT", argument) for argument in mark["arguments"])) for mark in _marks(out).values()
-    )
+    steps = [mark["arguments"] for mark in cli.read_marks(out / _MARKS).values()]
+    return "\n".join(cli.command(*(inside.sub("=OUT", argument) for argument in step)) for step in steps)
 
 
 def _models(out: Path) -> str:
@@ -168,7 +163,7 @@ def _models(out: Path) -> str:
 
 
 def _cost(out: Path) -> str:
-    rows = [(name, mark["processor_seconds"]) for name, mark in _marks(out).items()]
+    rows = [(name, mark["processor_seconds"]) for name, mark in cli.read_marks(out / _MARKS).items()]
     rows.append(("all", sum(seconds for _, seconds in rows)))
     return report.markdown(pd.DataFrame(rows, columns=["step", "processor time, s"]))
 

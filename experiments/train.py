@@ -7,15 +7,14 @@ Clips of the splits in --hold_out are not trained on; the accuracy on them is pr
 --out, which holds all that `explain_video --model` needs. Killed and started again, it goes on.
 """
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from absl import flags
 
-from esv_jax import files, models, provenance
+from esv_jax import files
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.feature_store import FeatureStore
@@ -56,7 +55,15 @@ def main() -> None:
     out = cli.output_folder(OUT.value)
     _check_replaceable(out, classes)
 
-    options, module = _module(len(classes))
+    card = ModelCard(
+        kind=MODEL.value,
+        options=_options(len(classes)),
+        feature_dim=store.header.feature_dim,
+        classes=classes,
+        prior=priors_from_labels(train_clips.label, len(classes)),
+        backbone=store.header.backbone,
+    )
+    module: Any = model_folder.build(card)
     schedule = loop.Schedule(
         epochs=EPOCHS.value,
         batch_size=BATCH_SIZE.value,
@@ -64,51 +71,33 @@ def main() -> None:
         weight_decay=WEIGHT_DECAY.value,
         seed=SEED.value,
     )
-    loop.check_schedule(schedule, len(train_clips.label))
-    loss = heads.coalition_loss(module, NUM_FRAMES.value)
-    example = np.zeros((1, store.header.feature_dim), np.float32)
-    state = dict(jax.jit(module.init)(jax.random.key(SEED.value), example))
-    trained = loop.train(
-        loss,
-        state.pop("params"),
-        state,
+    settings = {"model": MODEL.value, **card.options, "num_frames": NUM_FRAMES.value}
+    variables, history = heads.train_head(
+        module,
         train_clips,
-        num_examples=len(train_clips.label),
-        schedule=schedule,
+        NUM_FRAMES.value,
+        schedule,
         checkpoints=out / "checkpoints",
-        settings={
-            "model": MODEL.value,
-            **options,
-            "num_frames": NUM_FRAMES.value,
-            "data": files.short_digest(train_clips),
-        },
+        settings={**settings, "data": files.short_digest(train_clips)},
         save_every_s=SAVE_EVERY.value,
     )
 
-    variables = {"params": trained.params, **trained.state}
-    accuracy = {
-        split: _accuracy(module, variables, clips) for split, clips in {"train": train_clips, **held_out}.items()
+    splits = {"train": train_clips, **held_out}
+    figures = {
+        "accuracy": {split: _accuracy(module, variables, clips) for split, clips in splits.items()},
+        "clips": {split: len(clips.label) for split, clips in splits.items()},
+        "loss": float(history["loss"][-1]),
     }
-    sizes = {split: len(clips.label) for split, clips in {"train": train_clips, **held_out}.items()}
-    figures = {"accuracy": accuracy, "clips": sizes, "loss": float(trained.history["loss"][-1])}
-    card = ModelCard(
-        kind=MODEL.value,
-        options=options,
-        feature_dim=store.header.feature_dim,
-        classes=classes,
-        prior=priors_from_labels(train_clips.label, len(classes)),
-        backbone=store.header.backbone,
-        provenance={
-            "command": cli.command("train", *sys.argv[1:]),
-            "seed": SEED.value,
-            "num_frames": NUM_FRAMES.value,
-            "schedule": schedule._asdict(),
-            "versions": provenance.versions(),
-            "figures": figures,
-        },
-    )
-    model_folder.save_model(out, card, variables, backbone=backbone)
-    loop.remove_checkpoints(out / "checkpoints")
+    made_by = {
+        "command": cli.command("train", *sys.argv[1:]),
+        "seed": SEED.value,
+        "num_frames": NUM_FRAMES.value,
+        "schedule": schedule._asdict(),
+        "versions": cli.versions(),
+        "figures": figures,
+    }
+    model_folder.save_model(out, card._replace(provenance=made_by), variables, backbone=backbone)
+    shutil.rmtree(out / "checkpoints")
     _report(out, figures, held_out, backbone)
 
 
@@ -157,16 +146,17 @@ def _told(classes: tuple[str, ...]) -> str:
     return f"{len(classes)} classes ({', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''})"
 
 
-def _module(num_classes: int) -> tuple[dict[str, Any], models.TSN | models.MultiscaleTRN]:
-    """The head that the flags ask for, and its options."""
-    options: dict[str, Any] = {"num_classes": num_classes, "dropout": DROPOUT.value, "input_relu": INPUT_RELU.value}
+def _options(num_classes: int) -> dict[str, Any]:
+    """Of the head that the flags ask for."""
+    options = {"num_classes": num_classes, "dropout": DROPOUT.value, "input_relu": INPUT_RELU.value}
     if MODEL.value == "tsn":
-        return options, models.TSN(**options)
-    options["num_scales"] = min(NUM_FRAMES.value, 8) if NUM_SCALES.value is None else NUM_SCALES.value
-    options["hidden_dim"] = HIDDEN_DIM.value
-    options["num_hidden_layers"] = HIDDEN_LAYERS.value
-    options["batch_norm"] = BATCH_NORM.value
-    return options, models.MultiscaleTRN(**options)
+        return options
+    return options | {
+        "num_scales": min(NUM_FRAMES.value, 8) if NUM_SCALES.value is None else NUM_SCALES.value,
+        "hidden_dim": HIDDEN_DIM.value,
+        "num_hidden_layers": HIDDEN_LAYERS.value,
+        "batch_norm": BATCH_NORM.value,
+    }
 
 
 def _accuracy(module: Any, variables: Any, clips: Clips) -> float:

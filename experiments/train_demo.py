@@ -14,6 +14,7 @@ Clips are also shown mirrored and backwards, with the label that makes of theirs
 """
 
 import json
+import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ import numpy as np
 from absl import flags
 from flax import linen as nn
 
-from esv_jax import files, models, provenance
+from esv_jax import files, models
 from esv_jax.data import annotations
 from esv_jax.data.priors import priors_from_labels
 from esv_jax.models.backbones import frame_cnn
@@ -46,6 +47,7 @@ PREPROCESS = Preprocess(frame_cnn.SIZE, frame_cnn.SIZE, (frame_cnn.MEAN,) * 3, (
 MAP_SIDE = 8
 MAP_WEIGHT = 0.3
 TSN_WEIGHT = 0.2
+HEAD_RATES = {"multiscale_trn": 2e-3, "tsn": 1e-2}
 
 VIDEOS = flags.DEFINE_string("videos", None, "Folder written by make_videos.", required=True)
 OUT = flags.DEFINE_string("out", None, "Folder for the two model folders.", required=True)
@@ -85,43 +87,42 @@ class Learner(nn.Module):
 def main() -> None:
     started = time.monotonic()
     out, videos = cli.output_folder(OUT.value), Path(VIDEOS.value)
-    clips, classes = _labelled(videos)
-    frames = _decoded([clip.path for clip in clips])
-    lengths = np.array([len(f) for f in frames], np.int32)
-    labels = np.array([classes.index(clip.label) for clip in clips], np.int32)
-    offsets = np.cumsum(lengths, dtype=np.int32) - lengths
-    images = np.concatenate(frames)
-    which = {split: np.array([i for i, c in enumerate(clips) if c.split == split]) for split in scripts.SPLITS}
+    labelled, classes = annotations.read_labelled_clips(videos / "labels.csv", videos)
+    clips = heads.clips_of(_decoded([clip.path for clip in labelled]), [classes.index(clip.label) for clip in labelled])
+    which = {split: np.array([i for i, c in enumerate(labelled) if c.split == split]) for split in scripts.SPLITS}
 
     def of_split(rows: np.ndarray, split: str) -> Clips:
-        return Clips(rows, *(column[which[split]] for column in (offsets, lengths, labels)))
+        return Clips(rows, *(column[which[split]] for column in clips[1:]))
 
-    cnn = _train_cnn(of_split(images, "train"), _maps(videos, clips), classes, out)
-    features = _features(cnn, images)
-    training = _augmented(of_split(features, "train"), _features(cnn, images[:, :, ::-1]), classes)
-    prior = priors_from_labels(labels[which["train"]], len(classes))
-    for kind, module in _heads(len(classes)).items():
-        variables = _train_head(kind, module, training, out)
-        figures = {s: _figures(module, variables, of_split(features, s), classes) for s in ("validation", "test")}
+    shown = of_split(clips.rows, "train")
+    cnn = _train_cnn(shown, _maps(videos, labelled), classes, out)
+    features = _features(cnn, clips.rows)
+    training = _augmented(of_split(features, "train"), _features(cnn, clips.rows[:, :, ::-1]), classes)
+    for kind, rate in HEAD_RATES.items():
         card = ModelCard(
             kind=kind,
             options=_options(kind, len(classes)),
             feature_dim=FEATURE_DIM.value,
             classes=classes,
-            prior=prior,
+            prior=priors_from_labels(shown.label, len(classes)),
             backbone=model_folder.identity(cnn),
-            provenance=_provenance(figures, len(which["train"]), started),
         )
+        module: Any = model_folder.build(card)
+        variables, _ = heads.train_head(
+            module,
+            training,
+            NUM_FRAMES,
+            loop.Schedule(HEAD_EPOCHS.value, 32, rate, 1e-2, SEED.value),
+            checkpoints=out / f"{kind}_checkpoints",
+            settings={**card.options, "feature_dim": FEATURE_DIM.value, "videos": VIDEOS.value},
+        )
+        figures = {s: _figures(module, variables, of_split(features, s), classes) for s in ("validation", "test")}
+        card = card._replace(provenance=_provenance(figures, len(shown.label), started))
         model_folder.save_model(out / kind, card, variables, backbone=cnn)
         print(f"{kind}: {json.dumps(figures, indent=1)}")
-    for name in ("cnn", *_heads(len(classes))):
-        loop.remove_checkpoints(out / f"{name}_checkpoints")
+    for name in ("cnn", *HEAD_RATES):
+        shutil.rmtree(out / f"{name}_checkpoints")
     print(f"trained in {time.monotonic() - started:.0f} s")
-
-
-def _labelled(videos: Path) -> tuple[list[annotations.LabelledClip], tuple[str, ...]]:
-    clips = annotations.read_labels_csv(videos / "labels.csv")
-    return clips, tuple(sorted({clip.label for clip in clips}))
 
 
 def _decoded(paths: list[Path]) -> list[np.ndarray]:
@@ -176,8 +177,7 @@ def _augmented(clips: Clips, mirrored: np.ndarray, classes: tuple[str, ...]) -> 
                 turned = direction < 0 and back[c] >= 0
                 rows.append(source[offset : offset + length][:: -1 if turned else 1])
                 label.append(back[c] if turned else c)
-    length = np.tile(clips.length, 4)
-    return Clips(np.concatenate(rows), np.cumsum(length, dtype=np.int32) - length, length, np.array(label, np.int32))
+    return heads.clips_of(rows, label)
 
 
 def _train_cnn(clips: Clips, maps: np.ndarray, classes: tuple[str, ...], out: Path) -> Model:
@@ -260,37 +260,8 @@ def _features(cnn: Model, images: np.ndarray) -> np.ndarray:
 
 
 def _options(kind: str, num_classes: int) -> dict[str, Any]:
-    if kind == "tsn":
-        return {"num_classes": num_classes, "dropout": DROPOUT.value}
-    return {
-        "num_scales": NUM_FRAMES,
-        "hidden_dim": HIDDEN_DIM.value,
-        "num_classes": num_classes,
-        "dropout": DROPOUT.value,
-    }
-
-
-def _heads(num_classes: int) -> dict[str, nn.Module]:
-    return {
-        "multiscale_trn": models.MultiscaleTRN(**_options("multiscale_trn", num_classes)),
-        "tsn": models.TSN(**_options("tsn", num_classes)),
-    }
-
-
-def _train_head(kind: str, module: Any, clips: Clips, out: Path) -> Any:
-    rate = {"tsn": 1e-2, "multiscale_trn": 2e-3}[kind]
-    params = module.init(jax.random.key(SEED.value), np.zeros((1, FEATURE_DIM.value), np.float32))["params"]
-    trained = loop.train(
-        heads.coalition_loss(module, NUM_FRAMES),
-        params,
-        {},
-        clips,
-        num_examples=len(clips.label),
-        schedule=loop.Schedule(HEAD_EPOCHS.value, 32, rate, 1e-2, SEED.value),
-        checkpoints=out / f"{kind}_checkpoints",
-        settings={**_options(kind, module.num_classes), "feature_dim": FEATURE_DIM.value, "videos": VIDEOS.value},
-    )
-    return {"params": trained.params}
+    options = {"num_classes": num_classes, "dropout": DROPOUT.value}
+    return options if kind == "tsn" else {"num_scales": NUM_FRAMES, "hidden_dim": HIDDEN_DIM.value, **options}
 
 
 def _figures(module: Any, variables: Any, clips: Clips, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -316,7 +287,7 @@ def _provenance(figures: dict[str, Any], num_clips: int, started: float) -> dict
         "training_seconds": round(time.monotonic() - started),
         "cpu_seconds": round(time.process_time()),
         "figures": figures,
-        "versions": provenance.versions(),
+        "versions": cli.versions(),
     }
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import esv_jax
-from esv_jax import baselines, files
+from esv_jax import baselines, batches, files
 from esv_jax.analyses.subject import Subject
 from esv_jax.base import Attribution
 from esv_jax.baselines import Baseline
@@ -99,12 +99,8 @@ def _grad_cam(subject: Subject, num_frames: int, classes: np.ndarray) -> np.ndar
     params = {"head": subject.model.variables, "backbone": backbone.variables}
     activation = jax.jit(lambda images: module.apply(backbone.variables, images, method="last_activation"))
     values = []
-    batch = baselines.call.VIDEOS_AT_ONCE
-    num_videos = len(subject.path)
-    for start in range(0, num_videos, batch):
-        # The last batch is filled up from the first, so that one program serves all.
-        rows = np.arange(start, start + batch) % num_videos
+    for rows in batches.filled(len(subject.path), baselines.call.VIDEOS_AT_ONCE):
         activations = np.stack([np.asarray(activation(subject.frames(num_frames, int(i)))) for i in rows])
         out = baselines.explain_batch(baselines.grad_cam(), cam_game, params, activations, classes=classes[rows])
-        values.append(np.asarray(out.values)[: num_videos - start])
-    return np.concatenate(values)
+        values.append(np.asarray(out.values))
+    return np.concatenate(values)[: len(subject.path)]

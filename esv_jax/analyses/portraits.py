@@ -10,8 +10,8 @@ from esv_jax.analyses.report import Report
 from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject, short
 from esv_jax.checks import require
+from esv_jax.results.panels import DISTRACTING, SUPPORTING
 
-_SUPPORTING, _DISTRACTING = "#0072B2", "#E69F00"
 _PICTURES = 4
 
 
@@ -69,7 +69,7 @@ def _supporting(subject: Subject, num_frames: int, videos: np.ndarray) -> Any:
     for panel, v in zip(axes[:, 0], videos, strict=True):
         _strip(panel, subject.frames(num_frames, v))
         label, values = subject.label[v], subject.esv_of(num_frames, subject.label)[v]
-        marks = {int(values.argmax()): (" ▲", _SUPPORTING), int(values.argmin()): (" ▼", _DISTRACTING)}
+        marks = {int(values.argmax()): (" ▲", SUPPORTING), int(values.argmin()): (" ▼", DISTRACTING)}
         for i, (_, colour) in marks.items():
             panel.add_patch(patches.Rectangle((i - 0.46, 0), 0.92, 1, fill=False, edgecolor=colour, linewidth=2.5))
         words = [f"{x:+.3f}".replace("-", "\N{MINUS SIGN}") + marks.get(i, ("", ""))[0] for i, x in enumerate(values)]

@@ -1,6 +1,7 @@
 """Are they right? Attributions against the frames that are known to carry the evidence."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from esv_jax.analyses import charts, report
 from esv_jax.analyses.methods import ESV
 from esv_jax.analyses.report import Report, Tables
 from esv_jax.analyses.study import Study
-from esv_jax.analyses.subject import Subject, short, video_number
+from esv_jax.analyses.subject import Subject, short
 from esv_jax.checks import InputError
 from esv_jax.explaining.batch import explain_batch
 from esv_jax.metrics import evidence, removal
@@ -96,7 +97,7 @@ def evidence_masks(subject: Subject, num_frames: int, recorded: dict[str, np.nda
     Raises:
       InputError: nothing is recorded of a video.
     """
-    names = [video_number(path) for path in subject.path]
+    names = [Path(path).stem for path in subject.path]
     missing = [name for name in names if name not in recorded]
     if missing:
         raise InputError(f"the evidence should be recorded of all videos, found none of {missing[0]}")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from esv_jax import batches
 from esv_jax.analyses import charts, report
 from esv_jax.analyses.report import Report, Tables
 from esv_jax.analyses.study import Study
@@ -69,13 +70,12 @@ def _logits_of_scale(subject: Subject, scale: int, most_frames: int) -> Callable
 
     def mean(num_frames: int) -> np.ndarray:
         members = lattice.combinations(num_frames, scale)
-        missing = -len(members) % _SUBSETS_AT_ONCE
-        counts = np.arange(len(members) + missing) < len(members)
-        rows = np.pad(members, ((0, missing), (0, 0)))
+        rows = batches.filled(len(members), _SUBSETS_AT_ONCE)
+        counts = np.arange(rows.size).reshape(rows.shape) < len(members)
         videos = np.pad(subject.features[num_frames], ((0, 0), (0, most_frames - num_frames), (0, 0)))
         parts = [
-            np.asarray(total(subject.model.variables, videos, rows[part], counts[part]))
-            for part in np.split(np.arange(len(rows)), len(rows) // _SUBSETS_AT_ONCE)
+            np.asarray(total(subject.model.variables, videos, members[some], count))
+            for some, count in zip(rows, counts, strict=True)
         ]
         return np.sum(parts, axis=0) / len(members)
 

@@ -133,7 +133,14 @@ def _subject(
     if missing:
         raise InputError(f"the values in {store} are of videos that the features lack, such as {missing[0]}")
     clips = [number[uids[i]] for i in rows]
-    values = {n: _values(dataset, rows) for n, dataset in datasets.items()}
+    values = {
+        n: Values(*(np.asarray(dataset[name].values)[rows] for name in Values._fields))
+        for n, dataset in datasets.items()
+    }
+    features = {
+        n: np.stack([np.asarray(source.features(i), np.float32)[f] for i, f in zip(clips, of.frame_index, strict=True)])
+        for n, of in values.items()
+    }
     label = np.asarray(first["label"].values, np.int64)[rows]
     if (label < 0).any():
         raise InputError(f"the videos in {store} should have labels, found some without")
@@ -147,17 +154,9 @@ def _subject(
         path=tuple(source.clips[i].path for i in clips),
         num_frames_in_video=np.asarray(first["num_frames_in_video"].values, np.int64)[rows],
         values=values,
-        features={n: _features(source, clips, found.frame_index) for n, found in values.items()},
+        features=features,
         mean_feature=_mean_of_training(source, {uids[i] for i in rows}),
     )
-
-
-def _values(dataset: Any, rows: list[int]) -> Values:
-    return Values(*(np.asarray(dataset[name].values)[rows] for name in ("esv", "score", "frame_index")))
-
-
-def _features(source: FeatureStore, clips: list[int], frame_index: np.ndarray) -> np.ndarray:
-    return np.stack([np.asarray(source.features(i), np.float32)[f] for i, f in zip(clips, frame_index, strict=True)])
 
 
 def _mean_of_training(source: FeatureStore, held_out: set[str]) -> np.ndarray:
@@ -180,8 +179,3 @@ def short(class_name: str) -> str:
     ):
         class_name = class_name.replace(words, instead)
     return class_name[:1].lower() + class_name[1:]
-
-
-def video_number(path: str) -> str:
-    """The name of a video's file without its ending, by which the evidence of the procedural set is listed."""
-    return Path(path).stem

@@ -72,7 +72,7 @@ def explain(
     """
     _check_game(game)
     game = game._replace(empty=checks.own("empty", game.empty))
-    params, video = checks.own("params", params), checks.own("video", video)
+    params, video = checks.own("params", params), checks.own_video("video", video)
     if game.num_players(video) != jnp.shape(video)[0]:
         raise checks.InputError(f"baselines are for games of frames, found one of {game.num_players(video)} players")
     checks.check_floating("video", video)
@@ -92,7 +92,7 @@ def explain_batch(
     """
     _check_game(game)
     game = game._replace(empty=checks.own("empty", game.empty))
-    params, videos = checks.own("params", params), checks.own("videos", videos)
+    params, videos = checks.own("params", params), checks.own_video("videos", videos)
     functions = asking.without_empty(game)
     return _explain_batch(baseline.values, functions, baseline.arrays, game.empty, params, videos, key, classes)
 

@@ -48,14 +48,10 @@ class Instance(NamedTuple):
 def tsn(instance: int, num_frames: int) -> Instance:
     """Worths softmax(mean over frames of relu(x) @ W + b) with random W and b, 174 classes."""
     rng = np.random.default_rng(1000 + instance)
-    params = {"w": rng.normal(size=(FEATURE_DIM, 174)) * 4 / 16, "b": rng.normal(size=174) * 0.1}
+    params = {"params": {"kernel": rng.normal(size=(FEATURE_DIM, 174)) * 4 / 16, "bias": rng.normal(size=174) * 0.1}}
     video = np.random.default_rng(77 * instance + num_frames).normal(size=(num_frames, FEATURE_DIM))
-    game = esv_jax.frame_mean_game(_tsn_logits, empty=np.full(174, 1 / 174, np.float32))
+    game = esv_jax.tsn_game(models.TSN(174, input_relu=True), empty=np.full(174, 1 / 174, np.float32))
     return Instance(game, _float32(params), video.astype(np.float32))
-
-
-def _tsn_logits(params: Any, video: jax.Array) -> jax.Array:
-    return matmul(jnp.maximum(video, 0), params["w"]) + params["b"][None]
 
 
 def order(instance: int, num_frames: int) -> Instance:

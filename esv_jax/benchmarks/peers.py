@@ -1,47 +1,37 @@
 """Estimators of other packages, through their public API: they see a game of one class as a black box."""
 
+import functools
 import importlib.util
-import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 Worths = Callable[[np.ndarray], np.ndarray]
 
 
-def regression_msr(worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
-    """shapiq's RegressionMSR (gradient-boosted trees, corrected)."""
+# The approximators of shapiq, with their options; RegressionMSR corrects gradient-boosted trees.
+_SHAPIQ: dict[str, dict[str, Any]] = {
+    "KernelSHAP": {"pairing_trick": True},
+    "OddSHAP": {},
+    "RegressionMSR": {"index": "SV"},
+}
+
+
+def of_shapiq(name: str, worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
+    """Values [T] of an approximator of shapiq."""
     import shapiq
 
-    peer = shapiq.approximator.RegressionMSR(num_frames, "SV", random_state=seed)
-    return _singles(peer.approximate(evaluations, worths), num_frames)
-
-
-def odd_shap(worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
-    """shapiq's OddSHAP."""
-    import shapiq
-
-    return _singles(
-        shapiq.approximator.OddSHAP(num_frames, random_state=seed).approximate(evaluations, worths), num_frames
-    )
-
-
-def kernel_shap(worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
-    """shapiq's KernelSHAP with paired coalitions."""
-    import shapiq
-
-    peer = shapiq.approximator.KernelSHAP(num_frames, pairing_trick=True, random_state=seed)
-    return _singles(peer.approximate(evaluations, worths), num_frames)
+    peer = getattr(shapiq.approximator, name)(num_frames, random_state=seed, **_SHAPIQ[name])
+    interactions = peer.approximate(evaluations, worths)
+    return np.array([interactions[(i,)] for i in range(num_frames)])
 
 
 def kernel_explainer(worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
     """shap's KernelExplainer with l1_reg=False."""
     import shap
 
-    def model(rows: np.ndarray) -> np.ndarray:
-        return worths(np.asarray(rows) > 0.5)
-
-    explainer = shap.KernelExplainer(model, np.zeros((1, num_frames)), seed=seed)
+    explainer = shap.KernelExplainer(_model(worths), np.zeros((1, num_frames)), seed=seed)
     # It evaluates the empty and the full set besides.
     found = explainer.shap_values(np.ones((1, num_frames)), nsamples=evaluations - 2, l1_reg=False, silent=True)
     return np.asarray(found).reshape(num_frames)
@@ -51,22 +41,13 @@ def exact_explainer(worths: Worths, num_frames: int) -> np.ndarray:
     """shap's ExactExplainer: values [T, C] of worths bool [N, T] -> float [N, C]."""
     import shap
 
-    def model(rows: np.ndarray) -> np.ndarray:
-        return worths(np.asarray(rows) > 0.5)
-
-    explainer = shap.explainers.Exact(model, shap.maskers.Independent(np.zeros((1, num_frames))))
+    explainer = shap.explainers.Exact(_model(worths), shap.maskers.Independent(np.zeros((1, num_frames))))
     return explainer(np.ones((1, num_frames)), max_evals=2**num_frames).values[0]
 
 
-def _singles(interactions: object, num_frames: int) -> np.ndarray:
-    return np.array([interactions[(i,)] for i in range(num_frames)])  # type: ignore[index]
-
-
-def quietly(peer: Callable[..., np.ndarray], *args: object) -> np.ndarray:
-    """Calls a peer without its warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return peer(*args)
+def _model(worths: Worths) -> Worths:
+    """Of coalitions as rows of 0 and 1, as shap gives them."""
+    return lambda rows: worths(np.asarray(rows) > 0.5)
 
 
 def available() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:
@@ -84,10 +65,9 @@ def available() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:
         return peers, missing
     import shapiq
 
-    peers["shapiq KernelSHAP"] = kernel_shap
-    if hasattr(shapiq.approximator, "OddSHAP"):
-        peers["shapiq OddSHAP"] = odd_shap
-        peers["shapiq RegressionMSR"] = regression_msr
-    else:
+    names = list(_SHAPIQ)
+    if not hasattr(shapiq.approximator, "OddSHAP"):
+        names = ["KernelSHAP"]
         missing.append(f"shapiq's RegressionMSR and OddSHAP: shapiq 1.8 or newer is needed, found {shapiq.__version__}")
+    peers |= {f"shapiq {name}": functools.partial(of_shapiq, name) for name in names}
     return peers, missing

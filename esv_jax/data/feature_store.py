@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax import files, provenance
-from esv_jax.checks import InputError, check_finite, check_floating, check_shape
+from esv_jax import files
+from esv_jax.checks import InputError, check_finite, check_floating, check_shape, version
 from esv_jax.video.preprocess import Preprocess, preprocess_from_json
 
 FORMAT_VERSION = 1
@@ -85,7 +85,7 @@ class FeatureStore(NamedTuple):
         return features
 
 
-class FeatureWriter:
+class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
     """Adds clips to a store. Made by `create_or_append`; a context manager that closes its files.
 
     Attributes:
@@ -159,9 +159,6 @@ class FeatureWriter:
         """Closes the files; the store stays as it is."""
         self._opened.close()
 
-    def __enter__(self) -> "FeatureWriter":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -224,7 +221,7 @@ def read_header(path: str | os.PathLike) -> StoreHeader:
 
 
 def _write_header(folder: Path, header: StoreHeader) -> None:
-    made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": provenance.version("esv-jax")}
+    made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": version("esv-jax")}
     preprocess = header.preprocess and header.preprocess._asdict()
     files.write_json(folder / _HEADER_FILE, {**made_by, **header._asdict(), "preprocess": preprocess})
 

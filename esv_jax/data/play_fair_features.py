@@ -16,7 +16,6 @@ from esv_jax import files
 from esv_jax.checks import InputError, check_floating, check_shape, require
 from esv_jax.data.feature_store import StoredClip, StoreHeader
 
-DEFAULT_SPLIT = "validation"
 _BLOCK = 256  # clips that are looked at together when lengths are counted
 
 
@@ -79,7 +78,7 @@ def write_features(
     clips: Iterable[tuple[str, int, np.ndarray]],
     *,
     feature_dim: int,
-    split: str = DEFAULT_SPLIT,
+    split: str = "validation",
 ) -> None:
     """Writes a feature file, in place of the one that may be there; one cut short leaves what was there before.
 

@@ -52,7 +52,7 @@ def _means(mask: Any, worths: jax.Array, empty: jax.Array) -> tuple[jax.Array, j
     if num_players == 1:
         values = worths - empty[None]
         return values, jnp.zeros_like(values)
-    num_orderings = len(worths) // (num_players - 1)
+    num_orderings = (len(worths) - 1) // (num_players - 1)
     prefixes = worths[:-1].reshape(num_players - 1, num_orderings, num_classes)
     ends = (jnp.broadcast_to(end[None, None], (1, num_orderings, num_classes)) for end in (empty, worths[-1]))
     first, last = ends

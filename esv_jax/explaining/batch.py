@@ -44,7 +44,7 @@ def explain_batch(
         found = [explain(estimator, game, params, video, plan=plan) for video in videos]
         return jax.tree.map(lambda *of_each: jnp.stack(of_each), *found)
     game = game._replace(empty=checks.own("empty", game.empty))
-    params, videos = checks.own("params", params), checks.own("videos", videos)
+    params, videos = checks.own("params", params), checks.own_video("videos", videos)
     shape = jnp.shape(jax.tree.leaves(videos)[0])
     if len(shape) < 2 or shape[0] < 1:
         raise checks.InputError(f"videos should have shape [B, T, ...], at least one of them, found {list(shape)}")

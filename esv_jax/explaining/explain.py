@@ -39,7 +39,7 @@ def explain(
     on_host = isinstance(game.form, Host)
     game = game._replace(empty=checks.own("empty", game.empty))
     if not on_host:
-        params, video = checks.own("params", params), checks.own("video", video)
+        params, video = checks.own("params", params), checks.own_video("video", video)
     num_players = game.num_players(video)
     if plan is None and not on_host and is_exact(estimator, game, num_players):
         return _explain_all(estimator.weights, asking.without_empty(game), game.empty, params, video)

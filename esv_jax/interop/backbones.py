@@ -1,25 +1,24 @@
-"""BN-Inception and ResNet-50 from PyTorch state dicts: Play Fair's, pretrainedmodels' and torchvision's."""
+"""Backbones from PyTorch state dicts (Play Fair's, pretrainedmodels' and torchvision's), and MobileNetV1 from Keras."""
 
-from collections.abc import Mapping
+from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from esv_jax.interop import rules
-from esv_jax.interop.rules import Imported, Rule
+from esv_jax.interop.rules import Imported, Rule, StateDict
 from esv_jax.models import weights
-from esv_jax.models.backbones import bn_inception, resnet50
+from esv_jax.models.backbones import bn_inception, mobilenet_v1, resnet50
+from esv_jax.models.backbones.pooled import PooledBackbone
 from esv_jax.video.preprocess import Preprocess
-
-StateDict = Mapping[str, np.ndarray]
 
 IMAGENET_CLASSES = 1000
 BN_INCEPTION_PREPROCESS = Preprocess(256, 224, bn_inception.MEAN, (1.0, 1.0, 1.0))
 RESNET50_PREPROCESS = Preprocess(256, 224, resnet50.MEAN, resnet50.STD)
+MOBILENET_V1_PREPROCESS = Preprocess(224, 224, (127.5,) * 3, (127.5,) * 3)
 
-_SOURCES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-_TRANSPOSED = {4: (2, 3, 1, 0), 2: (1, 0)}  # [out, in, height, width] -> [height, width, in, out]
+_EXAMPLE = jax.ShapeDtypeStruct((1, 224, 224, 3), np.uint8)
+_KERAS_NORM = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}
 
 
 def bn_inception_of(state: StateDict, where: str) -> Imported:
@@ -31,11 +30,7 @@ def bn_inception_of(state: StateDict, where: str) -> Imported:
     Raises:
       InputError: tensors are missing, not expected or wrongly shaped (named), or not finite.
     """
-    num_outputs = _num_outputs(state, "last_linear")
-    pooled = num_outputs == IMAGENET_CLASSES
-    variables = _variables(bn_inception.BNInception(num_outputs, pooled), state, where, "last_linear")
-    options = {"num_outputs": num_outputs, "pooled_features": pooled}
-    return Imported("bn_inception", options, bn_inception.FEATURE_MAPS if pooled else num_outputs, variables)
+    return _pooled("bn_inception", bn_inception.BNInception, state, where, "last_linear")
 
 
 def resnet50_of(state: StateDict, where: str) -> Imported:
@@ -47,30 +42,49 @@ def resnet50_of(state: StateDict, where: str) -> Imported:
     Raises:
       InputError: tensors are missing, not expected or wrongly shaped (named), or not finite.
     """
-    classifier = "fc" if "fc.weight" in state else "last_linear"
-    num_outputs = _num_outputs(state, classifier)
-    pooled = classifier == "fc" or num_outputs == IMAGENET_CLASSES
-    variables = _variables(resnet50.ResNet50(num_outputs, pooled), state, where, classifier)
-    options = {"num_outputs": num_outputs, "pooled_features": pooled}
-    return Imported("resnet50", options, resnet50.FEATURE_MAPS if pooled else num_outputs, variables)
+    return _pooled("resnet50", resnet50.ResNet50, state, where, "fc" if "fc.weight" in state else "last_linear")
 
 
-def _num_outputs(state: StateDict, classifier: str) -> int:
+def mobilenet_v1_of(arrays: StateDict, where: str) -> Imported:
+    """MobileNetV1 from Keras' arrays, with its classifier or without.
+
+    Args:
+      arrays: every tensor by name ("conv_dw_1/depthwise_kernel", "conv1_bn/gamma", ...); they tell the width.
+      where: what to call them in errors.
+
+    Raises:
+      InputError: tensors are missing, not expected or wrongly shaped (all are named), or not finite.
+    """
+    stem, bias = arrays.get("conv1/kernel"), arrays.get("conv_preds/bias")
+    alpha = mobilenet_v1.MobileNetV1().alpha if stem is None else np.shape(stem)[-1] / 32
+    options: dict[str, Any] = {"alpha": alpha, "num_classes": 0 if bias is None else np.shape(bias)[-1]}
+    made = weights.shapes(mobilenet_v1.MobileNetV1(**options), _EXAMPLE)
+    table = [_keras_rule(target, shape) for target, shape in made.items()]
+    variables = rules.convert(table, arrays, where)
+    return Imported("mobilenet_v1", options, int(mobilenet_v1.CHANNELS[-1] * alpha), variables)
+
+
+def _pooled(kind: str, network: type[PooledBackbone], state: StateDict, where: str, classifier: str) -> Imported:
     weight = state.get(f"{classifier}.weight")
-    return 256 if weight is None or np.ndim(weight) != 2 else np.shape(weight)[0]
+    num_outputs = 256 if weight is None or np.ndim(weight) != 2 else np.shape(weight)[0]
+    pooled = classifier == "fc" or num_outputs == IMAGENET_CLASSES
+    table = []
+    for target, shape in weights.shapes(network(num_outputs, pooled), _EXAMPLE).items():
+        _, layer, leaf = target.split("/")
+        table.append(rules.of_torch(classifier if layer == "last_linear" else layer, leaf, target, shape))
+    variables = rules.convert(table, state, where)
+    feature_dim = variables["params"]["last_linear"]["kernel"].shape[0] if pooled else num_outputs
+    return Imported(kind, {"num_outputs": num_outputs, "pooled_features": pooled}, feature_dim, variables)
 
 
-def _variables(module: nn.Module, state: StateDict, where: str, classifier: str) -> dict:
-    """The variables of a module whose layers are called as PyTorch's are."""
-    made = weights.shapes(module, jax.ShapeDtypeStruct((1, 224, 224, 3), np.uint8))
-    table = [_rule(target, shape, classifier) for target, shape in made.items()]
-    return rules.nested(rules.convert(table, state, where))
-
-
-def _rule(target: str, shape: tuple[int, ...], classifier: str) -> Rule:
+def _keras_rule(target: str, shape: tuple[int, ...]) -> Rule:
+    """Keras' depthwise kernels are [3, 3, C, 1], and its classifier is a 1x1 convolution."""
     _, layer, leaf = target.split("/")
-    source = f"{classifier if layer == 'last_linear' else layer}.{_SOURCES[leaf]}"
-    axes = _TRANSPOSED.get(len(shape))
-    if axes is None:
-        return Rule(source, shape, target)
-    return Rule(source, tuple(shape[i] for i in np.argsort(axes)), target, lambda a: a.transpose(axes))
+    name, theirs = leaf, shape
+    if layer.endswith("_bn"):
+        name = _KERAS_NORM[leaf]
+    elif layer.startswith("conv_dw_"):
+        name, theirs = "depthwise_kernel", (*shape, 1)
+    elif (layer, leaf) == ("conv_preds", "kernel"):
+        theirs = (1, 1, *shape)
+    return Rule(f"{layer}/{name}", theirs, target, lambda a: a.reshape(shape))

@@ -6,16 +6,16 @@ last is a Linear. Which of these there are is read off the places and shapes.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from esv_jax.checks import InputError
 from esv_jax.interop import rules
-from esv_jax.interop.rules import Imported, Rule
-
-StateDict = Mapping[str, np.ndarray]
+from esv_jax.interop.rules import Imported, Rule, StateDict
+from esv_jax.models import TRN, TSN, weights
 
 
 class _Layer(NamedTuple):
@@ -41,11 +41,9 @@ def tsn(state: StateDict, where: str, *, input_relu: bool = True) -> Imported:
     """
     weight = state.get("classifier.weight")
     num_classes, dim = np.shape(weight) if weight is not None and np.ndim(weight) == 2 else (1, 1)
-    table = [
-        Rule("classifier.weight", (num_classes, dim), "params/kernel", np.transpose),
-        Rule("classifier.bias", (num_classes,), "params/bias"),
-    ]
-    variables = rules.nested(rules.convert(table, state, where))
+    made = weights.shapes(TSN(num_classes), jax.ShapeDtypeStruct((1, dim), np.float32))
+    table = [rules.of_torch("classifier", target.split("/")[1], target, shape) for target, shape in made.items()]
+    variables = rules.convert(table, state, where)
     return Imported("tsn", {"num_classes": num_classes, "input_relu": input_relu}, dim, variables)
 
 
@@ -68,7 +66,7 @@ def trn(state: StateDict, where: str, *, num_frames: int | None = None, feature_
     widths = sorted({layer.width_out for layer in hidden})
     if len(widths) > 1:
         raise InputError(f"the hidden layers of {where} should have the same width, found {widths}")
-    options = {
+    options: dict[str, Any] = {
         "num_frames": num_frames,
         "hidden_dim": widths[0],
         "num_classes": last.width_out,
@@ -76,8 +74,8 @@ def trn(state: StateDict, where: str, *, num_frames: int | None = None, feature_
         "batch_norm": hidden[0].has_norm,
         "input_relu": layers[0].place == 2,
     }
-    table, absent = _rules(prefix, layers, num_frames, feature_dim)
-    variables = rules.nested({**rules.convert(table, state, where), **absent})
+    table, absent = _rules(TRN(**options), feature_dim, prefix, layers)
+    variables = rules.convert(table, state, where, absent)
     return Imported("trn", options, feature_dim, variables)
 
 
@@ -120,10 +118,8 @@ def _clip_shape(width: int, num_frames: int | None, feature_dim: int | None, whe
         num_frames = max(1, width // (feature_dim or 1))
     dim = feature_dim or width // num_frames
     if num_frames * dim != width:
-        of = (
-            f"{num_frames} frames of {dim} features" if feature_dim else f"{num_frames} frames of equally many features"
-        )
-        raise InputError(f"{where} takes {width} numbers, which are not {of}")
+        per_frame = feature_dim or "equally many"
+        raise InputError(f"{where} takes {width} numbers, which are not {num_frames} frames of {per_frame} features")
     return num_frames, dim
 
 
@@ -177,28 +173,25 @@ def _check_places(prefix: str, layers: list[_Layer], norms: set[int], where: str
 
 
 def _rules(
-    prefix: str, layers: list[_Layer], num_frames: int, feature_dim: int
+    module: TRN, feature_dim: int, prefix: str, layers: list[_Layer]
 ) -> tuple[list[Rule], dict[str, np.ndarray]]:
     """The rules, and biases of zero where PyTorch has none because a batch norm follows."""
-    hidden_dim = layers[0].width_out
+    named = dict(zip(["first", *(f"hidden_{n}" for n in range(2, len(layers))), "logits"], layers, strict=True))
+    place = {name: layer.place for name, layer in named.items()}
+    place |= {f"norm_{number}": layer.place + 1 for number, layer in enumerate(layers, start=1)}
     table, absent = [], {}
 
     def first_kernel(weight: np.ndarray) -> np.ndarray:
-        return weight.reshape(hidden_dim, num_frames, feature_dim).transpose(1, 2, 0)
+        return weight.reshape(-1, module.num_frames, feature_dim).transpose(1, 2, 0)
 
-    for number, layer in enumerate(layers, start=1):
-        source = f"{prefix}{layer.place}"
-        target = "logits" if layer is layers[-1] else f"hidden_{number}"
-        width_in = hidden_dim if number > 1 else layer.width_in
-        weight, bias = rules.linear(source, target, width_in, layer.width_out)
-        if number == 1:
-            weight = weight._replace(target="params/first/kernel", convert=first_kernel)
-            bias = bias._replace(target="params/first_bias")
-        table.append(weight)
-        if layer.has_bias or not layer.has_norm:
-            table.append(bias)
+    made = weights.shapes(module, jax.ShapeDtypeStruct((1, module.num_frames, feature_dim), np.float32))
+    for target, shape in made.items():
+        _, name, leaf = target.replace("first_bias", "first/bias").split("/")
+        rule = rules.of_torch(f"{prefix}{place[name]}", leaf, target, shape)
+        if target == "params/first/kernel":
+            rule = rule._replace(shape=(module.hidden_dim, layers[0].width_in), convert=first_kernel)
+        if leaf == "bias" and name in named and named[name].has_norm and not named[name].has_bias:
+            absent[target] = np.zeros(shape, np.float32)
         else:
-            absent[bias.target] = np.zeros(layer.width_out, np.float32)
-        if layer.has_norm:
-            table += rules.batch_norm(f"{prefix}{layer.place + 1}", f"norm_{number}", layer.width_out)
+            table.append(rule)
     return table, absent

@@ -1,4 +1,4 @@
-"""Rule tables: which tensor of a PyTorch state dict becomes which Flax variable. All must match, both ways."""
+"""Rule tables: which tensor of a state dict becomes which Flax variable. All must match, both ways."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,11 @@ import numpy as np
 from esv_jax import checks
 from esv_jax.models import weights
 
+StateDict = Mapping[str, np.ndarray]
+
 COUNTER = "num_batches_tracked"  # of PyTorch's batch norm, of no use in inference
+_TORCH_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+_TRANSPOSED = {4: (2, 3, 1, 0), 2: (1, 0)}  # [out, in, height, width] -> [height, width, in, out]
 
 
 class Rule(NamedTuple):
@@ -44,13 +48,14 @@ class Imported(NamedTuple):
     variables: Any
 
 
-def convert(rules: Sequence[Rule], state: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-    """The Flax variables of a state dict, flat and float32.
+def convert(rules: Sequence[Rule], state: StateDict, where: str, absent: Mapping[str, np.ndarray] | None = None) -> Any:
+    """The Flax variables of a state dict, float32.
 
     Args:
       rules: one for every tensor; counters of batch norms that the rules know need none.
       state: the state dict as NumPy arrays.
       where: what to call it in errors.
+      absent: variables that the state dict does not have, by their flat names.
 
     Raises:
       InputError: tensors are missing, not expected or wrongly shaped (named, up to eight of each), or not finite.
@@ -62,35 +67,18 @@ def convert(rules: Sequence[Rule], state: Mapping[str, np.ndarray], where: str) 
         if not (name.endswith(COUNTER) and name.removesuffix(COUNTER) in norms)
     }
     weights.check_same_tensors(where, {rule.source: rule.shape for rule in rules}, used)
-    flat = {}
+    flat = dict(absent or {})
     for rule in rules:
         array = np.asarray(used[rule.source], np.float32)
         checks.check_finite(f"{rule.source} in {where}", array)
         flat[rule.target] = np.ascontiguousarray(rule.convert(array))
-    return flat
-
-
-def nested(flat: Mapping[str, np.ndarray]) -> Any:
-    """Flat variables as the tree that Flax wants."""
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
-def batch_norm(source: str, target: str, width: int) -> list[Rule]:
-    """The rules of a batch norm: `source` and `target` are its names, the latter without the collection."""
-    return [
-        Rule(f"{source}.{theirs}", (width,), f"{collection}/{target}/{ours}")
-        for theirs, collection, ours in (
-            ("weight", "params", "scale"),
-            ("bias", "params", "bias"),
-            ("running_mean", "batch_stats", "mean"),
-            ("running_var", "batch_stats", "var"),
-        )
-    ]
-
-
-def linear(source: str, target: str, width_in: int, width_out: int) -> list[Rule]:
-    """The rules of a dense layer with a bias."""
-    return [
-        Rule(f"{source}.weight", (width_out, width_in), f"params/{target}/kernel", np.transpose),
-        Rule(f"{source}.bias", (width_out,), f"params/{target}/bias"),
-    ]
+def of_torch(layer: str, leaf: str, target: str, shape: tuple[int, ...]) -> Rule:
+    """The rule of the variable `target` of a shape, which is the `leaf` ("kernel") of what PyTorch calls `layer`."""
+    source = f"{layer}.{_TORCH_NAMES[leaf]}"
+    axes = _TRANSPOSED.get(len(shape))
+    if axes is None:
+        return Rule(source, shape, target)
+    return Rule(source, tuple(shape[i] for i in np.argsort(axes)), target, lambda a: a.transpose(axes))

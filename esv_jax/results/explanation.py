@@ -52,16 +52,14 @@ def explanation(
       InputError: shapes that disagree; NaN or infinite values or scores.
     """
     num_frames, num_classes = len(frames), len(class_names)
-    check_shape("attribution.values", attribution.values, [num_frames, num_classes])
-    check_shape("attribution.std_error", attribution.std_error, [num_frames, num_classes])
-    check_shape("attribution.full", attribution.full, [num_classes])
-    check_shape("attribution.empty", attribution.empty, [num_classes])
+    per_frame, per_class = (num_frames, num_classes), (num_classes,)
+    host = {}
+    for name, shape in {"values": per_frame, "std_error": per_frame, "full": per_class, "empty": per_class}.items():
+        check_shape(f"attribution.{name}", getattr(attribution, name), shape)
+        host[name] = np.asarray(getattr(attribution, name), np.float64)
+        check_finite(f"attribution.{name}", host[name])
     check_shape("times", times, [num_frames])
     check_shape("images", images, [num_frames, "H", "W", 3])
-    numbers = ("values", "std_error", "full", "empty")
-    host = {name: np.asarray(getattr(attribution, name), np.float64) for name in numbers}
-    for name, field in host.items():
-        check_finite(f"attribution.{name}", field)
     return Explanation(
         title=title,
         frames=np.asarray(frames, np.int64),

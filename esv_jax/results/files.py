@@ -46,9 +46,6 @@ def save_json(path: Path, explained: Explanation, provenance: Mapping[str, Any])
             "score": float(explained.full[predicted]),
         },
         "class_names": list(explained.class_names),
-        "empty": explained.empty.tolist(),
-        "full": explained.full.tolist(),
-        "values": explained.values.tolist(),
-        "std_error": explained.std_error.tolist(),
+        **{name: getattr(explained, name).tolist() for name in ("empty", "full", "values", "std_error")},
     }
     files.write_text(path, json.dumps(record, allow_nan=False, ensure_ascii=False, indent=1) + "\n")

@@ -19,6 +19,7 @@ class VideoIndex(NamedTuple):
       num_frames_in_video: int64 [V].
       frame_index: int64 [V, T], which frames of the video.
       left_out: uid -> why there are no values of this video.
+      numbers: of the V videos' clips in their features.
     """
 
     uid: tuple[str, ...]
@@ -26,12 +27,13 @@ class VideoIndex(NamedTuple):
     num_frames_in_video: np.ndarray
     frame_index: np.ndarray
     left_out: dict[str, str]
+    numbers: list[int]
 
 
 def video_index(
     features: LabelledFeatures, chosen: Sequence[int], not_finite: Mapping[int, int], num_frames: int
-) -> tuple[VideoIndex, list[int]]:
-    """The index of the videos that can be explained, and the numbers of their clips in `features`.
+) -> VideoIndex:
+    """The index of the videos that can be explained.
 
     Args:
       features: of all clips.
@@ -57,11 +59,11 @@ def video_index(
     lengths = np.array([clip.num_frames for clip in clips], np.int64)
     # Videos of one length are shown by the same frames.
     frames = {length: segment_centres(length, num_frames) for length in set(lengths.tolist())}
-    index = VideoIndex(
+    return VideoIndex(
         uid=tuple(clip.uid for clip in clips),
         label=features.labels[numbers],
         num_frames_in_video=lengths,
         frame_index=np.stack([frames[length] for length in lengths.tolist()]),
         left_out=left_out,
+        numbers=numbers,
     )
-    return index, numbers

@@ -8,6 +8,7 @@ backbone/    the model folder of the frame backbone whose features the model rea
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,15 +19,21 @@ import orbax.checkpoint
 
 from esv_jax import checks, files, models
 from esv_jax.checks import InputError
-from esv_jax.interop import keras_file
+from esv_jax.interop import backbones, keras_file
 from esv_jax.models import weights
 from esv_jax.models.backbones import bn_inception, frame_cnn, mobilenet_v1, resnet50
 from esv_jax.video.preprocess import Preprocess, preprocess_from_json
 
 FORMAT_VERSION = 1
 CARD_FILE = "model.json"
-HEADS = ("tsn", "trn", "multiscale_trn")
-BACKBONES = ("frame_cnn", "mobilenet_v1", "bn_inception", "resnet50")
+HEADS = {"tsn": models.TSN, "trn": models.TRN, "multiscale_trn": models.MultiscaleTRN}
+BACKBONES = {
+    "frame_cnn": frame_cnn.FrameCNN,
+    "mobilenet_v1": mobilenet_v1.MobileNetV1,
+    "bn_inception": bn_inception.BNInception,
+    "resnet50": resnet50.ResNet50,
+}
+MODULES: dict[str, Callable[..., nn.Module]] = {**HEADS, **BACKBONES}
 
 
 class ModelCard(NamedTuple):
@@ -144,25 +151,12 @@ def build(card: ModelCard) -> nn.Module:
     Raises:
       InputError: unknown kind or options.
     """
+    if str(card.kind) not in MODULES:
+        raise InputError(f"a model's kind should be one of {list(MODULES)}, found {card.kind!r}")
     try:
-        match card.kind:
-            case "tsn":
-                return models.TSN(**card.options)
-            case "trn":
-                return models.TRN(**card.options)
-            case "multiscale_trn":
-                return models.MultiscaleTRN(**card.options)
-            case "mobilenet_v1":
-                return mobilenet_v1.MobileNetV1(**card.options)
-            case "frame_cnn":
-                return frame_cnn.FrameCNN(**card.options)
-            case "bn_inception":
-                return bn_inception.BNInception(**card.options)
-            case "resnet50":
-                return resnet50.ResNet50(**card.options)
+        return MODULES[card.kind](**card.options)
     except TypeError as error:
         raise InputError(f"the options of a model of kind {card.kind} do not fit: {error}") from error
-    raise InputError(f"a model's kind should be one of {[*HEADS, *BACKBONES]}, found {card.kind!r}")
 
 
 def import_mobilenet_v1(path: str | os.PathLike) -> Model:
@@ -172,17 +166,15 @@ def import_mobilenet_v1(path: str | os.PathLike) -> Model:
       InputError: the file cannot be read, or its tensors are not exactly those of the network.
       MissingExtraError: it is HDF5 and h5py is not installed.
     """
-    arrays = keras_file.read_arrays(path)
-    variables = mobilenet_v1.variables_from_keras(arrays, f"the weights in {path}")
-    module = mobilenet_v1.module_for_keras(arrays)
+    imported = backbones.mobilenet_v1_of(keras_file.read_arrays(path), f"the weights in {path}")
     card = ModelCard(
-        kind="mobilenet_v1",
-        options={"alpha": module.alpha, "num_classes": module.num_classes},
-        feature_dim=mobilenet_v1.feature_dim(module.alpha),
-        preprocess=Preprocess(224, 224, (127.5,) * 3, (127.5,) * 3),
+        kind=imported.kind,
+        options=imported.options,
+        feature_dim=imported.feature_dim,
+        preprocess=backbones.MOBILENET_V1_PREPROCESS,
         provenance={"weights": Path(path).name},
     )
-    return Model(card, module, variables)
+    return Model(card, build(card), imported.variables)
 
 
 def digest(model: Model) -> str:
@@ -214,7 +206,7 @@ def _to_json(card: ModelCard, digests: dict[str, str]) -> dict[str, Any]:
 
 
 def _check_card(card: ModelCard, where: str) -> None:
-    if card.kind in BACKBONES:
+    if str(card.kind) in BACKBONES:
         if card.preprocess is None:
             raise InputError(f"{where} should say the preprocess of the backbone, found none")
         return

@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks, models
+from esv_jax import batches, checks, models
 from esv_jax.checks import InputError
 from esv_jax.coalitions import lattice, masks
 from esv_jax.data.feature_store import FeatureStore
-from esv_jax.training.loop import Loss
+from esv_jax.training import loop
+from esv_jax.training.loop import Loss, Schedule
 from esv_jax.video.frame_sampling import segment_centres
 
 # 2^8 coalitions of 8 frames cost less than the heads' first layers; from 2^10 on they would dominate.
@@ -44,8 +45,15 @@ class Clips(NamedTuple):
     label: np.ndarray
 
 
+def clips_of(features: Sequence[np.ndarray], labels: Sequence[int]) -> Clips:
+    """Clips of the features [num_frames, D] of each, at least one, and their classes."""
+    lengths = np.array([len(rows) for rows in features], np.int32)
+    offsets = np.cumsum(lengths, dtype=np.int32) - lengths
+    return Clips(np.concatenate(features), offsets, lengths, np.array(labels, np.int32))
+
+
 def read_clips(store: FeatureStore, which: Sequence[int], num_frames: int, where: str) -> Clips:
-    """The clips `which` of a store.
+    """The clips `which` of a store, at least one.
 
     Raises:
       InputError: a clip has fewer than `num_frames` frames, or features that are NaN or infinite; `where` names the
@@ -60,10 +68,7 @@ def read_clips(store: FeatureStore, which: Sequence[int], num_frames: int, where
             )
         checks.check_finite(f"the features of clip {clip.uid} of {where}", store.features(i))
         features.append(np.asarray(store.features(i)))
-    lengths = np.array([len(f) for f in features], np.int32)
-    labels = np.array([store.header.classes.index(store.clips[i].label) for i in which], np.int32)
-    rows = np.concatenate(features) if features else np.zeros((0, store.header.feature_dim), np.float32)
-    return Clips(rows, np.cumsum(lengths, dtype=np.int32) - lengths, lengths, labels)
+    return clips_of(features, [store.header.classes.index(store.clips[i].label) for i in which])
 
 
 def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int) -> Loss:
@@ -108,6 +113,22 @@ def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int) ->
     return loss
 
 
+def train_head(
+    model: models.TSN | models.MultiscaleTRN, clips: Clips, num_frames: int, schedule: Schedule, **options: Any
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """Trains a head by `coalition_loss`; raises what that and `loop.train` raise, which gets the `options`.
+
+    Returns:
+      The variables, and the mean of every metric in each epoch, float32 [E].
+    """
+    loss = coalition_loss(model, num_frames)
+    example = np.zeros((1, clips.rows.shape[1]), np.float32)
+    state = dict(jax.jit(model.init)(jax.random.key(schedule.seed), example))
+    params, count = state.pop("params"), len(clips.label)
+    trained = loop.train(loss, params, state, clips, num_examples=count, schedule=schedule, **options)
+    return {"params": trained.params, **trained.state}, trained.history
+
+
 def num_scales(model: models.TSN | models.MultiscaleTRN) -> int:
     """M; 1 for TSN, whose joint logits are the mean of single frames'."""
     return model.num_scales if isinstance(model, models.MultiscaleTRN) else 1
@@ -125,18 +146,14 @@ def unit_logits(model: models.TSN | models.MultiscaleTRN, frames: jax.Array) -> 
     logits = []
     for size in range(1, model.num_scales + 1):
         shares = model.project(flat, size).reshape(num_clips, num_frames * size, -1)
-        # A product with 0 and 1 instead of gathering rows: twice as fast to differentiate on CPUs.
-        chosen = jnp.asarray(_chosen_shares(num_frames, size), shares.dtype)
-        pre = jnp.einsum("np,bph->bnh", chosen, shares, precision=HIGHEST)
+        # Which frame stands at which position in every subset: a product with 0 and 1 instead of gathering rows is
+        # twice as fast to differentiate on CPUs.
+        members = lattice.combinations(num_frames, size)
+        chosen = (members[:, None, :] == np.arange(num_frames)[:, None]).reshape(len(members), -1)
+        pre = jnp.einsum("np,bph->bnh", jnp.asarray(chosen, shares.dtype), shares, precision=HIGHEST)
         scale_logits = model.after_first(pre.reshape(-1, model.hidden_dim), size, train=True)
         logits.append(scale_logits.reshape(num_clips, len(chosen), -1))
     return jnp.concatenate(logits, axis=1)
-
-
-def _chosen_shares(num_frames: int, size: int) -> np.ndarray:
-    """Which frame stands at which position in every subset of a size, bool [N, T * size]."""
-    members = lattice.combinations(num_frames, size)
-    return (members[:, None, :] == np.arange(num_frames)[:, None]).reshape(len(members), -1)
 
 
 def subsets_up_to(num_frames: int, size: int) -> np.ndarray:
@@ -182,9 +199,6 @@ def sample_in_order(key: jax.Array, num_clips: int, num_frames: int, size: int) 
 def predict(model: nn.Module, variables: Any, clips: Clips, num_frames: int) -> np.ndarray:
     """Logits [n, C] of every clip at the `num_frames` centres of its segments; joint logits exact."""
     apply = jax.jit(jax.vmap(model.apply, in_axes=(None, 0)))
-    indices = [segment_centres(int(n), num_frames) for n in clips.length]
-    logits = []
-    for first in range(0, len(indices), CLIPS_AT_ONCE):
-        rows = clips.offset[first : first + CLIPS_AT_ONCE, None] + np.stack(indices[first : first + CLIPS_AT_ONCE])
-        logits.append(np.asarray(apply(variables, clips.rows[rows])))
-    return np.concatenate(logits)
+    frames = clips.offset[:, None] + np.stack([segment_centres(int(n), num_frames) for n in clips.length])
+    rows = batches.filled(len(frames), CLIPS_AT_ONCE)
+    return np.concatenate([np.asarray(apply(variables, clips.rows[frames[some]])) for some in rows])[: len(frames)]

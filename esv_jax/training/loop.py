@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,11 +136,6 @@ def adamw(schedule: Schedule, steps_per_epoch: int) -> optax.GradientTransformat
         optax.clip_by_global_norm(1.0),
         optax.adamw(rate, weight_decay=schedule.weight_decay, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
     )
-
-
-def remove_checkpoints(checkpoints: str | os.PathLike) -> None:
-    """Deletes the state of a run, once what it made is safe elsewhere."""
-    shutil.rmtree(checkpoints)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

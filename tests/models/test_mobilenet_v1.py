@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from esv_jax import InputError
-from esv_jax.models.backbones import mobilenet_v1
+from esv_jax.interop.backbones import mobilenet_v1_of
 from esv_jax.models.backbones.mobilenet_v1 import MobileNetV1
 
 # Keras' names and shapes at alpha = 1/8 with 5 classes, from the paper's table 1.
@@ -68,7 +68,7 @@ def reference(arrays, images):
 
 @pytest.fixture(scope="module")
 def outputs(arrays):
-    variables = mobilenet_v1.variables_from_keras(arrays, "the file")
+    variables = mobilenet_v1_of(arrays, "the file").variables
     return jax.jit(lambda images: MobileNetV1(0.125, 5).apply(variables, images, method="outputs"))
 
 
@@ -84,15 +84,16 @@ def test_features_and_logits_are_keras(arrays, outputs, size):
 
 
 def test_width_and_classes_are_read_off_the_arrays(arrays):
-    assert mobilenet_v1.module_for_keras(arrays) == MobileNetV1(0.125, 5)
-    assert mobilenet_v1.feature_dim(0.125) == 128
+    imported = mobilenet_v1_of(arrays, "the file")
+    assert imported.options == {"alpha": 0.125, "num_classes": 5}
+    assert imported.feature_dim == 128
 
 
 def test_a_file_without_the_classifier_gives_the_same_features(arrays, outputs):
     headless = {name: value for name, value in arrays.items() if not name.startswith("conv_preds")}
-    module = mobilenet_v1.module_for_keras(headless)
+    imported = mobilenet_v1_of(headless, "the file")
+    module, variables = MobileNetV1(**imported.options), imported.variables
     assert module == MobileNetV1(0.125, 0)
-    variables = mobilenet_v1.variables_from_keras(headless, "the file")
     images = np.random.default_rng(1).integers(0, 256, (2, 64, 96, 3), np.uint8)
     features, logits = jax.jit(lambda images: module.apply(variables, images, method="outputs"))(images)
     assert logits.shape == (2, 0)
@@ -105,7 +106,7 @@ def test_tensors_must_match_both_ways_and_all_are_named(arrays):
     wrong["conv_pw_14/kernel"] = np.zeros((1, 1, 8, 8), np.float32)
     wrong["conv_pw_2/kernel"] = np.zeros((1, 1, 8, 9), np.float32)
     with pytest.raises(InputError) as raised:
-        mobilenet_v1.variables_from_keras(wrong, "the file")
+        mobilenet_v1_of(wrong, "the file")
     assert str(raised.value) == (
         "the file should hold exactly the model's 137 tensors, found 1 missing: conv_dw_3_bn/beta; "
         "1 not expected: conv_pw_14/kernel; "
@@ -116,7 +117,7 @@ def test_tensors_must_match_both_ways_and_all_are_named(arrays):
 def test_tensors_must_be_finite(arrays):
     wrong = {**arrays, "conv_preds/bias": np.array([0, np.nan, 0, 0, 0], np.float32)}
     with pytest.raises(InputError, match="conv_preds/bias in the file should be finite"):
-        mobilenet_v1.variables_from_keras(wrong, "the file")
+        mobilenet_v1_of(wrong, "the file")
 
 
 def test_images_must_be_images(outputs):

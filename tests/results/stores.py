@@ -20,6 +20,7 @@ def index_of(lengths: dict[str, int], num_frames: int) -> VideoIndex:
         num_frames_in_video=np.array(list(kept.values()), np.int64),
         frame_index=np.stack([segment_centres(n, num_frames) for n in kept.values()]),
         left_out={uid: f"has {n} frames" for uid, n in lengths.items() if uid not in kept},
+        numbers=[i for i, uid in enumerate(lengths) if uid in kept],
     )
 
 

@@ -185,7 +185,6 @@ def test_clips_of_a_store(store):
     assert clips.offset.tolist() == [0, 4]
     assert clips.label.tolist() == [1, 1]
     np.testing.assert_array_equal(clips.rows, np.concatenate([opened.features(2), opened.features(0)]))
-    assert heads.read_clips(opened, [], 4, "the store").rows.shape == (0, 3)
 
 
 def test_clips_that_cannot_be_used(store):

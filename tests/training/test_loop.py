@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +108,7 @@ def test_a_finished_run_is_not_done_again(tmp_path, monkeypatch):
     whole = train(checkpoints=tmp_path, save_every_s=1e9)
     monkeypatch.setattr(loop, "_batches", None)
     assert_identical(train(checkpoints=tmp_path), whole)
-    loop.remove_checkpoints(tmp_path)
+    shutil.rmtree(tmp_path)
     assert not tmp_path.exists()
 
 

@@ -9,12 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from esv_jax import checks
-from esv_jax.base import Array
+from esv_jax.models.backbones.pooled import HIGHEST, PooledBackbone
 
-FEATURE_MAPS = 1024
 MEAN = (128.0, 117.0, 104.0)  # R, G, B
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class _Block(NamedTuple):
@@ -42,45 +39,14 @@ BLOCKS = (
 )
 
 
-class BNInception(nn.Module):
-    """Features of images: what the last linear layer says, or its inputs, the mean over space of the last activation.
+class BNInception(PooledBackbone):
+    """BN-Inception; its features are those of a `PooledBackbone` with K = 1024."""
 
-    Layers are called as PyTorch's tensors are ("inception_3a_1x1").
-
-    Attributes:
-      num_outputs: of the last linear layer.
-      pooled_features: whether the features are the means [N, 1024] rather than the outputs [N, num_outputs].
-    """
-
-    num_outputs: int = 256
-    pooled_features: bool = False
-
-    def setup(self) -> None:
-        self.last_linear = nn.Dense(self.num_outputs, precision=HIGHEST)
-
-    def __call__(self, images: Array) -> jax.Array:
-        """Features float32 [N, D] of images [N, H, W, 3], uint8 or float, RGB in 0..255.
-
-        Raises:
-          InputError: wrong shape.
-        """
-        return self.from_activation(self.last_activation(images))
-
-    def last_activation(self, images: Array) -> jax.Array:
-        """The last activation float32 [N, H / 32, W / 32, 1024] of images as for `__call__`."""
-        checks.check_shape("images", images, ("N", "H", "W", 3))
-        mean = jnp.asarray(MEAN, jnp.float32)[None, None, None]
-        return self.feature_map((jnp.asarray(images).astype(jnp.float32) - mean)[..., ::-1])
-
-    def from_activation(self, activation: jax.Array) -> jax.Array:
-        """Features [N, D] of the last activation [N, H, W, 1024]."""
-        pooled = activation.mean(axis=(1, 2))
-        outputs = self.last_linear(pooled)
-        return pooled if self.pooled_features else outputs
+    def normalised(self, images: jax.Array) -> jax.Array:
+        return (images - jnp.asarray(MEAN, jnp.float32)[None, None, None])[..., ::-1]
 
     @nn.compact
     def feature_map(self, x: jax.Array) -> jax.Array:
-        """The last activation of images float32 [N, H, W, 3], BGR, whose mean is already taken out."""
         x = _max_pool(_activation(x, 64, 7, "conv1_7x7_s2", stride=2))
         x = _activation(x, 64, 1, "conv2_3x3_reduce")
         x = _max_pool(_activation(x, 192, 3, "conv2_3x3"))

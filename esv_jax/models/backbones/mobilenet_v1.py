@@ -1,25 +1,20 @@
-"""MobileNetV1 (Howard et al. 2017, arXiv:1704.04861), with the weights that Keras publishes."""
+"""MobileNetV1 (Howard et al. 2017, arXiv:1704.04861), as Keras has it."""
 
 import functools
 import operator
-from collections.abc import Mapping
 from typing import Any
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Array
-from esv_jax.models import weights
 
 # Channels at alpha = 1 and strides of the 13 depthwise separable blocks (table 1 of the paper).
 CHANNELS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 HIGHEST = jax.lax.Precision.HIGHEST
-KERAS_NAMES = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}
 
 
 class MobileNetV1(nn.Module):
@@ -105,53 +100,3 @@ def _dense(x: jax.Array, channels: int, name: str, *, width: int = 1, stride: in
 
 def _activation(x: jax.Array, name: str) -> jax.Array:
     return nn.relu6(nn.BatchNorm(True, epsilon=1e-3, name=name)(x))
-
-
-def feature_dim(alpha: float) -> int:
-    """Length D of the features at a width multiplier."""
-    return int(CHANNELS[-1] * alpha)
-
-
-def module_for_keras(arrays: Mapping[str, np.ndarray]) -> MobileNetV1:
-    """The module of the width and number of classes of Keras' `arrays`; without classes for a file without the top."""
-    stem, bias = arrays.get("conv1/kernel"), arrays.get("conv_preds/bias")
-    return MobileNetV1(
-        MobileNetV1().alpha if stem is None else np.shape(stem)[-1] / 32,
-        0 if bias is None else np.shape(bias)[-1],
-    )
-
-
-def variables_from_keras(arrays: Mapping[str, np.ndarray], where: str) -> Any:
-    """Flax variables from Keras' arrays ("conv_dw_1/depthwise_kernel", "conv1_bn/gamma", ...), float32.
-
-    Args:
-      arrays: every tensor of Keras' MobileNet, with its top (`conv_preds`) or without, by name.
-      where: what to call them in errors.
-
-    Raises:
-      InputError: tensors are missing, not expected or wrongly shaped (all are named), or not finite.
-    """
-    example = jax.ShapeDtypeStruct((1, 224, 224, 3), np.uint8)
-    made = weights.shapes(module_for_keras(arrays), example)
-    names = {name: _keras_name(name) for name in made}
-    weights.check_same_tensors(where, {names[n]: _keras_shape(n, shape) for n, shape in made.items()}, arrays)
-    flat = {}
-    for name, shape in made.items():
-        array = np.asarray(arrays[names[name]], np.float32)
-        checks.check_finite(f"{names[name]} in {where}", array)
-        flat[name] = array.reshape(shape)
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
-
-
-def _keras_name(name: str) -> str:
-    _, layer, leaf = name.split("/")
-    if layer.endswith("_bn"):
-        return f"{layer}/{KERAS_NAMES[leaf]}"
-    return f"{layer}/depthwise_kernel" if layer.startswith("conv_dw_") else f"{layer}/{leaf}"
-
-
-def _keras_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    # Keras' depthwise kernels are [3, 3, C, 1], and its classifier is a 1x1 convolution.
-    if name.startswith("params/conv_dw_") and name.endswith("/kernel"):
-        return (*shape, 1)
-    return (1, 1, *shape) if name == "params/conv_preds/kernel" else shape

@@ -4,56 +4,23 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from esv_jax import checks
-from esv_jax.base import Array
+from esv_jax.models.backbones.pooled import HIGHEST, PooledBackbone
 
-FEATURE_MAPS = 2048
 # Of ImageNet, in units of 0..255, R, G, B.
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 BLOCKS = (3, 4, 6, 3)
-HIGHEST = jax.lax.Precision.HIGHEST
 
 
-class ResNet50(nn.Module):
-    """Features of images: what the last linear layer says, or its inputs, the mean over space of the last activation.
+class ResNet50(PooledBackbone):
+    """ResNet-50; its features are those of a `PooledBackbone` with K = 2048."""
 
-    Layers are called as PyTorch's tensors are ("layer1.0.conv1").
-
-    Attributes:
-      num_outputs: of the last linear layer.
-      pooled_features: whether the features are the means [N, 2048] rather than the outputs [N, num_outputs].
-    """
-
-    num_outputs: int = 256
-    pooled_features: bool = False
-
-    def setup(self) -> None:
-        self.last_linear = nn.Dense(self.num_outputs, precision=HIGHEST)
-
-    def __call__(self, images: Array) -> jax.Array:
-        """Features float32 [N, D] of images [N, H, W, 3], uint8 or float, RGB in 0..255.
-
-        Raises:
-          InputError: wrong shape.
-        """
-        return self.from_activation(self.last_activation(images))
-
-    def last_activation(self, images: Array) -> jax.Array:
-        """The last activation float32 [N, H / 32, W / 32, 2048] of images as for `__call__`."""
-        checks.check_shape("images", images, ("N", "H", "W", 3))
+    def normalised(self, images: jax.Array) -> jax.Array:
         mean, std = (jnp.asarray(value, jnp.float32)[None, None, None] for value in (MEAN, STD))
-        return self.feature_map((jnp.asarray(images).astype(jnp.float32) - mean) / std)
-
-    def from_activation(self, activation: jax.Array) -> jax.Array:
-        """Features [N, D] of the last activation [N, H, W, 2048]."""
-        pooled = activation.mean(axis=(1, 2))
-        outputs = self.last_linear(pooled)
-        return pooled if self.pooled_features else outputs
+        return (images - mean) / std
 
     @nn.compact
     def feature_map(self, x: jax.Array) -> jax.Array:
-        """The last activation of images float32 [N, H, W, 3] normalised by mean and standard deviation already."""
         x = nn.relu(_normalised(_convolution(x, 64, 7, "conv1", stride=2), "bn1"))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         for stage, num_blocks in enumerate(BLOCKS, start=1):
