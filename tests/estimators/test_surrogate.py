@@ -232,17 +232,16 @@ def demo_features(num_frames, index):
 
 
 def test_the_demos_model_where_the_factorisation_fails():
-    """With some keys, these among them, the kernel matrix of this clip's coalitions has no root in float32."""
+    """With this key the kernel matrix of this clip's coalitions has no root in float32."""
     model, features = demo_features(12, index=2)
     game = esv_jax.trn_game(model.module, empty=model.card.prior)
     estimator = esv_jax.recommended(max_evaluations=2047, max_exact_frames=1)
     exact = esv_jax.explain(esv_jax.exact(), game, model.variables, features)
-    for seed in (0, 2):
-        out = esv_jax.explain(estimator, game, model.variables, features, key=jax.random.key(seed))
-        assert out.sampled
-        assert np.isfinite(out.std_error).all()
-        # Cells of classes that nothing speaks for have no error to tell.
-        assert (np.abs(out.values - exact.values) < 5 * np.asarray(out.std_error) + 1e-6).all()
+    out = esv_jax.explain(estimator, game, model.variables, features, key=jax.random.key(0))
+    assert out.sampled
+    assert np.isfinite(out.std_error).all()
+    # Cells of classes that nothing speaks for have no error to tell.
+    assert (np.abs(out.values - exact.values) < 5 * np.asarray(out.std_error) + 1e-6).all()
 
 
 def test_few_evaluations_never_give_nan():
