@@ -4,12 +4,16 @@ With NO_SKIPS in the environment, as in `.ci/run`, a test that is skipped, for w
 """
 
 import os
+from pathlib import Path
 
 import jax
 import pytest
 
 from tests import precision
 
+# Programs are compiled once for both workers, and not again when the tests are run again.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -40,7 +40,7 @@ def of_masks(mask: np.ndarray, made_by: str) -> Plan:
             f"{size[:3].tolist()} ... {size[-1:].tolist()} of {mask.shape[1]} players"
         )
     sizes = np.bincount(size, minlength=mask.shape[1] + 1)[1:]
-    return Plan(np.asarray(mask, bool), (), tuple(sizes.tolist()), made_by)
+    return Plan(np.array(mask, bool), (), tuple(sizes.tolist()), made_by)
 
 
 def of_lineage(grown: Sequence[Grown], made_by: str) -> Plan:
