@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esv_jax.procedural import clips as synthetic
-from esv_jax.procedural import files as synthetic_files
+from esv_jax.procedural import files, scripts
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("esv_jax", "experiments", "setup.py", "pyproject.toml", "README.md", "LICENSE")
@@ -92,13 +91,13 @@ def test_it_explains_a_clip_with_the_demos_model(esv_jax_command, installed, tmp
     pytest.importorskip("PIL")
     pytest.importorskip("matplotlib")
     seed, index = 1, 0  # the demo's model has seen seed 0
-    synthetic_files.start(tmp_path, seed)
-    synthetic_files.write_clip(tmp_path, seed, index)
-    ran = esv_jax_command("explain_video", f"--video={synthetic_files.video_path(tmp_path, index)}", "--out=out")
+    files.start(tmp_path, seed)
+    files.write_clip(tmp_path, seed, index)
+    ran = esv_jax_command("explain_video", f"--video={files.video_path(tmp_path, index)}", "--out=out")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.endswith("wrote report.png, attribution.npz and attribution.json to out\n")
     with np.load(tmp_path / "out" / "attribution.npz") as found:
         np.testing.assert_allclose(found["values"].sum(axis=0), found["full"] - found["empty"], atol=1e-5)
-        assert found["class_names"][found["full"].argmax()] == synthetic.CLASS_NAMES[index]
+        assert found["class_names"][found["full"].argmax()] == scripts.CLASS_NAMES[index]
     told = json.loads((tmp_path / "out" / "attribution.json").read_text())["provenance"]
     assert told["model"]["path"] == str(installed / "esv_jax" / "saved" / "demo" / "multiscale_trn")

@@ -134,9 +134,9 @@ def test_new_videos_params_and_a_game_made_again_trace_nothing(case):
 def test_a_sampled_plan_is_told_of_where_the_game_could_sum_over_all():
     game, params = GAMES["trn_game"].make(np.float32)
     video = np.random.default_rng(2).normal(size=(8, D)).astype(np.float32)
-    estimator = esv_jax.recommended(max_evaluations=40)
+    estimator = esv_jax.recommended(max_evaluations=30)
     by_itself = esv_jax.explain(estimator, game, params, video, key=jax.random.key(0))
     assert (int(by_itself.num_evaluations), bool(by_itself.sampled)) == (255, False)
     planned = esv_jax.explain(estimator, game, params, video, plan=estimator.plan(8, key=jax.random.key(0)))
     assert bool(planned.sampled)
-    assert int(planned.num_evaluations) <= 40
+    assert int(planned.num_evaluations) <= 30

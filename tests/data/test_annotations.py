@@ -66,7 +66,7 @@ def test_holding_out_what_is_not_there_is_a_fault(tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match="cannot be read as json: No such file"):
+    with pytest.raises(InputError, match="cannot be read: No such file"):
         read_labels_csv(tmp_path / "none.csv")
     (tmp_path / "bytes.csv").write_bytes(b"path,label\n\xff\xfe,run\n")
     with pytest.raises(InputError, match="cannot be read"):
@@ -215,7 +215,7 @@ def test_faults_of_actions_are_named(tmp_path, lines, columns, message):
 def test_a_class_that_is_none(tmp_path):
     with pytest.raises(InputError, match=r"the verb class 3 of P01_01_0 in .* is not one of the 3 classes"):
         epic_clips(tmp_path, VERBS[:3])
-    with pytest.raises(InputError, match="cannot be read as json: No such file"):
+    with pytest.raises(InputError, match="cannot be read: No such file"):
         read_epic_clips(tmp_path / "none.csv", VERBS, tmp_path, head="verb", split="train")
 
 

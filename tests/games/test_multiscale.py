@@ -45,7 +45,7 @@ def test_plans_without_lineage_have_no_children_to_take_worths_from(name):
 
 
 def test_more_subsets_than_can_be_evaluated():
-    num_frames, num_scales = 40, 8
+    num_frames, num_scales = 40, 6
     model = models.MultiscaleTRN(num_scales=num_scales, hidden_dim=4, num_classes=2)
     video = np.random.default_rng(0).normal(size=(num_frames, 3)).astype(np.float32)
     variables = jax.tree.map(lambda a: 2 * a, model.init(jax.random.key(1), video[:num_scales]))
@@ -73,10 +73,10 @@ def test_more_subsets_than_can_be_evaluated():
         first = np.einsum("nkd,kdh->nh", frames[chosen], head["first"]["kernel"]) + head["first_bias"]
         logits = np.maximum(first, 0) @ head["logits"]["kernel"] + head["logits"]["bias"]
         margins.append(logits[:, 0] - logits[:, 1])
-    error = np.sqrt(np.var(margins, axis=1).sum() * (1 / 1024 + 1 / count)) / num_scales
+    error = np.sqrt(np.var(margins, axis=1).sum() * (1 / 256 + 1 / count)) / num_scales
     found = np.log(out.full[0] / out.full[1])
     assert abs(found - np.mean(margins)) < 3 * error
-    assert error < 0.05 * np.std(margins)
+    assert error < 0.1 * np.std(margins)
 
 
 def test_wrong_uses_are_refused():
