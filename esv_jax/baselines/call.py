@@ -128,13 +128,13 @@ def _explain(
     def everyone(clip: jax.Array) -> jax.Array:
         return asking.logits_of_everyone(functions, functions.prepare(params, clip), clip.shape[0])
 
-    def scores(logits: jax.Array) -> jax.Array:
+    def scores(logits: jax.Array, num_coalitions: int = 1) -> jax.Array:
         found = functions.link(logits)
-        asking.check_worths(found, empty)
+        asking.check_worths(found, empty, num_coalitions)
         return chosen(found)
 
     def worths(clip: jax.Array, mask: np.ndarray) -> jax.Array:
-        return scores(asking.logits_of_masks(functions, functions.prepare(params, clip), mask))
+        return scores(asking.logits_of_masks(functions, functions.prepare(params, clip), mask), len(mask))
 
     video = jnp.asarray(video)
     full = scores(everyone(video))[0]

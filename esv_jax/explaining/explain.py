@@ -81,7 +81,7 @@ def _explain_all(weights_of: Any, functions: Game, empty: Array, params: Any, vi
     else:
         logits = functools.partial(functions.logits, functions.prepare(params, video))
         values, full = walk.sum_over_all(functions.form, logits, functions.link, num_players, by_size)
-    asking.check_worths(full[None], empty)
+    asking.check_worths(full[None], empty, 1)
     empty = jnp.asarray(empty, full.dtype)
     values = values + jnp.asarray(by_size[1][0], full.dtype) * empty[None, :]
     return _told(values, jnp.zeros_like(values), full, empty, 2**num_players - 1, True)
@@ -121,7 +121,7 @@ def _estimate(
     every_coalition: bool,
 ) -> Attribution:
     worths = link(logits)
-    asking.check_worths(worths, empty)
+    asking.check_worths(worths, empty, len(plan.mask))
     empty = jnp.asarray(empty, worths.dtype)
     values, std_error = estimator.estimate(plan, worths, logits, empty, link)
     return _told(values, std_error, link(everyone)[0], empty, len(worths), every_coalition)

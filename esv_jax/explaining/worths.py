@@ -120,9 +120,9 @@ def host_logits(game: Game, params: Any, video: Any, mask: np.ndarray) -> np.nda
     return checks.model_output("the game", found, len(mask), len(game.empty))
 
 
-def check_worths(worths: jax.Array, empty: Array) -> None:
+def check_worths(worths: jax.Array, empty: Array, num_coalitions: int) -> None:
     """Raises InputError unless worths are floating [N, C] with the C of `empty`. Static."""
-    checks.check_shape("the game's worths", worths, ("N", empty.shape[0]))
+    checks.check_shape("the game's worths", worths, (num_coalitions, empty.shape[0]))
     checks.check_floating("the game's worths", worths)
 
 
@@ -196,7 +196,7 @@ def _of_sizes(
         return nobody
     logits = _by_size(functions, functions.prepare(params, video), mask[sizes[0] :], sizes[1:])
     found = functions.link(logits)
-    check_worths(found, empty)
+    check_worths(found, empty, len(mask) - sizes[0])
     return jnp.concatenate([nobody.astype(found.dtype), found])
 
 
@@ -205,7 +205,7 @@ def _of_any(functions: Game, empty: Array, params: Any, video: Any, mask: jax.Ar
     mask = mask.astype(bool)
     nobody = jnp.logical_not(mask.any(axis=1, keepdims=True))
     found = functions.link(logits_of_masks(functions, functions.prepare(params, video), mask | nobody))
-    check_worths(found, empty)
+    check_worths(found, empty, len(mask))
     return jnp.where(nobody, jnp.asarray(empty, found.dtype)[None], found)
 
 
