@@ -55,10 +55,12 @@ class Scales:
         of at most M players, the means are those of random ones, the same for the same S. False: as in the paper, a
         plan that holds lineages (those of `stratified` and `orderings`) has A(S) joined from the children of S that it
         holds, which is an estimate, and a biased one where a link follows.
+      averages_scores: whether f_s are scores and `link` is `identity`, so that worths are linear in them.
     """
 
     num_scales: int
     all_subsets: bool = True
+    averages_scores: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Game(NamedTuple):
 
     The functions are static: they must compare equal when the game is made again (put `functools.lru_cache` on what
     makes them), or every game compiles anew; and they must not hold arrays, which a compiled program would keep.
+    Functions that compare equal are taken for the same.
 
     Attributes:
       empty: float [C], the worth of nobody (the class prior).
@@ -183,10 +186,11 @@ class Attribution(NamedTuple):
     Attributes:
       values: float [P, C], the Element Shapley Value of every player for every class.
       std_error: float [P, C], standard error of `values` from sampling coalitions; 0 where all were evaluated.
-      full: float [C], the model's own score of the whole video.
+      full: float [C], the model's own score of the whole video (see `Scales` for what that is where there are too many
+        subsets of its frames).
       empty: float [C], the score of nobody. For estimators with efficiency, values.sum(0) = full - empty.
       num_evaluations: int32 [], how many coalitions were evaluated; 0 for methods that ask for no worths.
-      sampled: bool [], whether that was a sample of them.
+      sampled: bool [], whether that was not all of them.
     """
 
     values: jax.Array

@@ -4,6 +4,7 @@ Every deliberate error of the package is an `InputError`: one clear sentence tha
 expected and what was found. Anything else that escapes is a bug of ours and keeps its traceback.
 """
 
+import collections
 import functools
 import importlib
 import importlib.metadata
@@ -117,12 +118,12 @@ def _array_held(value: Any, depth: int, seen: set[int]) -> str | None:
     if depth > HELD_DEPTH or id(value) in seen or isinstance(value, type | ModuleType | str | bytes | jax.core.Tracer):
         return None
     seen.add(id(value))
-    if isinstance(value, np.ndarray | jax.Array) or type(value).__module__.partition(".")[0] == "torch":
+    if isinstance(value, np.ndarray | np.generic | jax.Array) or type(value).__module__.partition(".")[0] == "torch":
         return f"of the type {type(value).__name__}"
     parts: list[tuple[str, Any]]
     if isinstance(value, Mapping):
         parts = [(f"[{key!r}]", held) for key, held in value.items()]
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, list | tuple | set | frozenset | collections.deque):
         parts = [("an entry", held) for held in value]
     elif isinstance(value, functools.partial):
         parts = [("an argument", held) for held in (value.func, *value.args, *value.keywords.values())]
@@ -134,11 +135,16 @@ def _array_held(value: Any, depth: int, seen: set[int]) -> str | None:
         defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
         # What it wraps is among its attributes.
         parts += [("a default", held) for held in defaults] + list(value.__dict__.items())
-    elif hasattr(value, "__wrapped__"):
-        return _array_held(value.__wrapped__, depth + 1, seen)
     else:
         slots = [name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ()) if hasattr(value, name)]
-        parts = [*getattr(value, "__dict__", {}).items(), *((name, getattr(value, name)) for name in slots)]
+        of_classes = [item for cls in type(value).__mro__[:-1] for item in vars(cls).items() if not callable(item[1])]
+        parts = [
+            *getattr(value, "__dict__", {}).items(),
+            *((name, getattr(value, name)) for name in slots),
+            *of_classes,
+        ]
+        # What a compiled function or another wrapper calls.
+        parts += [("what it wraps", value.__wrapped__)] if hasattr(value, "__wrapped__") else []
     for part, held in parts:
         found = _array_held(held, depth + 1, seen)
         if found is not None:
@@ -229,8 +235,8 @@ def own(name: str, tree: Any) -> Any:
             raise InputError(f"{name} should be arrays of numbers, found {type(leaf).__name__}: {error}") from error
         if array.dtype == np.longdouble:
             array = array.astype(np.float64)
-        known = array.dtype.kind in "biufc" or jnp.issubdtype(array.dtype, jnp.number)
-        if not known:
+        are_numbers = array.dtype.kind in "biufc" or jnp.issubdtype(array.dtype, jnp.number)
+        if not are_numbers:
             raise InputError(f"{name} should be arrays of numbers, found {type(leaf).__name__} of {array.dtype}")
         return array.astype(array.dtype.newbyteorder("=")) if array.dtype.kind in "iufc" else array
 
@@ -238,13 +244,12 @@ def own(name: str, tree: Any) -> Any:
 
 
 def own_video(name: str, video: Any) -> Any:
-    """`own` of a video (or videos), of which a list or tuple is one array, not a pytree."""
-    if type(video) in (list, tuple):
-        of_jax = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(video))
-        try:
-            video = jnp.asarray(video) if of_jax else np.asarray(video)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{name} should hold frames of one shape, found a {type(video).__name__}: {error}"
-            ) from error
-    return own(name, video)
+    """`own` of a video (or videos, or masks), of which a list or tuple is one array, not a pytree."""
+    own_frames = own(name, video)
+    if type(video) not in (list, tuple):
+        return own_frames
+    of_jax = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(video))
+    try:
+        return jnp.asarray(own_frames) if of_jax else np.asarray(own_frames)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} should hold frames of one shape, found a {type(video).__name__}: {error}") from error

@@ -76,7 +76,7 @@ def explain(
     if game.num_players(video) != jnp.shape(video)[0]:
         raise checks.InputError(f"baselines are for games of frames, found one of {game.num_players(video)} players")
     checks.check_floating("video", video)
-    functions = asking.without_empty(game)
+    functions, classes = asking.without_empty(game), _own_classes(classes, game)
     return _explain(baseline.values, functions, baseline.arrays, game.empty, params, video, key, classes)
 
 
@@ -93,8 +93,18 @@ def explain_batch(
     _check_game(game)
     game = game._replace(empty=checks.own("empty", game.empty))
     params, videos = checks.own("params", params), checks.own_video("videos", videos)
-    functions = asking.without_empty(game)
+    functions, classes = asking.without_empty(game), _own_classes(classes, game)
     return _explain_batch(baseline.values, functions, baseline.arrays, game.empty, params, videos, key, classes)
+
+
+def _own_classes(classes: Array | None, game: Game) -> Array | None:
+    classes = checks.own("classes", classes)
+    if classes is None or isinstance(classes, jax.core.Tracer):
+        return classes
+    num_classes, found = len(game.empty), np.asarray(classes)
+    if found.dtype.kind not in "iu" or (found < 0).any() or (found >= num_classes).any():
+        raise checks.InputError(f"classes should be integers, 0..{num_classes - 1}, found {found.ravel()[:3].tolist()}")
+    return classes
 
 
 def _check_game(game: Game) -> None:

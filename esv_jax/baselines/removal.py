@@ -25,5 +25,5 @@ def _leave_one_out(scored: ScoredVideo, arrays: tuple[()], key: None) -> tuple[j
 
 
 def _frame_alone(scored: ScoredVideo, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
-    alone = np.eye(scored.video.shape[0], dtype=bool)
-    return scored.worths(scored.video, alone) - scored.empty[None], scored.empty
+    single = np.eye(scored.video.shape[0], dtype=bool)
+    return scored.worths(scored.video, single) - scored.empty[None], scored.empty

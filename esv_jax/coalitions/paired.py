@@ -82,8 +82,15 @@ def of_pairs(smaller: np.ndarray, made_by: str) -> Plan:
     return plans.of_masks(np.concatenate([smaller, ~smaller[::-1], masks.everyone(smaller.shape[1])]), made_by)
 
 
-def odd_parts(worths: jax.Array) -> jax.Array:
-    """(v(S) - v(the rest)) / 2 [pairs, C], S the smaller parts, of worths [N, C] in the order that `plan` tells of."""
+def odd_parts(worths: jax.Array, strata: Strata) -> jax.Array:
+    """(v(S) - v(the rest)) / 2 [pairs, C], S the smaller parts, of worths [N, C] in the order that `plan` tells of.
+
+    Raises:
+      InputError: there are not as many worths as `strata` say. Static.
+    """
+    expected = 2 * int(strata.drawn.sum()) + 1
+    if len(worths) != expected:
+        raise checks.InputError(f"plan should hold {expected} coalitions, found {len(worths)}")
     small, large = worths[: len(worths) // 2], worths[len(worths) // 2 : -1]
     return (small - large[::-1]) / 2
 

@@ -40,7 +40,9 @@ def of_masks(mask: np.ndarray, made_by: str) -> Plan:
             f"{size[:3].tolist()} ... {size[-1:].tolist()} of {mask.shape[1]} players"
         )
     sizes = np.bincount(size, minlength=mask.shape[1] + 1)[1:]
-    return Plan(np.array(mask, bool), (), tuple(sizes.tolist()), made_by)
+    mask = np.array(mask, bool)
+    mask.flags.writeable = False
+    return Plan(mask, (), tuple(sizes.tolist()), made_by)
 
 
 def of_lineage(grown: Sequence[Grown], made_by: str) -> Plan:
@@ -55,6 +57,7 @@ def of_lineage(grown: Sequence[Grown], made_by: str) -> Plan:
             # The n-th child of a row that is there goes to column n.
             starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(level.mask)))[:-1]])
             children[position, row, np.arange(len(row)) - starts[row]] = level.children[row, column]
+        children.flags.writeable = False
         runs.append(children)
     return Plan(plan.mask, tuple(runs), plan.sizes, made_by)
 
@@ -65,7 +68,6 @@ def exhaustive(num_players: int, made_by: str) -> Plan:
     checks.check_positive("num_players", num_players)
     sizes = range(1, num_players + 1)
     mask = np.concatenate([masks.of_members(lattice.combinations(num_players, s), num_players) for s in sizes])
-    mask.flags.writeable = False
     return of_masks(mask, made_by)
 
 

@@ -191,7 +191,8 @@ def _visit_size(
 
 @functools.lru_cache(maxsize=4)
 def _listed(num_players: int, width: int) -> Level:
-    """Coalitions of `width` players, or, if that is all, of every size, with TILE_ROWS rows to spare. int16."""
+    """Coalitions of `width` players, or, if that is all, of every size; the last row TILE_ROWS times more, so that a
+    model is only ever asked about real coalitions. int16."""
     sizes = [width] if width < num_players else range(1, num_players + 1)
     levels = []
     for size in sizes:
@@ -205,7 +206,7 @@ def _listed(num_players: int, width: int) -> Level:
             )
         )
     spare = ((0, TILE_ROWS), (0, 0))
-    return Level(*(np.pad(np.concatenate(a), spare).astype(np.int16) for a in zip(*levels, strict=True)))
+    return Level(*(np.pad(np.concatenate(a), spare, mode="edge").astype(np.int16) for a in zip(*levels, strict=True)))
 
 
 def _num_rows(num_players: int) -> np.ndarray:

@@ -51,6 +51,8 @@ def _at_most(limit: int, num_players: int) -> int:
 def _estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
     check_maker(plan, NAME)
     num_players = plan.mask.shape[1]
+    if len(worths) != 2**num_players - 1:
+        raise checks.InputError(f"plan should hold all {2**num_players - 1} coalitions, found {len(worths)}")
     coefficient = weights.coefficients(plan.mask, weights.shapley(num_players), worths.dtype)
     values = matmul(coefficient.T, worths) - (empty / num_players)[None]
     return values, jnp.zeros_like(values)

@@ -37,6 +37,6 @@ def regression(*, max_evaluations: int) -> Estimator:
         check_maker(plan, name)
         strata = least_squares.strata(plan.mask.shape[1], max_evaluations)
         mask = masks.as_float(plan.mask[: len(worths) // 2], worths.dtype)
-        return least_squares.solve(mask, paired.odd_parts(worths), worths[-1] - empty, strata)
+        return least_squares.solve(mask, paired.odd_parts(worths, strata), worths[-1] - empty, strata)
 
     return Estimator(name, plan, estimate, samples)

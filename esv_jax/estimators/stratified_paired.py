@@ -39,7 +39,7 @@ def stratified_paired(*, per_size: int) -> Estimator:
         check_maker(plan, name)
         strata = _strata(plan.mask.shape[1], per_size)
         mask = masks.as_float(plan.mask[: len(worths) // 2], worths.dtype)
-        return _sums(mask, 2 * paired.odd_parts(worths), worths[-1] - empty, strata)
+        return _sums(mask, 2 * paired.odd_parts(worths, strata), worths[-1] - empty, strata)
 
     return Estimator(name, plan, estimate, samples)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from esv_jax import batches, checks
 from esv_jax.base import Array, Attribution, Estimator, Game, Host, Plan
-from esv_jax.explaining.explain import explain
+from esv_jax.explaining.explain import explain, own_plan
 from esv_jax.explaining.worths import without_empty
 
 # Of coalitions' scores: what stays in a processor's cache; what keeps an accelerator busy.
@@ -40,15 +40,16 @@ def explain_batch(
     Raises:
       InputError: as `explain`.
     """
+    videos = checks.own_video("videos", videos)
+    shape = jnp.shape(jax.tree.leaves(videos)[0])
+    if len(shape) < 2 or shape[0] < 1:
+        raise checks.InputError(f"videos should have shape [B, T, ...], at least one of them, found {list(shape)}")
     if isinstance(game.form, Host):
         found = [explain(estimator, game, params, video, plan=plan) for video in videos]
         return jax.tree.map(lambda *of_each: jnp.stack(of_each), *found)
     game = game._replace(empty=checks.own("empty", game.empty))
-    params, videos = checks.own("params", params), checks.own_video("videos", videos)
-    shape = jnp.shape(jax.tree.leaves(videos)[0])
-    if len(shape) < 2 or shape[0] < 1:
-        raise checks.InputError(f"videos should have shape [B, T, ...], at least one of them, found {list(shape)}")
-    return _explain_all(estimator, without_empty(game), game.empty, params, videos, jax.device_put(plan))
+    params = checks.own("params", params)
+    return _explain_all(estimator, without_empty(game), game.empty, params, videos, jax.device_put(own_plan(plan)))
 
 
 def explain_in_parts(

@@ -1,6 +1,7 @@
 """The question put to a game by an estimator: a plan's coalitions, their worths, what they say of every player."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -38,8 +39,8 @@ def explain(
     """
     on_host = isinstance(game.form, Host)
     game = game._replace(empty=checks.own("empty", game.empty))
-    if not on_host:
-        params, video = checks.own("params", params), checks.own_video("video", video)
+    video = checks.own_video("video", video)
+    params = params if on_host else checks.own("params", params)
     num_players = game.num_players(video)
     if plan is None and not on_host and is_exact(estimator, game, num_players):
         return _explain_all(estimator.weights, asking.without_empty(game), game.empty, params, video)
@@ -48,11 +49,15 @@ def explain(
     elif key is not None:
         raise checks.InputError("key and plan were both given: the plan already holds what the key decides, pass one")
     check_plan(estimator, plan, num_players)
-    every_coalition = estimator.weights(num_players, False) is not None
+    if estimator.of_scales and not isinstance(game.form, Scales):
+        raise checks.InputError(
+            f'{estimator.name} is for games of multiscale_game(..., average="scores"), found another'
+        )
+    every_coalition = plan.sizes == tuple(math.comb(num_players, size) for size in range(1, num_players + 1))
     if on_host:
         logits = asking.host_logits(game, params, video, np.asarray(plan.mask))
         return _estimate(estimator, game.link, game.empty, plan, logits, logits[-1:], every_coalition)
-    functions, plan = asking.without_empty(game), jax.device_put(plan)
+    functions, plan = asking.without_empty(game), jax.device_put(own_plan(plan))
     return _explain_plan(estimator, functions, game.empty, params, video, plan, every_coalition)
 
 
@@ -60,6 +65,11 @@ def is_exact(estimator: Estimator, game: Game, num_players: int) -> bool:
     """Whether `explain` would evaluate all coalitions of so many players, and so needs neither key nor plan."""
     sums = game.exact is not None and not isinstance(game.form, Host)
     return estimator.weights(num_players, sums) is not None
+
+
+def own_plan(plan: Plan | None) -> Plan | None:
+    """The plan with arrays that nobody changes: those that can be written to are copied."""
+    return jax.tree.map(lambda a: a.copy() if isinstance(a, np.ndarray) and a.flags.writeable else a, plan)
 
 
 def check_plan(estimator: Estimator, plan: Plan, num_players: int) -> None:

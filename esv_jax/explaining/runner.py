@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from esv_jax import checks
 from esv_jax.base import Attribution, Estimator, Game, Plan
 from esv_jax.explaining.batch import LARGEST_BATCH, explain_batch, explain_in_parts, fitting_batch
 from esv_jax.explaining.explain import is_exact
@@ -64,7 +65,7 @@ def prepare(
     """
     example = jax.ShapeDtypeStruct(video.shape, video.dtype)
     num_players = game.num_players(example)
-    params = jax.device_put(params)
+    params = jax.device_put(checks.own("params", params))
     plan = None if is_exact(estimator, game, num_players) else jax.device_put(estimator.plan(num_players, key=key))
     at_once = fitting_batch(floats_of_a_video)
     whole = 2 ** (num_videos - 1).bit_length()

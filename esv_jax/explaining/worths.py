@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Game, Host, Plan, Scales, Subsets, identity
+from esv_jax.base import Array, Game, Host, Plan, Scales, Subsets
 from esv_jax.batches import in_chunks
 from esv_jax.coalitions import joint, masks
 
@@ -33,26 +33,28 @@ def worths(game: Game, params: Any, video: Any, mask: Array) -> jax.Array:
     Raises:
       InputError: the shapes do not fit, or what should be concrete is traced.
     """
+    video, mask = checks.own_video("video", video), checks.own_video("mask", mask)
     checks.check_shape("mask", mask, ("N", game.num_players(video)))
+    checks.check_positive("number of coalitions", len(mask))
     game = game._replace(empty=checks.own("empty", game.empty))
     if isinstance(game.form, Host):
         return _of_host(game, params, video, np.asarray(mask, bool))
-    params, video = checks.own("params", params), checks.own("video", video)
+    params = checks.own("params", params)
     if isinstance(game.form, Subsets):
         checks.check_concrete("mask", mask, "this game is compiled for every size of coalitions; give it in NumPy")
         return _sorted_by_size(game, params, video, np.asarray(mask, bool))
-    return _of_any(without_empty(game), game.empty, params, video, checks.own("mask", mask))
+    return _of_any(without_empty(game), game.empty, params, video, mask)
 
 
 def worths_of_batch(game: Game, params: Any, videos: Any, mask: Array) -> jax.Array:
     """`worths` of N coalitions of every video, float [B, N, C], for videos [B, T, ...] and mask [B, N, P]."""
-    mask = np.asarray(mask, bool)
+    mask, videos = np.array(mask, bool), checks.own_video("videos", videos)
     num_videos = len(mask)
     if isinstance(game.form, Host | Subsets):
         return jnp.stack([worths(game, params, video, rows) for video, rows in zip(videos, mask, strict=True)])
     checks.check_shape("mask", mask, (len(videos), "N", game.num_players(videos[0])))
     game = game._replace(empty=checks.own("empty", game.empty))
-    params, videos = checks.own("params", params), checks.own("videos", videos)
+    params = checks.own("params", params)
     at_once = min(VIDEOS_AT_ONCE, num_videos)
     return _of_batch(without_empty(game), game.empty, params, videos, mask, at_once)
 
@@ -101,7 +103,7 @@ def logits_of_heads(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
       InputError: the game is not one of averaged scores, or of other scales than the plan.
     """
     form, num_players = functions.form, plan.mask.shape[1]
-    if not isinstance(form, Scales) or functions.link != identity:
+    if not isinstance(form, Scales) or not form.averages_scores:
         raise checks.InputError(
             f'{plan.made_by} is for games of multiscale_game(..., average="scores"), found another game'
         )

@@ -22,7 +22,8 @@ def clip_game(predict: Predict, *, empty: Array, clips_at_once: int | None = Non
       predict: (params, clips [N, k, D]) -> worths [N, C], for every k >= 1; JAX-traceable. Frames may have any shape in
         place of [D]. It is compiled for every k: 64 frames take some ten seconds, for the smallest of models. What it
         reads besides its arguments is fixed when it is first compiled, so a function, method or object that holds
-        arrays is refused: they belong into params. (Global variables are not looked at.)
+        arrays is refused: they belong into params. (Global variables and plain numbers are not looked at: they are
+        as they were.)
       empty: float [C], the worth of no frames, as a rule the class prior.
       clips_at_once: the most clips handed to one call of `predict`, to bound memory (the last call is padded with
         repeats); None: all of a size at once.

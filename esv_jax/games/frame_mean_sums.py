@@ -28,12 +28,12 @@ FEWEST_FRAMES = 12
 
 
 class Half(NamedTuple):
-    """All coalitions of half of the frames, by size, every size filled up to the same number of rows P.
+    """All coalitions of half of the frames, by size, every size filled up to the same number of rows R.
 
     Attributes:
-      total: float [sizes, P, C], sum of the frames' logits.
-      mask: float [sizes, P, frames].
-      real: float [sizes, P, 1], 0 for the rows that fill up.
+      total: float [sizes, R, C], sum of the frames' logits.
+      mask: float [sizes, R, frames].
+      real: float [sizes, R, 1], 0 for the rows that fill up.
     """
 
     total: jax.Array

@@ -7,6 +7,7 @@ With f_k the logits of the head for k frames, a coalition S has the joint logits
 How A(S) is computed is told in `coalitions.joint`.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -56,6 +57,7 @@ def multiscale_game(
     if average == "scores":
         scores = _softmax_of(logits)
         exact = score_average.exact(_params_and_video, scores, len(fns))
+        form = dataclasses.replace(form, averages_scores=True)
         return Game(empty, _params_and_video, scores, identity, form, one_player_a_frame, exact)
     if average != "logits":
         raise checks.InputError(f'average should be "logits" or "scores", found {average!r}')

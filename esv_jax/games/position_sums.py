@@ -31,11 +31,11 @@ def tables(shares: jax.Array) -> tuple[jax.Array, ...]:
     made = []
     for start, length in _parts(choices, size):
         members = lattice.combinations(choices - 1 + length, length)
-        # A product with an indicator of (position, frame) compiles and runs faster than sums of gathered rows.
-        indicator = np.zeros((len(members), length * choices), shares.dtype)
-        np.put_along_axis(indicator, members + (choices - 1) * np.arange(length), 1, axis=1)
+        # A product with an present of (position, frame) compiles and runs faster than sums of gathered rows.
+        present = np.zeros((len(members), length * choices), shares.dtype)
+        np.put_along_axis(present, members + (choices - 1) * np.arange(length), 1, axis=1)
         flat = shares[start : start + length].reshape(length * choices, width)
-        made.append(matmul(indicator, flat))
+        made.append(matmul(present, flat))
     return tuple(made)
 
 
@@ -58,8 +58,8 @@ def look_up(parts: tuple[jax.Array, ...], members: Array, choices: int) -> jax.A
 def _is_everything(members: Array, num_frames: int) -> bool:
     """Whether these are all coalitions of their size, in the order of the tables, and known to be."""
     size = members.shape[1]
-    known = isinstance(members, np.ndarray) and len(members) == math.comb(num_frames, size)
-    return known and np.array_equal(members, lattice.combinations(num_frames, size))
+    constant = isinstance(members, np.ndarray) and len(members) == math.comb(num_frames, size)
+    return constant and np.array_equal(members, lattice.combinations(num_frames, size))
 
 
 def _parts(choices: int, size: int) -> list[tuple[int, int]]:

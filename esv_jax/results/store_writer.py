@@ -151,7 +151,7 @@ def _make_group(
             name, shape=sizes, chunks=chunk, dtype=FLOAT, fill_value=fill, compressors=None, dimension_names=dims
         )
 
-    def known(name: str, dims: list[str], values: np.ndarray) -> None:
+    def index_array(name: str, dims: list[str], values: np.ndarray) -> None:
         chunk = tuple(max(1, n) for n in values.shape)
         dtype = str if values.dtype == object else values.dtype
         array = group.create_array(name, shape=values.shape, chunks=chunk, dtype=dtype, dimension_names=dims)
@@ -161,12 +161,12 @@ def _make_group(
     results("esv", per_frame, (num_frames, num_classes), np.nan)
     results("std_error", per_frame, (num_frames, num_classes), np.nan if "std_error" in chunks.shapes else 0.0)
     results("score", ["video", "class"], (num_classes,), np.nan)
-    known("uid", ["video"], np.array(index.uid, object))
-    known("label", ["video"], index.label)
-    known("num_frames_in_video", ["video"], index.num_frames_in_video)
-    known("frame_index", ["video", "frame"], index.frame_index)
-    known("prior", ["class"], np.asarray(prior, FLOAT))
-    known("class_name", ["class"], np.array(class_names, object))
+    index_array("uid", ["video"], np.array(index.uid, object))
+    index_array("label", ["video"], index.label)
+    index_array("num_frames_in_video", ["video"], index.num_frames_in_video)
+    index_array("frame_index", ["video", "frame"], index.frame_index)
+    index_array("prior", ["class"], np.asarray(prior, FLOAT))
+    index_array("class_name", ["class"], np.array(class_names, object))
 
 
 def _told_of(folder: Path) -> contextlib.AbstractContextManager[None]:

@@ -202,3 +202,11 @@ def test_wrong_uses_are_refused():
         baselines.integrated_gradients(steps=0)
     with pytest.raises(InputError, match="at least one frame"):
         baselines.explain(baselines.frame_alone(), LINEAR, W, np.zeros((0, D), np.float32))
+
+
+@pytest.mark.parametrize("classes", [[7], [-1], [0.5], [True]])
+def test_classes_that_are_none(classes):
+    game, params = GAMES["tsn_game"].make(np.float32)
+    video = np.zeros((4, D), np.float32)
+    with pytest.raises(InputError, match=r"classes should be integers, 0\.\.3, found"):
+        baselines.explain(baselines.leave_one_out(), game, params, video, classes=np.array(classes))

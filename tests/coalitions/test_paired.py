@@ -36,7 +36,7 @@ def test_odd_parts_are_half_the_difference_of_a_pair():
     rows = sets(plan)
     worths = np.stack([table[sum(2**i for i in s)] for s in rows])
     expected = [(table[sum(2**i for i in s)] - table[31 - sum(2**i for i in s)]) / 2 for s in rows if len(s) < 3]
-    np.testing.assert_allclose(paired.odd_parts(worths), expected, atol=1e-6)
+    np.testing.assert_allclose(paired.odd_parts(worths, paired.up_to(5, 3)), expected, atol=1e-6)
 
 
 def test_population_counts_pairs():

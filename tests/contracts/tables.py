@@ -48,5 +48,5 @@ def scales_game(table):
                 for j in range(1, size)
             ]
             heads[row] = size * np.asarray(table[row], np.float64) - np.sum(means, axis=0)
-    game = Game(table[0], _table_alone, _read_heads, identity, esv_jax.Scales(num_players))
+    game = Game(table[0], _table_alone, _read_heads, identity, esv_jax.Scales(num_players, averages_scores=True))
     return game, heads.astype(table.dtype)

@@ -7,6 +7,7 @@ import pytest
 
 import esv_jax
 from esv_jax import models
+from esv_jax.coalitions import plans
 
 EMPTY = np.full(3, 1 / 3, np.float32)
 VIDEO = np.ones((4, 2), np.float32)
@@ -127,3 +128,36 @@ def test_levels_of_intervals(level):
     out = esv_jax.explain(EXACT, game(), None, VIDEO)
     with pytest.raises(esv_jax.InputError, match=f"level should be between 0 and 1, found {level}"):
         out.interval(level)
+
+
+def test_estimators_of_heads_refuse_games_without_them():
+    estimator = esv_jax.subset_sums(max_evaluations=20, num_scales=3)
+    host = esv_jax.host_game(lambda model, clips: np.ones((len(clips), 3), np.float32), empty=EMPTY)
+    for other in (game(), host):
+        with pytest.raises(esv_jax.InputError, match=r"subset_sums.* is for games of multiscale_game"):
+            esv_jax.explain(estimator, other, None, VIDEO, key=jax.random.key(0))
+
+
+def test_a_plan_that_lacks_coalitions_is_refused():
+    some = plans.of_masks(np.array([[1, 0, 0, 0], [1, 1, 1, 1]], bool), esv_jax.exact().name)
+    with pytest.raises(esv_jax.InputError, match="plan should hold all 15 coalitions, found 2"):
+        esv_jax.explain(esv_jax.exact(), game(), None, VIDEO, plan=some)
+    estimator = esv_jax.regression(max_evaluations=13)
+    with pytest.raises(esv_jax.InputError, match="plan should hold 13 coalitions, found 2"):
+        esv_jax.explain(estimator, game(), None, VIDEO, plan=some.made_for(estimator.name))
+
+
+def test_a_sample_that_is_everything_is_none():
+    out = esv_jax.explain(esv_jax.regression(max_evaluations=100), game(), None, VIDEO, key=jax.random.key(0))
+    assert (int(out.num_evaluations), bool(out.sampled)) == (15, False)
+
+
+def test_models_are_asked_about_real_coalitions_alone():
+    """A model that is NaN for repeated frames: 14 players do not divide into equal tiles."""
+
+    def steps(params, clips):
+        apart = jnp.abs(jnp.diff(clips, axis=1, prepend=-1)).min(axis=(1, 2))
+        return jnp.where(apart > 0, 1.0, jnp.nan)[:, None] * jnp.ones((1, 3), jnp.float32)
+
+    out = esv_jax.explain(esv_jax.exact(), esv_jax.clip_game(steps, empty=EMPTY), None, np.arange(14.0)[:, None])
+    np.testing.assert_allclose(out.values.sum(axis=0), 1 - EMPTY, atol=1e-5)
