@@ -202,6 +202,8 @@ def scores(name: str, array: Any, *, probabilities: bool) -> Any:
     check_floating(name, array)
     if isinstance(array, jax.core.Tracer):
         return array
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
     values = np.asarray(jax.device_get(array), np.float64)
     check_finite(name, values)
     if probabilities and ((values < 0).any() or abs(values.sum() - 1) > PROBABILITY_TOLERANCE):
@@ -213,7 +215,8 @@ def scores(name: str, array: Any, *, probabilities: bool) -> Any:
 
 
 def own(name: str, tree: Any) -> Any:
-    """A pytree whose arrays are ours: those of the host are copied, for a device may read them after the call.
+    """A pytree whose arrays are ours: those of the host that can be written to are copied, for a device may read them
+    after the call.
 
     PyTorch tensors, tables and other things that NumPy takes for arrays of numbers become such; big-endian numbers
     become native ones, long doubles doubles. Arrays of JAX stay as they are.
@@ -222,8 +225,13 @@ def own(name: str, tree: Any) -> Any:
       InputError: a masked array, or one of something else than numbers.
     """
 
+    if all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(tree)):
+        return tree
+
     def of_leaf(leaf: Any) -> Any:
         if leaf is None or isinstance(leaf, jax.Array | bool | int | float | complex):
+            return leaf
+        if type(leaf) is np.ndarray and leaf.flags.owndata and not leaf.flags.writeable and leaf.dtype.isnative:
             return leaf
         if isinstance(leaf, np.ma.MaskedArray):
             raise InputError(

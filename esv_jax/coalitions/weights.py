@@ -31,8 +31,13 @@ def shapley(num_players: int) -> WeightsBySize:
     return by_size
 
 
-def coefficients(mask: Array, weights: WeightsBySize, dtype: jax.typing.DTypeLike) -> jax.Array:
-    """Weights [N, P] of coalitions [N, P], from weights by size for players in and not in."""
+def coefficients(mask: Array, weights: WeightsBySize, dtype: jax.typing.DTypeLike) -> Array:
+    """Weights [N, P] of coalitions [N, P], from weights by size for players in and not in; NumPy for NumPy."""
+    if isinstance(mask, np.ndarray):
+        # A constant, worked out here: the compiler would leave it to every run.
+        size = mask.sum(axis=1)
+        with_player, without_player = (w[size][:, None] for w in weights)
+        return np.where(mask, with_player, without_player).astype(dtype)
     mask = jnp.asarray(mask).astype(bool)
     size = mask.sum(axis=1, dtype=jnp.int32)
     with_player, without_player = (jnp.asarray(w, dtype)[size][:, None] for w in weights)

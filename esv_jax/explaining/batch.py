@@ -9,7 +9,7 @@ import numpy as np
 
 from esv_jax import batches, checks
 from esv_jax.base import Array, Attribution, Estimator, Game, Host, Plan
-from esv_jax.explaining.explain import explain, own_plan
+from esv_jax.explaining.explain import explain, on_device
 from esv_jax.explaining.worths import without_empty
 
 # Of coalitions' scores: what stays in a processor's cache; what keeps an accelerator busy.
@@ -49,7 +49,7 @@ def explain_batch(
         return jax.tree.map(lambda *of_each: jnp.stack(of_each), *found)
     game = game._replace(empty=checks.own("empty", game.empty))
     params = checks.own("params", params)
-    return _explain_all(estimator, without_empty(game), game.empty, params, videos, jax.device_put(own_plan(plan)))
+    return _explain_all(estimator, without_empty(game), game.empty, params, videos, on_device(plan))
 
 
 def explain_in_parts(

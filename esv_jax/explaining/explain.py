@@ -57,7 +57,7 @@ def explain(
     if on_host:
         logits = asking.host_logits(game, params, video, np.asarray(plan.mask))
         return _estimate(estimator, game.link, game.empty, plan, logits, logits[-1:], every_coalition)
-    functions, plan = asking.without_empty(game), jax.device_put(own_plan(plan))
+    functions, plan = asking.without_empty(game), on_device(plan)
     return _explain_plan(estimator, functions, game.empty, params, video, plan, every_coalition)
 
 
@@ -67,9 +67,10 @@ def is_exact(estimator: Estimator, game: Game, num_players: int) -> bool:
     return estimator.weights(num_players, sums) is not None
 
 
-def own_plan(plan: Plan | None) -> Plan | None:
-    """The plan with arrays that nobody changes: those that can be written to are copied."""
-    return jax.tree.map(lambda a: a.copy() if isinstance(a, np.ndarray) and a.flags.writeable else a, plan)
+def on_device(plan: Plan | None) -> Plan | None:
+    """The plan with its arrays on the device, moved openly, as `jax.transfer_guard` wants it, if they are not."""
+    on_host = any(not isinstance(array, jax.Array) for array in jax.tree.leaves(plan))
+    return jax.device_put(checks.own("plan", plan)) if on_host else plan
 
 
 def check_plan(estimator: Estimator, plan: Plan, num_players: int) -> None:
