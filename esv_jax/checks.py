@@ -246,7 +246,8 @@ def own(name: str, tree: Any) -> Any:
         are_numbers = array.dtype.kind in "biufc" or jnp.issubdtype(array.dtype, jnp.number)
         if not are_numbers:
             raise InputError(f"{name} should be arrays of numbers, found {type(leaf).__name__} of {array.dtype}")
-        return array.astype(array.dtype.newbyteorder("=")) if array.dtype.kind in "iufc" else array
+        native = array.dtype.newbyteorder("=") if array.dtype.kind in "iufc" else array.dtype
+        return array.astype(native, copy=False)
 
     return jax.tree.map(of_leaf, tree)
 

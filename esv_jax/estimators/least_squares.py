@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax.base import Array, Plan
-from esv_jax.coalitions import paired, plans
+from esv_jax.base import Array, Plan, Values
+from esv_jax.coalitions import masks, paired, plans
 from esv_jax.precise import matmul
 
 # So many random pairs a player decide the additive game, or else one plan in some million does not.
@@ -93,6 +93,16 @@ def values(design: Design, odd: jax.Array, total: jax.Array) -> tuple[jax.Array,
     target = odd - (design.size - num_players / 2) * even[None]
     deviation = matmul(design.influence, target)
     return even[None] + deviation, target - matmul(design.centred, deviation)
+
+
+def regress(plan: Plan, worths: jax.Array, empty: jax.Array, strata: paired.Strata) -> Values:
+    """`solve` for the pairs of a plan by `strata` and the worths [N, C] of its coalitions.
+
+    Raises:
+      InputError: the plan holds another number of coalitions. Static.
+    """
+    mask = masks.as_float(plan.mask[: len(worths) // 2], worths.dtype)
+    return solve(mask, paired.odd_parts(worths, strata), worths[-1] - empty, strata)
 
 
 def solve(mask: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Strata) -> tuple[jax.Array, jax.Array]:

@@ -7,7 +7,7 @@ import jax
 
 from esv_jax import checks
 from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
-from esv_jax.coalitions import masks, paired
+from esv_jax.coalitions import paired
 from esv_jax.estimators import least_squares
 
 
@@ -36,7 +36,6 @@ def regression(*, max_evaluations: int) -> Estimator:
     def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
         check_maker(plan, name)
         strata = least_squares.strata(plan.mask.shape[1], max_evaluations)
-        mask = masks.as_float(plan.mask[: len(worths) // 2], worths.dtype)
-        return least_squares.solve(mask, paired.odd_parts(worths, strata), worths[-1] - empty, strata)
+        return least_squares.regress(plan, worths, empty, strata)
 
     return Estimator(name, plan, estimate, samples)

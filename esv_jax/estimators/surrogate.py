@@ -70,8 +70,7 @@ def surrogate(*, max_evaluations: int) -> Estimator:
         check_maker(plan, name)
         strata = least_squares.strata(plan.mask.shape[1], max_evaluations)
         evaluated = Evaluated(masks.as_float(plan.mask, worths.dtype), worths, logits)
-        pairs = evaluated.mask[: len(worths) // 2]
-        without_model = least_squares.solve(pairs, paired.odd_parts(worths, strata), worths[-1] - empty, strata)
+        without_model = least_squares.regress(plan, worths, empty, strata)
         if (strata.drawn == strata.population).all():
             return without_model
         # A fit that failed numerically is not NaN's excuse: what needs no fit stands in for it.

@@ -9,7 +9,7 @@ import numpy as np
 from esv_jax import checks
 from esv_jax.base import Attribution, Estimator, Game, Plan
 from esv_jax.explaining.batch import LARGEST_BATCH, explain_batch, explain_in_parts, fitting_batch
-from esv_jax.explaining.explain import is_exact
+from esv_jax.explaining.explain import is_exact, on_device
 
 # Videos of a chunk, by default, in parts that the device takes at once: few, so that a killed run loses little.
 PARTS_OF_A_CHUNK = 8
@@ -63,10 +63,9 @@ def prepare(
     Raises:
       InputError: as `explain`.
     """
-    example = jax.ShapeDtypeStruct(video.shape, video.dtype)
-    num_players = game.num_players(example)
+    num_players = game.num_players(video)
     params = jax.device_put(checks.own("params", params))
-    plan = None if is_exact(estimator, game, num_players) else jax.device_put(estimator.plan(num_players, key=key))
+    plan = None if is_exact(estimator, game, num_players) else on_device(estimator.plan(num_players, key=key))
     at_once = fitting_batch(floats_of_a_video)
     whole = 2 ** (num_videos - 1).bit_length()
     chunk = chunk or min(LARGEST_BATCH, PARTS_OF_A_CHUNK * at_once, whole)
