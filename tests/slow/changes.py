@@ -13,8 +13,27 @@ from hypothesis import strategies as st
 DEEP, DIGITS = "@deep@", "@digits@"
 _WRITTEN = {f'"{DEEP}"': "[" * 100_000 + "]" * 100_000, f'"{DIGITS}"': "1" * 5000}
 TEXTS = (
-    *("", " ", "0", "1", "-1", "1.5", "1e3", "1_0", "\uff11", "+1", "nan", "inf", "-0", "0x1", "true", "None", "9" * 400),
     *(
+        "",
+        " ",
+        "0",
+        "1",
+        "-1",
+        "1.5",
+        "1e3",
+        "1_0",
+        "\uff11",
+        "+1",
+        "nan",
+        "inf",
+        "-0",
+        "0x1",
+        "true",
+        "None",
+        "9" * 400,
+    ),
+    *(
+        "9" * 400,
         "\0",
         "a\nb",
         "a\rb",

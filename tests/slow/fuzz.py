@@ -25,8 +25,9 @@ import unicodedata
 import warnings
 from pathlib import Path
 
-import esv_jax
 from hypothesis import HealthCheck, Phase, given, seed, settings
+
+import esv_jax
 from tests.slow.changes import changed_files
 from tests.slow.readers import READERS, Reader
 
@@ -96,9 +97,7 @@ def fuzz(kind: str, seconds: float, first_seed: int, out: Path) -> None:
             number = findings[verdict] = len(findings)
             shutil.copytree(folder, out / str(number))
             (out / f"{number}.json").write_text(json.dumps({"verdict": verdict, "files": sorted(changed)}))
-            print(
-                f"{kind}: FINDING: {verdict}: {told}\n  {sorted(changed)}; --again={out / str(number)}", flush=True
-            )
+            print(f"{kind}: FINDING: {verdict}: {told}\n  {sorted(changed)}; --again={out / str(number)}", flush=True)
         for name in changed:
             (folder / name).write_bytes(originals[name])
 
