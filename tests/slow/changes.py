@@ -51,12 +51,13 @@ TEXTS = (
         "é",
     ),
 )
+WORDS = ("float16", "float64", "int32", "tsn", "frame_cnn", "train")
 NUMBERS = (0, 1, 2, 3, 5, 7, -1, 10**6, 10**9, 2**31, 2**63, 10**30, 0.5, 1.0, -0.0, 1e-300, 1e308)
 VALUES = st.one_of(
     st.sampled_from([None, True, False, [], {}, [[]], [None], {"": 0}, DEEP, DIGITS]),
     st.sampled_from(NUMBERS),
     st.sampled_from([float("nan"), float("inf"), -float("inf")]),
-    st.sampled_from(TEXTS),
+    st.sampled_from(TEXTS + WORDS),
     st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), st.lists, max_leaves=5),
 ).map(copy.deepcopy)  # what is put in may be changed next
 ENCODINGS = ("utf-8",) * 12 + ("utf-8-sig", "utf-16", "latin-1")
@@ -111,6 +112,11 @@ def changed_json(draw: Any, content: bytes) -> bytes:
         parent = tree
         for step in way:
             parent = parent[step]
+        if draw(st.booleans()) and isinstance(parent[key], int | float):
+            parent[key] = parent[key] + draw(
+                st.sampled_from([-1, 1, parent[key], -parent[key] / 2, -(parent[key] // 2)])
+            )
+            continue
         how = draw(st.sampled_from(["value", "value", "value", "another", "text", "list", "remove", "rename", "more"]))
         if how == "value":
             parent[key] = draw(VALUES)

@@ -14,6 +14,7 @@ import collections
 import json
 import logging
 import multiprocessing
+import os
 import resource
 import shutil
 import signal
@@ -74,6 +75,7 @@ def fuzz(kind: str, seconds: float, first_seed: int, out: Path) -> None:
     """Reads changed files of one kind for some seconds, and tells of what it finds."""
     warnings.simplefilter("ignore")
     logging.disable()
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (progress)
     signal.signal(signal.SIGALRM, _too_long)
     reader = READERS[kind]
     counts: collections.Counter[str] = collections.Counter()
@@ -89,17 +91,15 @@ def fuzz(kind: str, seconds: float, first_seed: int, out: Path) -> None:
     def example(changed: dict[str, bytes | None]) -> None:
         if time.monotonic() > end:
             return
-        for name, content in changed.items():
-            (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+        shutil.rmtree(folder)  # who reads may write, too
+        write(folder, originals | changed)
         verdict, told = verdict_of(reader, folder, right)
         counts[verdict] += 1
         if verdict not in ("read", "refused", *findings):
+            write(out / str(len(findings)), originals | changed)
             number = findings[verdict] = len(findings)
-            shutil.copytree(folder, out / str(number))
             (out / f"{number}.json").write_text(json.dumps({"verdict": verdict, "files": sorted(changed)}))
             print(f"{kind}: FINDING: {verdict}: {told}\n  {sorted(changed)}; --again={out / str(number)}", flush=True)
-        for name in changed:
-            (folder / name).write_bytes(originals[name])
 
     end, number = time.monotonic() + seconds, first_seed
     while time.monotonic() < end:
@@ -114,6 +114,15 @@ def fuzz(kind: str, seconds: float, first_seed: int, out: Path) -> None:
         number += 1
     shutil.rmtree(folder)
     print(f"{kind}: seeds {first_seed}..{number - 1}, {sum(counts.values())} examples: {dict(counts)}", flush=True)
+
+
+def write(folder: Path, contents: dict[str, bytes | None]) -> None:
+    """Writes the files of a folder by name, but those that are None."""
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if content is not None:
+            (folder / name).write_bytes(content)
 
 
 def verdict_of(reader: Reader, folder: Path, right: object) -> tuple[str, str]:
@@ -152,8 +161,9 @@ def read_again(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as made:
         reader.make(Path(made) / "right")
         right = reader.read(Path(made) / "right")
-    found = reader.read(folder)
-    print(f"{found}\n{_wrong(reader, folder, found, right) or 'right'}")
+        again = Path(shutil.copytree(folder, Path(made) / "again"))  # who reads may write, too
+        found = reader.read(again)
+        print(f"{found}\n{_wrong(reader, again, found, right) or 'right'}")
 
 
 def _wrong(reader: Reader, folder: Path, found: object, right: object) -> str | None:

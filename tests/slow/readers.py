@@ -22,6 +22,7 @@ from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import ModelCard
 from tests.results import stores
+from tests.training import test_loop
 
 CLASSES = ("run", "jump", "sit")
 
@@ -49,6 +50,27 @@ def check_results(folder: Path, found: dict, right: dict) -> str | None:
             if isinstance(values, np.ndarray) and not np.array_equal(dataset.get(name), values):
                 return f"another {name}"
     return None
+
+
+def read_results_of_writer(folder: Path) -> dict[int, dict[str, Any]]:
+    """As a run that goes on, and completes what is missing."""
+    make_results(folder)
+    return read_results(folder)
+
+
+def make_checkpoints(folder: Path) -> None:
+    test_loop.train(checkpoints=folder, save_every_s=0.0)
+
+
+def read_checkpoints(folder: Path) -> Any:
+    return test_loop.train(checkpoints=folder, save_every_s=0.0)
+
+
+def check_checkpoints(folder: Path, found: Any, right: Any) -> str | None:
+    """A run that goes on ends with what it would have ended with."""
+    same = jax.tree.map(np.array_equal, (found.params, found.state), (right.params, right.state))
+    same_history = {name: np.array_equal(found.history.get(name), values) for name, values in right.history.items()}
+    return None if all(jax.tree.leaves((same, same_history))) else "another model"
 
 
 def make_model(folder: Path) -> None:
@@ -261,6 +283,8 @@ def _number(text: Any) -> int:
 
 READERS = {
     "results": Reader(make_results, read_results, check_results),
+    "results_writer": Reader(make_results, read_results_of_writer, check_results),
+    "checkpoints": Reader(make_checkpoints, read_checkpoints, check_checkpoints),
     "model": Reader(make_model, read_model, check_model),
     "features": Reader(make_features, read_features, check_features),
     "labels": Reader(make_labels, read_labels, check_labels),
