@@ -4,6 +4,7 @@ A reader's `check(folder, found, right)` compares what was read of changed files
 another way, or with `right`, what was read before the change. It says what is wrong, or nothing.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -18,6 +19,7 @@ import numpy as np
 import esv_jax
 from esv_jax import models
 from esv_jax.data import annotations, feature_store, priors
+from esv_jax.results import store
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import ModelCard
@@ -58,6 +60,18 @@ def read_results_of_writer(folder: Path) -> dict[int, dict[str, Any]]:
     return read_results(folder)
 
 
+def read_sealed_results(folder: Path) -> dict[int, dict[str, Any]]:
+    """As of someone who changes metadata and their digests."""
+    for group in (folder, *folder.glob(store.group_name("*"))):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            names = () if group == folder else (*store.VALUES, *store.INDEX)
+            arrays = [json.loads((group / name / store.METADATA_FILE).read_text()) for name in names]
+            content = json.loads((group / store.METADATA_FILE).read_text())
+            content["attributes"][store.DIGEST] = store.metadata_digest(content, arrays)
+            (group / store.METADATA_FILE).write_text(json.dumps(content))
+    return read_results(folder)
+
+
 def make_checkpoints(folder: Path) -> None:
     test_loop.train(checkpoints=folder, save_every_s=0.0)
 
@@ -88,6 +102,16 @@ def read_model(folder: Path) -> tuple[model_folder.Model, Any]:
     frames = jax.ShapeDtypeStruct((2, model.card.feature_dim), np.float32)
     explain = lambda variables, frames: esv_jax.explain(esv_jax.exact(), game, variables, frames)  # noqa: E731
     return model, jax.eval_shape(explain, model.variables, frames).values
+
+
+def read_unsealed_model(folder: Path) -> tuple[model_folder.Model, Any]:
+    """As of someone who changes a card and deletes its digest."""
+    path = folder / model_folder.CARD_FILE
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        card = json.loads(path.read_text())
+        del card["digest"]
+        path.write_text(json.dumps(card))
+    return read_model(folder)
 
 
 def check_model(folder: Path, found: tuple, right: tuple) -> str | None:
@@ -284,8 +308,10 @@ def _number(text: Any) -> int:
 READERS = {
     "results": Reader(make_results, read_results, check_results),
     "results_writer": Reader(make_results, read_results_of_writer, check_results),
+    "results_sealed": Reader(make_results, read_sealed_results, check_results),
     "checkpoints": Reader(make_checkpoints, read_checkpoints, check_checkpoints),
     "model": Reader(make_model, read_model, check_model),
+    "model_unsealed": Reader(make_model, read_unsealed_model, check_model),
     "features": Reader(make_features, read_features, check_features),
     "labels": Reader(make_labels, read_labels, check_labels),
     "class_names": Reader(make_class_names, read_class_names, check_class_names),
