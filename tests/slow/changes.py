@@ -66,18 +66,20 @@ ENCODINGS = ("utf-8",) * 12 + ("utf-8-sig", "utf-16", "latin-1")
 @st.composite
 def changed_files(draw: Any, originals: dict[str, bytes]) -> dict[str, bytes | None]:
     """New contents of one file or two of a folder, by name; None is one that is gone."""
-    names = draw(st.lists(st.sampled_from(sorted(originals)), min_size=1, max_size=2, unique=True))
+    texts = [name for name in originals if name.endswith((".json", ".csv"))]
+    chosen = draw(st.sampled_from([texts, texts, texts, sorted(originals)]))
+    names = draw(st.lists(st.sampled_from(chosen), min_size=1, max_size=2, unique=True))
     return {name: draw(_changed(name, originals[name])) for name in names}
 
 
 @st.composite
 def _changed(draw: Any, name: str, content: bytes) -> bytes | None:
-    how = draw(st.integers(0, 99))
-    if how < 2:
+    how = draw(st.sampled_from(["content"] * 14 + ["bytes"] * 5 + ["nothing"]))
+    if how == "nothing":
         return None
-    if how < 70 and name.endswith(".json"):
+    if how == "content" and name.endswith(".json"):
         return draw(changed_json(content))
-    if how < 70 and name.endswith(".csv"):
+    if how == "content" and name.endswith(".csv"):
         return draw(changed_csv(content))
     return draw(changed_bytes(content))
 

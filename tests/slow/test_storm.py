@@ -32,7 +32,7 @@ ORPHANS_END_S = 2.0
 TOKEN = "ESV_JAX_STORM"  # a variable that only our processes have in their environment
 COMMANDS = {
     "compute_esvs": ["--num_frames=4", "--num_frames=6", "--batch_size=1"],
-    "train": ["--epochs=40", "--num_frames=4", "--hidden_dim=32", "--save_every=0"],
+    "train": ["--epochs=30", "--num_frames=4", "--hidden_dim=32", "--save_every=0"],
     "extract_features": ["--num_processes=2"],
 }
 
@@ -67,7 +67,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model_folder.save_model(root / "features" / "backbone", backbone.card, backbone.variables)
 
     (root / "clips").mkdir()
-    names = [f"{i}.mp4" for i in range(60)]
+    names = [f"{i}.mp4" for i in range(40)]
     for i, name in enumerate(names):
         write_video(root / "clips" / name, "mpeg4", 20 + i)
     lines = [f"{name},{'odd' if i % 2 else 'even'}" for i, name in enumerate(names)]
