@@ -19,10 +19,12 @@ import numpy as np
 import esv_jax
 from esv_jax import models
 from esv_jax.data import annotations, feature_store, priors
+from esv_jax.models.backbones.frame_cnn import SIZE, FrameCNN
 from esv_jax.results import store
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
-from esv_jax.saved.model_folder import ModelCard
+from esv_jax.saved.model_folder import Model, ModelCard
+from esv_jax.video.preprocess import Preprocess
 from tests.results import stores
 from tests.training import test_loop
 
@@ -88,29 +90,39 @@ def check_checkpoints(folder: Path, found: Any, right: Any) -> str | None:
 
 
 def make_model(folder: Path) -> None:
+    """A head on a backbone, which has its own card."""
+    module, preprocess = FrameCNN(5, (2, 2, 2, 2)), Preprocess(SIZE + 8, SIZE, (127.5,) * 3, (63.75,) * 3)
+    variables = jax.jit(module.init)(jax.random.key(0), np.zeros((1, SIZE, SIZE, 3), np.uint8))
+    options: dict[str, Any] = {"feature_dim": 5, "channels": [2, 2, 2, 2]}
+    card = ModelCard("frame_cnn", options, 5, preprocess=preprocess)
+    backbone = Model(card, module, variables)
     options = {"num_scales": 2, "hidden_dim": 4, "num_classes": 3, "dropout": 0.5, "input_relu": True}
     variables = jax.jit(models.MultiscaleTRN(**options).init)(jax.random.key(0), np.zeros((2, 5), np.float32))
-    prior, backbone = np.full(3, 1 / 3, np.float32), {"name": "frame_cnn", "digest": "0" * 16}
-    card = ModelCard("multiscale_trn", options, 5, CLASSES, prior, backbone, None, {"command": "train"})
-    model_folder.save_model(folder, card, variables)
+    prior, identity = np.full(3, 1 / 3, np.float32), model_folder.identity(backbone)
+    card = ModelCard("multiscale_trn", options, 5, CLASSES, prior, identity, None, {"command": "train"})
+    model_folder.save_model(folder, card, variables, backbone=backbone)
 
 
-def read_model(folder: Path) -> tuple[model_folder.Model, Any]:
-    """A model and the abstract worths of two frames."""
+def read_model(folder: Path) -> tuple[Model, Any]:
+    """A model, and the abstract values of two frames."""
     model = model_folder.load_model(folder)
+    if model.backbone is not None:
+        size = model.backbone.card.preprocess.size
+        images = jax.ShapeDtypeStruct((2, size, size, 3), np.uint8)
+        assert jax.eval_shape(model.backbone.module.apply, model.backbone.variables, images).shape == (2, 5)
     game = game_of(model, name=str(folder))
     frames = jax.ShapeDtypeStruct((2, model.card.feature_dim), np.float32)
     explain = lambda variables, frames: esv_jax.explain(esv_jax.exact(), game, variables, frames)  # noqa: E731
     return model, jax.eval_shape(explain, model.variables, frames).values
 
 
-def read_unsealed_model(folder: Path) -> tuple[model_folder.Model, Any]:
-    """As of someone who changes a card and deletes its digest."""
-    path = folder / model_folder.CARD_FILE
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        card = json.loads(path.read_text())
-        del card["digest"]
-        path.write_text(json.dumps(card))
+def read_unsealed_model(folder: Path) -> tuple[Model, Any]:
+    """As of someone who changes cards and deletes their digests."""
+    for path in (folder / model_folder.CARD_FILE, folder / "backbone" / model_folder.CARD_FILE):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            card = json.loads(path.read_text())
+            del card["digest"]
+            path.write_text(json.dumps(card))
     return read_model(folder)
 
 
@@ -129,7 +141,9 @@ def check_model(folder: Path, found: tuple, right: tuple) -> str | None:
         return "a class name that is no text"
     if model.card.prior is not None and not (model.card.prior.min() >= 0 and abs(model.card.prior.sum() - 1) < 0.01):
         return "priors that are none"
-    same = jax.tree.map(np.array_equal, model.variables, old.variables)
+    same = [jax.tree.map(np.array_equal, model.variables, old.variables)]
+    if model.backbone is not None:
+        same.append(jax.tree.map(np.array_equal, model.backbone.variables, old.backbone.variables))
     if not all(jax.tree.leaves(same)):
         return "other weights"
     return None if values.shape == (2, len(said["classes"])) else "values of another shape"
