@@ -29,7 +29,7 @@ KILLS = int(os.environ.get("KILLS", "50"))
 SEED = 0
 STARTING = 0.2  # share of the kills
 ORPHANS_END_S = 2.0
-TOKEN = "ESV_JAX_STORM"  # a variable that only our processes have in their environment
+MARK = f"ESV_JAX_STORM={os.getpid()}"  # which only what we start has in its environment
 COMMANDS = {
     "compute_esvs": ["--num_frames=4", "--num_frames=6", "--batch_size=1"],
     "train": ["--epochs=30", "--num_frames=4", "--hidden_dim=32", "--save_every=0"],
@@ -79,7 +79,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_and_started_again_a_command_ends_with_what_it_would_have_made(
     name: str, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    rng = random.Random(SEED)
+    rng = random.Random(f"{SEED} {name}")
     whole, out = tmp_path / "whole", tmp_path / "out"
     for _ in range(2):  # the first one compiles
         shutil.rmtree(whole, ignore_errors=True)
@@ -101,7 +101,8 @@ def test_killed_and_started_again_a_command_ends_with_what_it_would_have_made(
             left = orphans()
             counts.update({"kills": 1, moment: 1, "orphans": len(left)})
             for pid in left:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         else:
             assert process.returncode == 0, f"{where}: {log.read_text()}"
             counts["ended"] += 1
@@ -127,7 +128,7 @@ def command(name: str, inputs: Path, out: Path) -> list[str]:
 
 def start(line: list[str], log: Path) -> subprocess.Popen:
     """Starts a command, what it says in a file: orphans would keep a pipe open."""
-    environment = {**os.environ, TOKEN: "1", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, **dict([MARK.split("=")]), "JAX_PLATFORMS": "cpu"}
     with log.open("w") as said:
         return subprocess.Popen(line, cwd=ROOT, env=environment, stdout=said, stderr=said)
 
@@ -176,7 +177,7 @@ def orphans() -> list[int]:
 
 def is_ours(pid: int) -> bool:
     try:
-        return f"\0{TOKEN}=".encode() in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+        return MARK.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:  # it has ended, or is another's
         return False
 
