@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 # What json.dumps cannot write; put in its place afterwards.
 DEEP, DIGITS = "@deep@", "@digits@"
 _WRITTEN = {f'"{DEEP}"': "[" * 100_000 + "]" * 100_000, f'"{DIGITS}"': "1" * 5000}
-NUMBERLIKE = "0 1 -1 1.5 1e3 1_0 \uff11 +1 nan inf -0 0x1 true None".split()
+NUMBERLIKE = ["0", "1", "-1", "1.5", "1e3", "1_0", "\uff11", "+1", "nan", "inf", "-0", "0x1", "true", "None"]
 MARKS = ["", " ", "\0", "a\nb", "a\rb", '"', ",", ";", "=1+1", "\u202e", "\ud800", "\x1b[31m", "../..", "/", "a b", "é"]
-WORDS = "float16 float64 int32 tsn frame_cnn train".split()
+WORDS = ["float16", "float64", "int32", "tsn", "frame_cnn", "train"]
 TEXTS = [*NUMBERLIKE, *MARKS, *WORDS, "9" * 400, "x" * 3000]
 NUMBERS = (0, 1, 2, 3, 5, 7, -1, 10**6, 10**9, 2**31, 2**63, 10**30, 0.5, 1.0, -0.0, 1e-300, 1e308)
 VALUES = st.one_of(

@@ -14,7 +14,6 @@ import collections
 import json
 import logging
 import multiprocessing
-import os
 import resource
 import shutil
 import signal
@@ -64,7 +63,9 @@ def main() -> None:
         process.join(flags.seconds + 300)
         if process.exitcode != 0:
             process.kill()
-            print(f"{kind}: FINDING: the process ended with {process.exitcode}; it was reading {out / 'last'}")
+            print(
+                f"{kind}: FINDING: the process ended with {process.exitcode}; it was reading {out / 'last'}, and said {out / 'stderr.txt'}"
+            )
             num_findings += 1
         num_findings += len(list(out.glob("*.json")))
     print(f"{num_findings} findings")
@@ -75,7 +76,7 @@ def fuzz(kind: str, seconds: float, first_seed: int, out: Path) -> None:
     """Reads changed files of one kind for some seconds, and tells of what it finds."""
     warnings.simplefilter("ignore")
     logging.disable()
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (progress)
+    sys.stderr = (out / "stderr.txt").open("w")  # progress, and the traceback of a fault in here
     signal.signal(signal.SIGALRM, _too_long)
     reader = READERS[kind]
     counts: collections.Counter[str] = collections.Counter()
