@@ -63,9 +63,7 @@ def main() -> None:
         process.join(flags.seconds + 300)
         if process.exitcode != 0:
             process.kill()
-            print(
-                f"{kind}: FINDING: the process ended with {process.exitcode}; it was reading {out / 'last'}, and said {out / 'stderr.txt'}"
-            )
+            print(f"{kind}: FINDING: the process ended with {process.exitcode}: {out / 'last'}, {out / 'stderr.txt'}")
             num_findings += 1
         num_findings += len(list(out.glob("*.json")))
     print(f"{num_findings} findings")
