@@ -26,6 +26,20 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _PARTIAL = ".partial"
+# How files begin that have got another file's name, and what they are. Markup is compared in small letters.
+_BEGINNINGS = {
+    b"<!doctype html": "an HTML page, as a failed download leaves",
+    b"<html": "an HTML page, as a failed download leaves",
+    b"<head": "an HTML page, as a failed download leaves",
+    b"<?xml": "an XML page, as a failed download leaves",
+    b"version https://git-lfs": "a Git LFS pointer",
+    b"\x1f\x8b": "a gzip file",
+    b"pk\x03\x04": "a zip file",
+    b"pk\x05\x06": "a zip file",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"\x89hdf\r\n\x1a\n": "an HDF5 file",
+}
 
 
 @contextlib.contextmanager
@@ -155,6 +169,23 @@ def check_columns(path: str | os.PathLike, columns: Sequence[str], needed: Itera
     for column in needed:
         if column not in columns:
             raise InputError(f"{path} should have a column '{column}', found the columns {list(columns)}")
+
+
+def looks_like(path: str | os.PathLike) -> str | None:
+    """What a file is that has been given another one's name, in words and by how it begins; None if nothing is known.
+
+    "an HTML page, as a failed download leaves", "a Git LFS pointer", "a gzip file", "a zip file" (as PyTorch's files,
+    npz and xlsx are), "text in UTF-16", "an HDF5 file", "an empty file".
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(256)
+    except (OSError, ValueError):
+        return None
+    if not start:
+        return "an empty file"
+    start = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((what for beginning, what in _BEGINNINGS.items() if start.startswith(beginning)), None)
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import hashlib
 import json
 import os
@@ -240,3 +241,27 @@ def test_lines_of_a_csv_have_their_numbers_in_the_file(tmp_path):
     files.check_columns("a.csv", columns, ("y",))
     with pytest.raises(InputError, match=r"a.csv should have a column 'z', found the columns \['x', 'y'\]"):
         files.check_columns("a.csv", columns, ("y", "z"))
+
+
+def test_files_under_another_ones_name_are_called_what_they_are(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "weights.pt"
+    assert files.looks_like(path) is None
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
+    for content, expected in {
+        b"": "an empty file",
+        b"\xef\xbb\xbf\n<!DOCTYPE HTML><title>Not found</title>": "an HTML page, as a failed download leaves",
+        b"  <html>": "an HTML page, as a failed download leaves",
+        pointer.encode(): "a Git LFS pointer",
+        gzip.compress(b"path,label\n"): "a gzip file",
+        "path,label\n".encode("utf-16"): "text in UTF-16",
+        b"path,label\na.mp4,run\n": None,
+        b"[0.5, 0.5]": None,
+    }.items():
+        path.write_bytes(content)
+        assert files.looks_like(path) == expected
+    files.write_npz(path, {"a": np.ones(2)})
+    assert files.looks_like(path) == "a zip file"
+    with h5py.File(path, "w"):
+        pass
+    assert files.looks_like(path) == "an HDF5 file"
