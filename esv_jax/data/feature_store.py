@@ -23,6 +23,7 @@ from esv_jax.checks import InputError, check_finite, check_floating, check_shape
 from esv_jax.video.preprocess import Preprocess, preprocess_from_json
 
 FORMAT_VERSION = 1
+LARGEST_DIM = 1 << 24
 DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 _HEADER_FILE, _FEATURES_FILE, _CLIPS_FILE = "store.json", "features.bin", "clips.csv"
 
