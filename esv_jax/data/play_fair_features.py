@@ -102,10 +102,13 @@ def write_features(
       split: the group to put them in.
 
     Raises:
-      InputError: features of another shape, a uid that comes twice, or the file cannot be written.
+      InputError: features of another shape, a uid that comes twice, a split that is no name of a group, or the file
+        cannot be written.
       MissingExtraError: h5py is not installed.
     """
     h5py = require("h5py", extra="io")
+    if split.strip(".") == "" or "/" in split or not files.is_one_line(split):
+        raise InputError(f"the split should be a name that a group of {path} can have, found {split!r:.80}")
     uids: dict[str, int] = {}
     try:
         with files.atomic(path) as partial, h5py.File(partial, "w") as file:

@@ -274,6 +274,9 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, path):
     assert [p.name for p in tmp_path.iterdir()] == ["features.hdf"]
     with pytest.raises(InputError, match="cannot be written"):
         write_features(tmp_path / "nowhere" / "f.hdf", good, feature_dim=4)
+    for split in ("", "..", "a/b", "a\0b"):
+        with pytest.raises(InputError, match=r"the split should be a name that a group of .* can have, found"):
+            write_features(path, good, feature_dim=4, split=split)
 
 
 def test_a_full_disk_is_told_in_one_sentence(tmp_path, monkeypatch):
