@@ -107,8 +107,8 @@ def _write_store(source: Source, clips: dict[int, StoredClip], classes: tuple[st
             done = writer.done.get(clip.uid)
             if done and (done.label, done.split) != (clip.label, clip.split):
                 raise InputError(
-                    f"the store {OUT.value} has {shown(clip.uid)} as {done.label!r:.80} ({shown(done.split)}), but it is "
-                    f"to be {clip.label!r:.80} ({shown(clip.split)}): use another folder"
+                    f"{OUT.value} has {shown(clip.uid)} as {done.label!r:.80} ({shown(done.split)}), but it is to be "
+                    f"{clip.label!r:.80} ({shown(clip.split)}): use another folder"
                 )
             if not done:
                 writer.append(clip.uid, clip.path, clip.label, clip.split, source.features(i))
