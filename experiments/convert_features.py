@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from esv_jax import progress
+from esv_jax import files, progress
 from esv_jax.checks import InputError, listed, shown
 from esv_jax.data import feature_store, play_fair_features
 from esv_jax.data.annotations import EPIC_HEADS, read_class_names, read_labelled_clips
@@ -86,6 +86,12 @@ def _write_hdf(source: Source, clips: dict[int, StoredClip], classes: tuple[str,
     if len(splits) > 1:
         raise InputError(
             f"{FEATURES.value} holds the splits {listed(splits)}, of which the file takes one: choose with --split"
+        )
+    ids = [files.whole_number(name) for name in classes]
+    if None not in ids and list(classes) == sorted(classes) and ids != sorted(ids):  # type: ignore[type-var]
+        raise InputError(
+            f"the classes of {FEATURES.value} are numbers sorted as text ({listed(classes)}), as earlier versions "
+            "wrote them: extract the features again, or their class numbers would be others"
         )
     number = {name: i for i, name in enumerate(classes)}
 

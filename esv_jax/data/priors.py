@@ -86,8 +86,10 @@ def write_priors(path: str | os.PathLike, priors: np.ndarray) -> None:
     """Writes a csv class,prior of all classes, those that never occur included, sorted by class.
 
     Raises:
-      InputError: the file cannot be written.
+      InputError: the file cannot be written, or its name says that it is a json.
     """
+    if Path(path).suffix.lower() == ".json":
+        raise InputError(f"the priors are written as a csv: {path} should end in .csv")
     lines = ((number, f"{prior}") for number, prior in enumerate(np.asarray(priors)))
     with files.disk_errors(f"the priors {path} cannot be written"):
         files.write_csv(path, [("class", "prior"), *lines])

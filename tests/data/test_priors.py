@@ -47,6 +47,8 @@ def test_what_is_written_is_read_again(tmp_path):
     assert (tmp_path / "priors.csv").read_text() == "\n".join(["class,prior", *lines, ""])
     np.testing.assert_array_equal(read_priors(tmp_path / "priors.csv", 174), priors)
     assert [path.name for path in tmp_path.iterdir()] == ["priors.csv"]
+    with pytest.raises(InputError, match=r"priors\.JSON should end in \.csv"):
+        write_priors(tmp_path / "priors.JSON", priors)
     with pytest.raises(InputError, match="cannot be written"):
         write_priors(tmp_path / "nowhere" / "priors.csv", priors)
 

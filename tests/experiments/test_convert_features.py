@@ -139,6 +139,15 @@ def test_labels_that_are_numbers_are_the_class_numbers_of_the_file(tmp_path, scr
     assert "has 100001 as '7' (validation), but it is to be '4' (validation): use another folder" in ran.stderr
 
 
+def test_a_store_of_numbers_sorted_as_text_is_not_numbered_by_them(tmp_path, script):
+    header = feature_store.StoreHeader(2, "float16", ("0", "1", "10", "2"))
+    with feature_store.create_or_append(tmp_path / "store", header) as writer:
+        writer.append("x", "", "2", "test", np.ones((3, 2), np.float32))
+    ran = script("convert_features", features=tmp_path / "store", out=tmp_path / "f.hdf")
+    assert ran.exit_code == 1
+    assert "are numbers sorted as text (0, 1, 10 and 1 more)" in ran.stderr
+
+
 def test_priors_of_labels_that_are_numbers(tmp_path, script):
     """Class 10 is not the one after class 1; the class that does not occur has its place."""
     counts = {0: 1, 1: 2, 2: 3, 10: 4}
