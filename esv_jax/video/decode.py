@@ -13,7 +13,7 @@ import numpy as np
 from esv_jax.checks import InputError
 from esv_jax.video import image_folder, video_file
 from esv_jax.video.frame_sampling import segment_centres
-from esv_jax.video.frames import Frames
+from esv_jax.video.frames import Frames, Seconds
 
 
 def read_frames(path: str | os.PathLike, indices: Sequence[int] | np.ndarray) -> Frames:
@@ -56,18 +56,25 @@ def sample_frames(path: str | os.PathLike, num_frames: int) -> Frames:
     return _pick(path, choose)
 
 
-def iter_frames(path: str | os.PathLike, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+def iter_frames(
+    path: str | os.PathLike, start: int | Seconds = 0, stop: int | Seconds | None = None
+) -> Iterator[np.ndarray]:
     """The frames start .. stop - 1 in display order, uint8 [H, W, 3] each, holding one at a time.
 
     Args:
       path: the video.
-      start: number of the first frame wanted.
+      start: number of the first frame wanted; `Seconds` stand for the frame that begins nearest to them.
       stop: number of the first one that is not, more than `start`; None: all to the end.
 
     Raises:
       InputError: the video ends before the frames asked for; or as for `read_frames`, when the fault is reached.
     """
     return (image_folder if os.path.isdir(path) else video_file).iter_frames(path, start, stop)
+
+
+def stream_read(path: str | os.PathLike) -> str | None:
+    """Which stream is read of a file with several video streams, in words; None where there is one."""
+    return None if os.path.isdir(path) else video_file.stream_read(path)
 
 
 def _pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Frames:
