@@ -13,7 +13,7 @@ import numpy as np
 from esv_jax.checks import InputError
 from esv_jax.video import image_folder, video_file
 from esv_jax.video.frame_sampling import segment_centres
-from esv_jax.video.frames import Frames, Seconds
+from esv_jax.video.frames import Frames
 
 
 def read_frames(path: str | os.PathLike, indices: Sequence[int] | np.ndarray) -> Frames:
@@ -56,14 +56,12 @@ def sample_frames(path: str | os.PathLike, num_frames: int) -> Frames:
     return _pick(path, choose)
 
 
-def iter_frames(
-    path: str | os.PathLike, start: int | Seconds = 0, stop: int | Seconds | None = None
-) -> Iterator[np.ndarray]:
+def iter_frames(path: str | os.PathLike, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
     """The frames start .. stop - 1 in display order, uint8 [H, W, 3] each, holding one at a time.
 
     Args:
       path: the video.
-      start: number of the first frame wanted; `Seconds` stand for the frame that begins nearest to them.
+      start: number of the first frame wanted.
       stop: number of the first one that is not, more than `start`; None: all to the end.
 
     Raises:
