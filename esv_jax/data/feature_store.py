@@ -12,7 +12,7 @@ import contextlib
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,8 +163,12 @@ class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
         self.close()
 
 
-def create_or_append(path: str | os.PathLike, header: StoreHeader) -> FeatureWriter:
+def create_or_append(
+    path: str | os.PathLike, header: StoreHeader, versions: Mapping[str, str] | None = None
+) -> FeatureWriter:
     """Opens the store at `path` to add clips, making it if it is not there.
+
+    A store that is made keeps `versions`, those of the packages that decide its features, in store.json.
 
     Raises:
       InputError: the header contradicts itself or is not that of the store that is there, the folder holds something
@@ -177,7 +181,7 @@ def create_or_append(path: str | os.PathLike, header: StoreHeader) -> FeatureWri
         if not (folder / _HEADER_FILE).exists():
             if (folder / _FEATURES_FILE).exists() or (folder / _CLIPS_FILE).exists():
                 raise InputError(f"{folder} holds a feature store that has lost its {_HEADER_FILE}")
-            _write_header(folder, header)
+            _write_header(folder, header, versions or {})
         _check_same(read_header(folder), header, folder)
         return FeatureWriter(folder, header)
 
@@ -211,7 +215,7 @@ def read_header(path: str | os.PathLike) -> StoreHeader:
         "feature store",
         format_version=FORMAT_VERSION,
         fields=StoreHeader._fields,
-        optional=("esv_jax_version",),
+        optional=("esv_jax_version", "versions"),
     )
     fields["classes"] = tuple(fields["classes"])
     fields["preprocess"] = fields["preprocess"] and preprocess_from_json(fields["preprocess"])
@@ -220,8 +224,8 @@ def read_header(path: str | os.PathLike) -> StoreHeader:
     return header
 
 
-def _write_header(folder: Path, header: StoreHeader) -> None:
-    made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": version("esv-jax")}
+def _write_header(folder: Path, header: StoreHeader, versions: Mapping[str, str]) -> None:
+    made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": version("esv-jax"), "versions": dict(versions)}
     preprocess = header.preprocess and header.preprocess._asdict()
     files.write_json(folder / _HEADER_FILE, {**made_by, **header._asdict(), "preprocess": preprocess})
 

@@ -1,7 +1,6 @@
 """What a frame looks like: how it is turned, its colours, its size, and which stream it is of."""
 
 import struct
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 
 from esv_jax.checks import InputError
 from esv_jax.video import decode
-from tests.video.videos import HEIGHT, WIDTH, numbered_image, numbers_of, write_video
+from tests.video.videos import HEIGHT, WIDTH, numbered_image, numbers_of, write_streams, write_video
 
 FAST = {"preset": "ultrafast", "crf": "18"}
 
@@ -87,26 +86,6 @@ def test_colours_are_those_that_were_filmed(tmp_path, matrix, is_full):
 
 
 # Which stream
-
-
-def write_streams(path, streams):
-    """A file with several video streams: (first number, size, is the default) of each; four frames."""
-    with av.open(str(path), "w") as file:
-        made = []
-        for first, (width, height), is_default in streams:
-            stream = file.add_stream("libx264", rate=25, options=FAST)
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            stream.disposition = av.stream.Disposition.default if is_default else av.stream.Disposition(0)
-            made.append((stream, first))
-        for number in range(4):
-            for stream, first in made:
-                frame = av.VideoFrame.from_ndarray(numbered_image(first + number), format="rgb24")
-                frame = frame.reformat(stream.width, stream.height)
-                frame.pts, frame.time_base = number, Fraction(1, 25)
-                file.mux(stream.encode(frame))
-        for stream, _ in made:
-            file.mux(stream.encode(None))
-    return path
 
 
 WHOLE, SMALL = (WIDTH, HEIGHT), (32, 24)
