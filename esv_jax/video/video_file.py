@@ -139,6 +139,8 @@ def stream_read(path: str | os.PathLike) -> str | None:
 def _opened(path: str | os.PathLike) -> Iterator[_Source]:
     av = require("av", extra="video")
     _check_file(path)
+    # Titles need not be in Unicode; from PyAV 19 on that is no error, and cannot be asked for.
+    tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(open(path, "rb"))
@@ -148,7 +150,7 @@ def _opened(path: str | os.PathLike) -> Iterator[_Source]:
                 container_options={
                     "protocol_whitelist": "none"
                 },  # playlists open no files, session descriptions no ports
-                metadata_errors="replace",
+                **tolerant,
             )
         except (av.FFmpegError, OSError) as error:
             raise _refusal(path, f"is not a video that can be read: {_reason(error)}") from error
