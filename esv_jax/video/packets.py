@@ -34,12 +34,12 @@ def counter(codec: str, intra_only: bool, extradata: bytes | None) -> Callable[[
 
 
 def _units(packet: Packet, length_size: int) -> Iterator[Packet]:
-    """The beginnings of a packet's NAL units; of one that is cut, nothing."""
+    """The beginnings of a packet's NAL units; of one that is cut or empty, nothing."""
     at = 0
     while at + length_size < len(packet):
         start = at + length_size
         at = start + int.from_bytes(packet[at:start], "big")
-        if at <= len(packet):
+        if start < at <= len(packet):
             yield packet[start : min(at, start + 3)]
 
 

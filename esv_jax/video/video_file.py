@@ -238,7 +238,7 @@ def _check_whole(path: str | os.PathLike) -> None:
     with contextlib.suppress(InputError, av.FFmpegError), _opened(path) as source:
         stream, duration = source.stream, source.container.duration  # microseconds
         num_packets = stream.frames or round((duration or 0) * (stream.average_rate or 0) / 1_000_000)
-        for packet in source.container.demux(stream):
+        for packet in _packets(source):
             if not packet.is_corrupt:
                 whole += packet.size > 0  # also those of frames that are not displayed
                 decoded += sum(not frame.is_corrupt for frame in packet.decode())
@@ -316,7 +316,7 @@ def _packet_times(source: _Source) -> tuple[np.ndarray, np.ndarray]:
         raise _DisagreementError
     stamps, keyframes = [], []
     try:
-        for packet in source.container.demux(source.stream):
+        for packet in _packets(source):
             if packet.size == 0 or packet.is_discard:
                 continue
             num_frames = shown(memoryview(packet))
@@ -386,9 +386,17 @@ def _frames_at(path: str | os.PathLike, index: _Index, numbers: np.ndarray) -> I
             yield from (frame for number, frame in enumerate(decoded) if number in wanted)
 
 
+def _packets(source: _Source) -> Iterator[Any]:
+    """The packets from where the container is, the last one empty."""
+    # Behind the last one PyAV asks after streams that appeared midway, which it does not know; ours is done by then.
+    with contextlib.suppress(IndexError):
+        yield from source.container.demux(source.stream)
+
+
 def _decoded(source: _Source) -> Iterator[Any]:
     """The frames from where the container is, in display order. All decoding goes through here."""
-    yield from source.container.decode(source.stream)
+    for packet in _packets(source):
+        yield from packet.decode()
 
 
 def _all_decoded(source: _Source) -> Iterator[Any]:
