@@ -30,7 +30,8 @@ _DEFAULT_FPS = 25.0
 _SEEK_ATTEMPTS = 3
 _DECODED_TO_CHECK = 256  # frames; groups of pictures are seldom longer, and leading pictures belong to the first
 _LARGEST_SIDE = 8192
-_CONTAINERS_OF_FRAMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # each frame is one packet
+# Where each frame is a packet that carries its time. Those of avi files are counted, and another after seeking.
+_CONTAINERS_OF_FRAMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 _DRAWN_TEXT = ("tty", "bin", "xbin", "adf", "idf")  # ffmpeg draws the bytes of such files as letters
 _INDICES_KEPT = 8  # the actions of a long video ask for its index one after another
 

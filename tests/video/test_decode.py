@@ -35,6 +35,7 @@ DECODED_FROM_THE_BEGINNING = {
     "avi, mpeg4",
     "avi, mpeg4 with B-frames",
     "avi, h264, which have wrong timestamps",
+    "avi, mjpeg",
     "ts, h264",
     "h264 without a container or timestamps",
 }

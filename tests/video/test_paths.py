@@ -160,6 +160,20 @@ def test_a_cut_file_that_hides_frames_is_truncated_where_packets_are_missing(tmp
         decode.sample_frames(path, 4)
 
 
+def test_an_avi_whose_index_points_elsewhere_is_read_in_its_order(tmp_path):
+    """Bytes were lost in its middle: what is there is shown, and seeking cannot mistake it for something else."""
+    path = write_video(tmp_path / "clip.avi", "mjpeg", 30)
+    content = path.read_bytes()
+    at = content.index(b"00dc", content.index(b"movi") + 4000)
+    lost = content.index(b"00dc", at + 4) - at
+    path.write_bytes(content[:at] + content[at + lost :] + bytes(lost))
+    everything = numbers_of(decode.iter_frames(path))
+    assert len(everything) == 29
+    frames = decode.sample_frames(path, 10)
+    assert frames.num_frames_in_video == 29
+    assert numbers_of(frames.images) == [everything[i] for i in frames.indices]
+
+
 def test_a_packet_of_no_bytes_repeats_a_frame(tmp_path):
     """As recorders of avi files leave it where they missed one; the frame before is not counted again."""
     whole = write_video(tmp_path / "whole.avi", "mjpeg", 20)
