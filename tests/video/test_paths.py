@@ -161,7 +161,7 @@ def test_a_cut_file_that_hides_frames_is_truncated_where_packets_are_missing(tmp
 
 
 def test_an_avi_whose_index_lacks_a_frame_is_read_in_its_order(tmp_path):
-    """An avi holds no times: they are counted, in the index where frames are sought and in the file where it is read."""
+    """An avi holds no times: they are counted, by its index where frames are sought and else by what is read."""
     path = write_video(tmp_path / "clip.avi", "mjpeg", 30)
     content = path.read_bytes()
     at = content.index(b"idx1") + 4
