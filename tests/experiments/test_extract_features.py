@@ -1,9 +1,11 @@
 import json
 import shutil
 
+import av
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -14,7 +16,7 @@ from esv_jax.saved import model_folder
 from esv_jax.video import decode
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
 from tests.experiments.scripts import run_script
-from tests.video.videos import numbered_image, write_video
+from tests.video.videos import numbered_image, write_streams, write_video
 
 DIM = 8
 PREPROCESS = Preprocess(56, SIZE, (MEAN,) * 3, (STD,) * 3)
@@ -287,3 +289,14 @@ def test_a_run_killed_before_the_backbone_was_copied_is_made_good(tmp_path, extr
     shutil.rmtree(tmp_path / "store" / "backbone")
     assert extract().exit_code == 0
     model_folder.load_model(tmp_path / "store" / "backbone")
+
+
+def test_it_is_told_which_of_several_videos_in_a_file_is_read_and_what_decoded_it(root, tmp_path, extract):
+    clips = root / "clips"
+    write_streams(clips / "two.mkv", [(100, (32, 24), False), (0, (64, 48), True)])
+    (tmp_path / "labels.csv").write_text("path,label\ntwo.mkv,run\nb.webm,run\n")
+    ran = extract(labels=tmp_path / "labels.csv")
+    assert ran.exit_code == 0, ran.stderr
+    assert "files of several videos: two.mkv: video stream 1 (64x48) is read, not 0 (32x24)\n" in ran.stderr
+    versions = json.loads((tmp_path / "store" / "store.json").read_text())["versions"]
+    assert (versions["av"], versions["pillow"]) == (av.__version__, PIL.__version__)
