@@ -70,5 +70,10 @@ def iter_frames(path: str | os.PathLike, start: int = 0, stop: int | None = None
     return (image_folder if os.path.isdir(path) else video_file).iter_frames(path, start, stop)
 
 
+def stream_read(path: str | os.PathLike) -> str | None:
+    """Which stream is read of a file with several video streams, in words; None where there is one."""
+    return None if os.path.isdir(path) else video_file.stream_read(path)
+
+
 def _pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Frames:
     return (image_folder if os.path.isdir(path) else video_file).pick(path, choose)

@@ -8,6 +8,10 @@ import numpy as np
 from esv_jax.checks import InputError
 
 
+class Seconds(float):
+    """A time after a video's first frame, in seconds."""
+
+
 class Frames(NamedTuple):
     """Some frames of a video.
 
