@@ -18,16 +18,16 @@ from esv_jax.checks import InputError, listed, require
 from esv_jax.video.frame_names import frames_among
 from esv_jax.video.frames import Frames, NumberInName, Seconds, end_of_part
 
-_PICTURES = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif")
-    + (".ppm", ".pgm", ".pbm", ".pnm")
+# fmt: off
+_PICTURES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm",
+    ".pnm",
 )
+# fmt: on
 # Pillow reads others by running programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
-_NO_PICTURES = frozenset(
-    (".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".log", ".srt", ".vtt")
-    + (".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus")
-)
+_TEXTS = [".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".log", ".srt", ".vtt"]
+_SOUNDS = [".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus"]
 _MOST_PIXELS = 2**26  # twice those of the largest videos (8K); as many need less than 1 GB while they are read
 _FPS = 25.0  # images have no times of their own
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of a TIFF
@@ -82,19 +82,21 @@ def _part_by_number(
         )
     following = numbers[-1] + 1 if stop is None else stop
     begin, end = bisect.bisect_left(numbers, start), bisect.bisect_left(numbers, following)
-    if not numbers[0] <= start < following <= numbers[-1] + 1 or begin == end:
-        missing = "" if begin < end or start >= following else " and none of these"
+    inside = numbers[0] <= start < following <= numbers[-1] + 1
+    if not inside or begin == end:
         raise InputError(
             f"the frames numbered {start}..{following - 1} are asked for, but {path} has "
-            f"{numbers[0]}..{numbers[-1]}{missing}"
+            f"{numbers[0]}..{numbers[-1]}{', and none of these' if inside else ''}"
         )
     return begin, end
 
 
 def _opened(path: str | os.PathLike) -> _Folder:
     """The frames among the files of a folder."""
-    pictures, folders, strange = [], [], []
-    with files.disk_errors(f"the folder {path} cannot be read"), os.scandir(path) as entries:
+    pictures: list[str] = []
+    folders: list[str] = []
+    strange: list[str] = []
+    with files.disk_errors(f"the folder {path} cannot be read"), os.scandir(os.fspath(path)) as entries:
         for entry in entries:
             suffix = os.path.splitext(entry.name)[1].lower()
             if entry.name.startswith(".") or files.is_of_desktop(entry.name):
@@ -103,7 +105,7 @@ def _opened(path: str | os.PathLike) -> _Folder:
                 folders.append(entry.name)
             elif suffix in _PICTURES and entry.is_file():
                 pictures.append(entry.name)
-            elif suffix not in _NO_PICTURES:
+            elif suffix not in (*_TEXTS, *_SOUNDS):
                 strange.append(entry.name)
     if strange:
         raise InputError(
@@ -113,7 +115,7 @@ def _opened(path: str | os.PathLike) -> _Folder:
     if not pictures or (folders and len(pictures) == 1):
         found = "no pictures that are read here" if not pictures else f"{pictures[0]} alone"
         beside = f", but the folders {listed(sorted(folders))}: give the one that is the video" if folders else ""
-        kinds = "" if pictures or folders else f" ({', '.join(sorted(_PICTURES))})"
+        kinds = "" if pictures or folders else f" ({', '.join(_PICTURES)})"
         raise InputError(f"the folder {path} holds {found}{kinds}{beside}")
     names, numbers = frames_among(pictures, path)
     return _Folder([Path(path) / name for name in names], numbers)

@@ -1,5 +1,3 @@
-import multiprocessing
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,21 +44,22 @@ def test_batches_hold_every_frame_in_order(videos):
     np.testing.assert_array_equal(part[0], expected[2:5])
 
 
-def test_a_process_that_dies_costs_one_video_and_is_told(videos):
+def test_a_process_that_dies_costs_one_video_and_is_told(videos, monkeypatch):
     """Of two processes one is killed while it has a batch half sent; the videos behind are decoded by another one."""
-    four = [videos[0], videos[2], videos[3], videos[2]]
+    four, processes = [videos[0], videos[2], videos[3], videos[2]], []
+    start = prefetch._started
+    monkeypatch.setattr(prefetch, "_started", lambda arguments: processes.append(start(arguments)) or processes[-1])
     with batches_of(four, PREPROCESS, batch_size=3, num_processes=2) as of_videos:
         results = taken(of_videos)
         first = next(results)
-        second_process = sorted(multiprocessing.active_children(), key=lambda process: process.pid)[1]
-        second_process.kill()
+        processes[1].kill()
         killed, *others = results
     assert killed == f"the process that decoded {videos[2].path} ended with the code -9"
     with batches_of(four, PREPROCESS, batch_size=3, num_processes=0) as of_videos:
         expected = list(taken(of_videos))
     for found, wanted in zip([first, *others], [expected[0], *expected[2:]], strict=True):
         np.testing.assert_array_equal(np.concatenate(found), np.concatenate(wanted))
-    assert multiprocessing.active_children() == []
+    assert all(process.returncode is not None for process in processes)
 
 
 @pytest.mark.parametrize("name", [0, 2, 3])
