@@ -11,6 +11,9 @@ import sys
 import threading
 from collections.abc import Callable
 
+if sys.platform == "linux":
+    import fcntl
+
 LENGTH_BYTES = 8  # of the number in front of the job
 
 
@@ -18,7 +21,7 @@ def main() -> None:
     """Reads what to do, (sys.path, a pickled call of functions of that path) by `prefetch`, and does it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started this process ends it
     job = _read(int.from_bytes(_read(LENGTH_BYTES), "little"))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not get among the answers
     search_path, call = pickle.loads(job)  # noqa: S301 (our parent's, not a file's)
@@ -41,8 +44,17 @@ def _read(length: int) -> bytes:
 
 
 def _end_with_parent() -> None:
-    os.read(0, 1)
-    os._exit(1)
+    """Ends this process when the standard input ends."""
+
+    def watch() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    if sys.platform == "linux":  # the system does it, also where a library does not let Python's threads run
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
