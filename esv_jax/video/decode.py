@@ -72,9 +72,7 @@ def iter_frames(
       InputError: the video ends before the frames asked for; or as for `read_frames`, when the fault is reached.
     """
     if not os.path.isdir(path) and (isinstance(start, NumberInName) or isinstance(stop, NumberInName)):
-        raise InputError(
-            f"the frames numbered {start} and on are asked for by their names, but {path} is no folder of them"
-        )
+        raise InputError(f"frames are asked for by the numbers in their names, but {path} is no folder of them")
     return (image_folder if os.path.isdir(path) else video_file).iter_frames(path, start, stop)
 
 

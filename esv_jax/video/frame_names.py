@@ -6,10 +6,10 @@ it, and which of them are meant cannot be known: that is an error.
 """
 
 import itertools
+import os
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from esv_jax.checks import InputError, listed
@@ -17,14 +17,14 @@ from esv_jax.checks import InputError, listed
 _TIME_OF_DAY = r"(?:[0-9]?[0-9]:[0-5][0-9]:[0-5][0-9]|[0-9]{2}([-.])[0-5][0-9]\2[0-5][0-9])(?:[.,][0-9]{1,6})?"
 # 20240105_123045, 2024-01-05 12.30.45, 2024-01-05-12h30m45s123
 _DATE_AND_TIME = (
-    r"(?:19|20)[0-9]{2}[-._:]?[01][0-9][-._:]?[0-3][0-9](?:[-_ T.]+| at )"
+    r"(?:19|20)[0-9]{2}[-._:]?[01][0-9][-._:]?[0-3][0-9](?:[-_ t.]+| at )"
     r"[0-2][0-9][-._:h]?[0-5][0-9][-._:m]?[0-5][0-9](?:[.,s]?[0-9]{1,6})?"
 )
 _DECIMAL = r"[0-9]+[.,][0-9]+"
-# A time or a decimal stands alone (1.2.3 is three numbers); the hours of AM and PM are not in order.
-_NUMBER = re.compile(
-    rf"((?<![0-9])(?<![0-9][.,])(?:{_DATE_AND_TIME}|{_TIME_OF_DAY}|{_DECIMAL})(?![.,]?[0-9]|\s?[AaPp][Mm])|[0-9]+)"
-)
+# A time or a decimal stands alone: 1.2.3 is three numbers.
+_NUMBER = re.compile(rf"((?<![0-9])(?<![0-9][.,])(?:{_DATE_AND_TIME}|{_TIME_OF_DAY}|{_DECIMAL})(?![.,]?[0-9])|[0-9]+)")
+_DIGITS = re.compile("([0-9]+)")
+_AM_OR_PM = re.compile(r"\s?[ap]m(?![a-z])")
 
 
 class FrameNames(NamedTuple):
@@ -84,12 +84,21 @@ def frames_among(names: Sequence[str], folder: object) -> FrameNames:
             f"{folder} should hold the pictures of one video, found several kinds of names ({found}): put each kind "
             "into a folder of its own"
         )
+    if any(_AM_OR_PM.match(text) for text in numbered[0].texts[1:]):  # 12.30 comes before 1.05
+        raise InputError(
+            f"the pictures of {folder} should have times of 24 hours in their names, found AM or PM "
+            f"({listed(sorted(name.name for name in numbered))})"
+        )
     return _in_order(numbered, folder)
 
 
 def _parsed(name: str) -> _Name:
-    parts = _NUMBER.split(PurePath(name).stem)
-    return _Name(name, tuple(text.casefold() for text in parts[::3]), tuple(map(_value, parts[1::3])))
+    stem = os.path.splitext(name)[0].casefold()
+    before, digits, after = _DIGITS.split(stem, maxsplit=1) if _DIGITS.search(stem) else (stem, "", "")
+    if not _DIGITS.search(after):  # most names, and quickly
+        return _Name(name, (before, after), (int(digits),)) if digits else _Name(name, (before,), ())
+    parts = _NUMBER.split(stem)
+    return _Name(name, tuple(parts[::3]), tuple(map(_value, parts[1::3])))
 
 
 def _value(number: str) -> Any:

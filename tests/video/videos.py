@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from PIL import Image
 
 WIDTH, HEIGHT, BLOCK = 64, 48, 16
 MILLISECOND = Fraction(1, 1000)
@@ -41,6 +42,14 @@ def write_video(path, codec, num_frames, *, fps=25, options=None, container=None
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     return path
+
+
+def write_images(folder, names, numbers=None):
+    """Pictures that show these numbers, or 0, 1, ..."""
+    folder.mkdir()
+    for number, name in zip(numbers or range(len(names)), names, strict=True):
+        Image.fromarray(numbered_image(number)).save(folder / name)
+    return folder
 
 
 def rewrite_packets(source, target, change, pts=None):
