@@ -64,8 +64,8 @@ def iter_frames(
 
     Args:
       path: the video.
-      start: number of the first frame wanted, counted from 0; of a file also its time (`Seconds`), of a folder also the
-        number in its name (`NumberInName`).
+      start: number of the first frame wanted, counted from 0. Or, of a file, `Seconds`, which stand for the frame that
+        begins nearest to them; of a folder, a `NumberInName`.
       stop: of the same kind, of the first one that is not, more than `start`; None: all to the end.
 
     Raises:
@@ -74,6 +74,11 @@ def iter_frames(
     if not os.path.isdir(path) and (isinstance(start, NumberInName) or isinstance(stop, NumberInName)):
         raise InputError(f"frames are asked for by the numbers in their names, but {path} is no folder of them")
     return (image_folder if os.path.isdir(path) else video_file).iter_frames(path, start, stop)
+
+
+def stream_read(path: str | os.PathLike) -> str | None:
+    """Which stream is read of a file with several video streams, in words; None where there is one."""
+    return None if os.path.isdir(path) else video_file.stream_read(path)
 
 
 def _pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Frames:

@@ -65,7 +65,7 @@ def test_every_kind_of_file_gives_the_right_frames(path_of_kind):
 def test_frames_are_reached_by_seeking(tmp_path, monkeypatch, kind):
     suffix, codec, options = KINDS[kind]
     path = write_video(tmp_path / f"clip.{suffix}", codec, 50, options=options)
-    monkeypatch.setattr(video_file, "_index_decoding", None)
+    monkeypatch.setattr(video_file, "_index_of_decoded", None)
     assert numbers_of(decode.sample_frames(path, 8).images) == [3, 9, 15, 21, 28, 34, 40, 46]
 
 
@@ -118,7 +118,7 @@ def test_times_of_a_variable_frame_rate(tmp_path, suffix):
 
 
 def test_frames_before_the_beginning_of_a_mp4_are_not_displayed(tmp_path, monkeypatch):
-    monkeypatch.setattr(video_file, "_index_decoding", None)
+    monkeypatch.setattr(video_file, "_index_of_decoded", None)
     milliseconds = np.arange(50) * 40 - 400
     container = {"avoid_negative_ts": "disabled"}
     path = write_video(tmp_path / "clip.mp4", "libx264", 50, pts=milliseconds, options=H264, container=container)
