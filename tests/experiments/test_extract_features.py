@@ -109,6 +109,40 @@ def test_the_store_holds_every_frame_of_every_clip(root, tmp_path, extract):
         assert np.ptp(store.features(i), axis=0).max() > 1e-3  # frames differ, so their order was put to the test
 
 
+def test_a_store_tells_nothing_of_where_it_was_made(root, tmp_path, extract):
+    """Of a clip elsewhere there is the name; one that the csv names by its whole path is called so, by its maker."""
+    shutil.copytree(root / "clips" / "folder", tmp_path / "elsewhere")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\nfolder,run\n./a.avi,run\n../clips/b.webm,run\n")
+    assert extract(labels=labels).exit_code == 0
+    assert [clip.path for clip in open_store(tmp_path / "store").clips] == ["folder", "a.avi", "../clips/b.webm"]
+    for file in (tmp_path / "store").rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert str(root).encode() not in content, file
+            assert str(tmp_path).encode() not in content, file
+    labels.write_text(f"path,label\n{root / 'clips' / 'folder'},run\n{tmp_path / 'elsewhere'},run\n")
+    assert extract(labels=labels, out=tmp_path / "absolute").exit_code == 0
+    assert [clip.path for clip in open_store(tmp_path / "absolute").clips] == ["folder", "elsewhere"]
+
+
+def test_an_output_folder_removed_in_the_middle_is_told_of_at_once(tmp_path, extract, monkeypatch):
+    original, read = decode.iter_frames, []
+
+    def removing(path, *part):
+        read.append(path.name)
+        if path.name == "folder":
+            shutil.rmtree(tmp_path / "store")
+        return original(path, *part)
+
+    monkeypatch.setattr(decode, "iter_frames", removing)
+    ran = extract()
+    assert ran.exit_code == 1
+    assert "store was removed or moved while clips were added" in ran.stderr
+    assert read == ["a.avi", "folder"]
+    assert not (tmp_path / "store").exists()
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, extract, monkeypatch):
     assert extract(out=tmp_path / "whole").exit_code == 0
     original, read = decode.iter_frames, []
@@ -189,9 +223,7 @@ def test_something_something_annotations(root, tmp_path, extract):
     assert ran.exit_code == 0, ran.stderr
     store = open_store(tmp_path / "store")
     assert store.header.classes == ("Bending something", "Closing something")
-    assert [clip[:4] for clip in store.clips] == [
-        ("b", str(root / "clips" / "b.webm"), "Closing something", "validation")
-    ]
+    assert [clip[:4] for clip in store.clips] == [("b", "b.webm", "Closing something", "validation")]
 
 
 def test_epic_kitchens_annotations_are_of_parts_of_videos(root, tmp_path, extract):
