@@ -62,21 +62,20 @@ def read_epic_actions(path: str | os.PathLike) -> list[EpicAction]:
     actions: dict[str, EpicAction] = {}
     for line, row in rows:
         uid, participant, video = (row[column].strip() for column in texts)
-        if not uid or not video:
-            raise InputError(f"line {line} of {path} has no {name if video else 'video_id'}")
+        for column in texts:
+            if not row[column].strip() or not files.is_one_line(row[column]):
+                raise InputError(f"line {line} of {path} should have a {column} of one line, found {row[column]!r:.80}")
         if uid in actions:
-            raise InputError(f"line {line} of {path} repeats the action {uid}")
+            raise InputError(f"line {line} of {path} repeats the action {uid:.80}")
         found = [files.whole_number(row[column].strip()) for column in numbers]
         first, last, verb, noun = found
         if first is None or last is None or verb is None or noun is None:
             column = numbers[found.index(None)]
             raise InputError(
-                f"line {line} of {path} should have a whole number as its {column}, found {row[column][:80]!r}"
+                f"line {line} of {path} should have a whole number as its {column}, found {row[column]!r:.80}"
             )
         if not 1 <= first <= last:
-            raise InputError(
-                f"line {line} of {path} has impossible frames, counted from 1: the first is {first}, the last {last}"
-            )
+            raise InputError(f"line {line} of {path} has impossible frames, counted from 1: {first} to {last}")
         start_s, stop_s = (_seconds(row.get(column, "")) for column in ("start_timestamp", "stop_timestamp"))
         if start_s is not None and stop_s is not None and stop_s < start_s:
             raise InputError(
@@ -114,7 +113,7 @@ def read_epic_clips(
         number = action.verb if head == "verb" else action.noun
         if number >= len(classes):
             raise InputError(
-                f"the {head} class {number} of {action.uid} in {path} is not one of the {len(classes)} classes"
+                f"the {head} class {number} of {action.uid:.80} in {path} is not one of the {len(classes)} classes"
             )
         place = action.participant, action.video
         if place not in videos:
