@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from esv_jax.checks import InputError
@@ -42,6 +42,7 @@ def test_what_varies_is_the_number(names, numbers):
     assert order(names) == (names, numbers)
 
 
+@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.integers(0, 10**9), min_size=2, max_size=30, unique=True),
     st.integers(0, 12),
