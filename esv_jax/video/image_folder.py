@@ -9,13 +9,13 @@ import bisect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from esv_jax import files
 from esv_jax.checks import InputError, listed, require
-from esv_jax.video.frame_names import frames_among
+from esv_jax.video.frame_names import FrameNames, frames_among
 from esv_jax.video.frames import Frames, NumberInName, Seconds, end_of_part
 
 # fmt: off
@@ -33,13 +33,6 @@ _FPS = 25.0  # images have no times of their own
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of a TIFF
 
 
-class _Folder(NamedTuple):
-    """The files of a folder's frames in order, and the numbers in their names, None where those have none."""
-
-    frames: list[Path]
-    numbers: list[int] | None
-
-
 def pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Frames:
     """The frames whose increasing numbers `choose(number of frames in the folder)` gives, at least one.
 
@@ -47,9 +40,10 @@ def pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Frames
       InputError: there is no picture, or one that cannot be read or differs in size from the others; the names are not
         those of one sequence (`frame_names.frames_among`); there are files that may be frames and are not read.
     """
-    frames, _ = _opened(path)
-    indices = choose(len(frames))
-    return Frames(np.stack(list(_images([frames[i] for i in indices]))), indices / _FPS, indices, len(frames))
+    names, _ = _frames_of(path)
+    indices = choose(len(names))
+    images = np.stack(list(_images([Path(path, names[i]) for i in indices])))
+    return Frames(images, indices / _FPS, indices, len(names))
 
 
 def iter_frames(path: str | os.PathLike, start: int, stop: int | None) -> Iterator[np.ndarray]:
@@ -64,12 +58,12 @@ def iter_frames(path: str | os.PathLike, start: int, stop: int | None) -> Iterat
     """
     if isinstance(start, Seconds) or isinstance(stop, Seconds):
         raise InputError(f"a part of {path} is asked for by its time, but a folder of pictures has no times")
-    frames, numbers = _opened(path)
+    names, numbers = _frames_of(path)
     if isinstance(start, NumberInName) or isinstance(stop, NumberInName):
         begin, end = _part_by_number(path, numbers, start, stop)
     else:
-        begin, end = start, end_of_part(path, start, stop, len(frames))
-    yield from _images(frames[begin:end])
+        begin, end = start, end_of_part(path, start, stop, len(names))
+    yield from _images([Path(path, name) for name in names[begin:end]])
 
 
 def _part_by_number(
@@ -91,7 +85,7 @@ def _part_by_number(
     return begin, end
 
 
-def _opened(path: str | os.PathLike) -> _Folder:
+def _frames_of(path: str | os.PathLike) -> FrameNames:
     """The frames among the files of a folder."""
     pictures: list[str] = []
     folders: list[str] = []
@@ -117,8 +111,7 @@ def _opened(path: str | os.PathLike) -> _Folder:
         beside = f", but the folders {listed(sorted(folders))}: give the one that is the video" if folders else ""
         kinds = "" if pictures or folders else f" ({', '.join(_PICTURES)})"
         raise InputError(f"the folder {path} holds {found}{kinds}{beside}")
-    names, numbers = frames_among(pictures, path)
-    return _Folder([Path(path) / name for name in names], numbers)
+    return frames_among(pictures, path)
 
 
 def _images(paths: Sequence[Path]) -> Iterator[np.ndarray]:
