@@ -2,8 +2,7 @@
 
 A folder's images are its frames in the order of the numbers in their names (frame2 before frame10), displayed at 25
 frames a second. Times are seconds after the first frame, from the file's own timestamps; where it has none that make
-sense, frame number / fps.
-Pixels are taken as stored: non-square ones are not stretched.
+sense, frame number / fps. Pixels are taken as stored: non-square ones are not stretched.
 """
 
 import os

@@ -46,7 +46,7 @@ def pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Frames
     return Frames(images, indices / _FPS, indices, len(names))
 
 
-def iter_frames(path: str | os.PathLike, start: int, stop: int | None) -> Iterator[np.ndarray]:
+def iter_frames(path: str | os.PathLike, start: int | Seconds, stop: int | Seconds | None) -> Iterator[np.ndarray]:
     """The frames start .. stop - 1 (to the end if None), uint8 [H, W, 3] each, holding one at a time.
 
     Positions in the folder, or, if `start` or `stop` is a `NumberInName`, the numbers in the names: those that are

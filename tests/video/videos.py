@@ -6,6 +6,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from esv_jax.video import video_file
+
 WIDTH, HEIGHT, BLOCK = 64, 48, 16
 MILLISECOND = Fraction(1, 1000)
 
@@ -67,3 +69,9 @@ def rewrite_packets(source, target, change, pts=None):
             changed.stream = copy
             new.mux(changed)
     return target
+
+
+def check_by_decoding(monkeypatch, num_frames):
+    """Lets no more than the first frames of a video be decoded to check what its packets say."""
+    monkeypatch.setattr(video_file, "_DECODED_TO_CHECK", num_frames)
+    video_file._index_of_packets.cache_clear()
