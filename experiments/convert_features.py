@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from esv_jax import progress
-from esv_jax.checks import InputError, listed
+from esv_jax.checks import InputError, listed, shown
 from esv_jax.data import feature_store, play_fair_features
 from esv_jax.data.annotations import EPIC_HEADS, read_class_names, read_labelled_clips
 from esv_jax.data.feature_store import FeatureStore, StoredClip
@@ -107,8 +107,8 @@ def _write_store(source: Source, clips: dict[int, StoredClip], classes: tuple[st
             done = writer.done.get(clip.uid)
             if done and (done.label, done.split) != (clip.label, clip.split):
                 raise InputError(
-                    f"the store {OUT.value} has {clip.uid:.80} as {done.label!r:.80} ({done.split}), but it is to be "
-                    f"{clip.label!r:.80} ({clip.split}): use another folder"
+                    f"{OUT.value} has {shown(clip.uid)} as {done.label!r:.80} ({shown(done.split)}), but it is to be "
+                    f"{clip.label!r:.80} ({shown(clip.split)}): use another folder"
                 )
             if not done:
                 writer.append(clip.uid, clip.path, clip.label, clip.split, source.features(i))

@@ -57,7 +57,7 @@ NUM_PROCESSES = flags.DEFINE_integer(
     "num_processes", available_cpus(), "Processes that decode; 0: the one that feeds the device does.", lower_bound=0
 )
 ALLOW_FAILURES = flags.DEFINE_integer("allow_failures", 0, "So many clips that cannot be used are no error.", 0)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Frames that go through the backbone at once.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Frames that go through the backbone at once.", 1, 4096)
 OUT = cli.DEFINE_path("out", None, "Folder of the feature store.", required=True)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from esv_jax import files
-from esv_jax.checks import InputError, listed
+from esv_jax.checks import InputError, listed, shown
 from esv_jax.data.epic import EPIC_HEADS as EPIC_HEADS
 from esv_jax.data.epic import read_epic_clips
 from esv_jax.data.labelled_clip import LabelledClip
@@ -136,7 +136,7 @@ def read_labels_csv(
         if not uid or not label:
             raise InputError(f"line {line} of {path} has an empty {'label' if uid else 'path'}")
         if uid in clips:
-            raise InputError(f"line {line} of {path} repeats the clip {uid:.80}")
+            raise InputError(f"line {line} of {path} repeats the clip {shown(uid)}")
         held = row[held_column].strip() in held_values
         split = HELD_OUT_SPLIT if held else row.get("split", "").strip() or DEFAULT_SPLIT
         if not all(map(files.is_one_line, (uid, label, split))):
@@ -176,13 +176,13 @@ def read_ssv2_entries(
             raise InputError(f'entry {i} of {path} should have an "id" that is a name of a file, found {uid!r:.80}')
         if not isinstance(template, str):
             raise InputError(
-                f'entry {i} of {path} (id {uid:.80}) has no "template": clips without labels are of no use here'
+                f'entry {i} of {path} (id {shown(uid)}) has no "template": clips without labels are of no use here'
             )
         label = template.replace("[", "").replace("]", "")
         if label not in names:
-            raise InputError(f"entry {i} of {path} (id {uid:.80}) is of the unknown class {label!r:.80}")
+            raise InputError(f"entry {i} of {path} (id {shown(uid)}) is of the unknown class {label!r:.80}")
         if uid in clips:
-            raise InputError(f"entry {i} of {path} repeats the id {uid:.80}")
+            raise InputError(f"entry {i} of {path} repeats the id {shown(uid)}")
         clips[uid] = LabelledClip(uid, Path(folder) / f"{uid}.webm", label, split)
     return list(clips.values())
 
@@ -225,12 +225,12 @@ def _named(
     ids = [files.whole_number(clip.label) for clip in clips]
     if None in ids or any(clip.label in known for clip in clips):
         raise InputError(
-            f"the label {strange.label!r:.80} of {strange.uid:.80} in {path} is not one of those in {classes}"
+            f"the label {strange.label!r:.80} of {shown(strange.uid)} in {path} is not one of those in {classes}"
         )
     outside = next((clip for clip, number in zip(clips, ids, strict=True) if (number or 0) >= len(names)), None)
     if outside is not None:
         raise InputError(
-            f"the class id {outside.label} of {outside.uid:.80} in {path} is not one of the {len(names)} classes in "
+            f"the class id {outside.label} of {shown(outside.uid)} in {path} is not one of the {len(names)} classes in "
             f"{classes}, 0..{len(names) - 1}"
         )
     return [clip._replace(label=names[number or 0]) for clip, number in zip(clips, ids, strict=True)]

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError, check_finite, check_floating, check_shape, listed, version
+from esv_jax.checks import InputError, check_finite, check_floating, check_shape, listed, shown, version
 from esv_jax.video.preprocess import Preprocess, preprocess_from_json
 
 FORMAT_VERSION = 2
@@ -331,7 +331,7 @@ def _read_clips(folder: Path, header: StoreHeader) -> tuple[tuple[StoredClip, ..
         columns = tuple(next(lines))
         if columns not in (StoredClip._fields, StoredClip._fields[:-1]):
             raise InputError(
-                f"{file} should begin with the line {','.join(StoredClip._fields)}, found {','.join(columns):.120}"
+                f"{file} should begin with the line {','.join(StoredClip._fields)}, found {listed(columns, 8)}"
             )
         classes = set(header.classes)
         for line in lines:
@@ -341,14 +341,14 @@ def _read_clips(folder: Path, header: StoreHeader) -> tuple[tuple[StoredClip, ..
                     f"{file} is damaged at line {lines.line_num}: take away this line and those below it, {_REPAIR}"
                 )
             if clip.uid in known:
-                raise InputError(f"{file} is damaged: it holds a uid twice, {clip.uid:.80}")
+                raise InputError(f"{file} is damaged: it holds a uid twice, {shown(clip.uid)}")
             known.add(clip.uid)
             clips.append(clip)
             offset += clip.num_frames
             if offset * _row_bytes(header) > size:
                 raise InputError(
-                    f"{rows} is damaged: it has {size} bytes, which end before those of the clip {clip.uid:.80}: take "
-                    f"away line {lines.line_num} of {_CLIPS_FILE} and those below it, {_REPAIR}"
+                    f"{rows} is damaged: it has {size} bytes, which end before those of the clip {shown(clip.uid)}: "
+                    f"take away line {lines.line_num} of {_CLIPS_FILE} and those below it, {_REPAIR}"
                 )
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} is damaged: {files.reason(error)}") from error
@@ -373,8 +373,8 @@ def _checksum(clip: StoredClip, rows: np.ndarray) -> str:
 def _check_rows(clip: StoredClip, rows: np.ndarray, path: str | os.PathLike) -> None:
     if clip.checksum and _checksum(clip, rows) != clip.checksum:
         raise InputError(
-            f"the clip {clip.uid:.80} in {Path(path).parent} is damaged: its features, or its line, are not those that "
-            f"were stored; take away this line of {_CLIPS_FILE} and those below it, {_REPAIR}"
+            f"the clip {shown(clip.uid)} in {Path(path).parent} is damaged: its features, or its line, are not those "
+            f"that were stored; take away this line of {_CLIPS_FILE} and those below it, {_REPAIR}"
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError, check_floating, check_shape, listed, require
+from esv_jax.checks import InputError, check_floating, check_shape, listed, require, shown
 from esv_jax.data.feature_store import LARGEST_DIM, StoredClip, StoreHeader
 
 _BLOCK = 256  # clips that are looked at together when lengths are counted
@@ -170,7 +170,7 @@ def _column(group: Any, name: str, path: str | os.PathLike) -> Any:
     """A dataset of one value a clip that is small enough to be read."""
     h5py = require("h5py", extra="io")
     column = _item(group, name, path)
-    where = f"{column.name} of {path}"
+    where = f"{shown(column.name)} of {path}"
     if not isinstance(column, h5py.Dataset) or column.ndim != 1:
         found = f"the shape {list(column.shape or ())}" if isinstance(column, h5py.Dataset) else "no dataset"
         raise InputError(f"{where} should be one value a clip, found {found}")
@@ -186,14 +186,14 @@ def _column(group: Any, name: str, path: str | os.PathLike) -> Any:
 def _labels(group: Any, path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     """The uids in the order of the features, and their class numbers [N]."""
     if not _holds(group, "uids") or not _holds(group, "labels"):
-        raise InputError(f"{path} is not a feature file of Play Fair: {group.name} lacks uids or labels")
+        raise InputError(f"{path} is not a feature file of Play Fair: {shown(group.name)} lacks uids or labels")
     uids = _texts(group, "uids", path)
     repeated = next((uid for uid, count in Counter(uids).items() if count > 1), None)
     if repeated is not None:
         raise InputError(f"{path} holds the uid {repeated!r:.80} twice")
     table = _item(group, "labels", path)
     if not hasattr(table, "keys"):
-        raise InputError(f"{table.name} of {path} should be a group of uid and label, found a dataset")
+        raise InputError(f"{shown(table.name)} of {path} should be a group of uid and label, found a dataset")
     names = [name for name in ("label", "action") if _holds(table, name)]
     if not names or not _holds(table, "uid"):
         raise InputError(f"{path} should have labels/uid and labels/label, found {listed(table)}")
@@ -226,14 +226,18 @@ def _texts(group: Any, name: str, path: str | os.PathLike) -> list[str]:
     column = _column(group, name, path)
     is_text = h5py.check_string_dtype(column.dtype) is not None
     if not is_text and (not np.issubdtype(column.dtype, np.integer) or h5py.check_enum_dtype(column.dtype)):
-        raise InputError(f"{column.name} of {path} should be texts or whole numbers, found {_kind(column.dtype)}")
+        raise InputError(
+            f"{shown(column.name)} of {path} should be texts or whole numbers, found {_kind(column.dtype)}"
+        )
     try:
         texts = [uid.decode() if isinstance(uid, bytes) else str(uid) for uid in column[()]]
     except UnicodeDecodeError as error:
-        raise InputError(f"{column.name} of {path} should be text in UTF-8, found {error.object!r:.80}") from error
+        raise InputError(
+            f"{shown(column.name)} of {path} should be text in UTF-8, found {error.object!r:.80}"
+        ) from error
     bad = next((text for text in texts if not text or not files.is_one_line(text)), None)
     if bad is not None:
-        raise InputError(f"{column.name} of {path} should be names of one line each, found {bad!r:.80}")
+        raise InputError(f"{shown(column.name)} of {path} should be names of one line each, found {bad!r:.80}")
     return texts
 
 
@@ -244,7 +248,8 @@ def _rows(group: Any, path: str | os.PathLike) -> tuple[int, Any]:
     kind = h5py.check_vlen_dtype(rows.dtype)
     if kind is None or not isinstance(kind, np.dtype) or kind.kind not in "fiu" or h5py.check_enum_dtype(kind):
         raise InputError(
-            f"{rows.name} of {path} should be numbers of variable length, one row a clip, found {_kind(rows.dtype)}"
+            f"{shown(rows.name)} of {path} should be numbers of variable length, one row a clip, found "
+            f"{_kind(rows.dtype)}"
         )
     dim = rows.attrs.get("feature_dim")
     if not isinstance(dim, int | np.integer) or isinstance(dim, bool) or not 1 <= dim <= LARGEST_DIM:
@@ -264,7 +269,7 @@ def _flat(rows: Any, which: slice | list[int]) -> list[np.ndarray]:
     try:
         found = rows[which]
     except OSError as error:
-        raise InputError(f"{rows.name} of {rows.file.filename} cannot be read: {files.reason(error)}") from error
+        raise InputError(f"{shown(rows.name)} of {rows.file.filename} cannot be read: {files.reason(error)}") from error
     return [values if values.dtype == kind else values.view(kind) for values in found]
 
 
@@ -291,7 +296,7 @@ def _clips(
             num_frames, rest = divmod(len(flat), dim)
             if rest or num_frames == 0:
                 raise InputError(
-                    f"the clip {uids[i]:.80} in {path} should have a whole number of frames of {dim} features, "
+                    f"the clip {shown(uids[i])} in {path} should have a whole number of frames of {dim} features, "
                     f"found {len(flat)} numbers"
                 )
             yield StoredClip(uids[i], "", str(labels[i]), split, num_frames, offset)

@@ -174,6 +174,14 @@ def a_thousand_columns_and_none_of_ours(folder):
     _labels(folder, ",".join(f"column {i}" for i in range(1000)) + "\n" + "," * 999 + "\n")
 
 
+def columns_of_letters_that_cannot_be_shown(folder):
+    _labels(folder, "path\u2028,\x1blabel\x7f\na.mp4,run\n")
+
+
+def a_clip_of_letters_that_cannot_be_shown_twice(folder):
+    _labels(folder, "path,label\n\x1b[2J,run\n\x1b[2J,run\n")
+
+
 def a_row_of_empty_cells(folder):
     _labels(folder, "path,label\na.mp4,run\n,\n")
 
