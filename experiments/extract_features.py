@@ -33,6 +33,7 @@ from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_cli
 from esv_jax.data.feature_store import FeatureWriter
 from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.saved.model_folder import Model
+from esv_jax.video import decode
 from esv_jax.video.prefetch import Video, available_cpus, batches_of
 from esv_jax.video.preprocess import Preprocess
 
@@ -74,7 +75,9 @@ def main() -> None:
     apply = jax.jit(backbone.module.apply)
     variables = jax.device_put(backbone.variables)
     failures: list[str] = []
-    with feature_store.create_or_append(OUT.value, header) as writer, progress.bars("clips") as bars:
+    streams: dict[Path, str | None] = {}
+    opened = feature_store.create_or_append(OUT.value, header, cli.versions("av", "pillow"))
+    with opened as writer, progress.bars("clips") as bars:
         if not (Path(OUT.value) / "backbone" / model_folder.CARD_FILE).exists():
             model_folder.save_model(Path(OUT.value) / "backbone", backbone.card, backbone.variables)
         todo = [clip for clip in clips if not _is_done(clip, writer.done)]
@@ -84,11 +87,16 @@ def main() -> None:
                 fault = features if isinstance(features, str) else _stored(writer, clip, features)
                 if fault:
                     failures.append(f"{clip.uid}: {fault}")
+                elif clip.path not in streams:
+                    streams[clip.path] = decode.stream_read(clip.path)
                 bars.update(task, advance=1, said=f"{writer.num_new_frames} new frames")
         finally:
             if failures:
                 bars.stop()
                 print("\n".join(["clips that could not be used:", *failures]), file=sys.stderr)
+    several = [f"{path.name}: {said}" for path, said in streams.items() if said]
+    if several:
+        print(f"files of several videos: {checks.listed(several)}", file=sys.stderr)
     store = feature_store.open_store(OUT.value)
     print(
         f"{OUT.value}: {len(store.clips)} clips, {len(store.rows)} frames, {len(classes)} classes, "

@@ -15,7 +15,7 @@ import csv
 import io
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,8 +197,12 @@ class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
         self.close()
 
 
-def create_or_append(path: str | os.PathLike, header: StoreHeader) -> FeatureWriter:
+def create_or_append(
+    path: str | os.PathLike, header: StoreHeader, versions: Mapping[str, str] | None = None
+) -> FeatureWriter:
     """Opens the store at `path` to add clips, making it if it is not there.
+
+    A store that is made keeps `versions`, those of the packages that decide its features, in store.json.
 
     Raises:
       InputError: the header contradicts itself or is not that of the store that is there, the folder holds something
@@ -211,7 +215,7 @@ def create_or_append(path: str | os.PathLike, header: StoreHeader) -> FeatureWri
         if not (folder / _HEADER_FILE).exists():
             if (folder / _FEATURES_FILE).exists() or (folder / _CLIPS_FILE).exists():
                 raise InputError(f"{folder} holds a feature store that has lost its {_HEADER_FILE}")
-            _write_header(folder, header)
+            _write_header(folder, header, versions or {})
         _check_same(read_header(folder), header, folder)
         return FeatureWriter(folder, header)
 
@@ -245,7 +249,7 @@ def read_header(path: str | os.PathLike) -> StoreHeader:
         "feature store",
         format_version=FORMAT_VERSION,
         fields=StoreHeader._fields,
-        optional=("esv_jax_version",),
+        optional=("esv_jax_version", "versions"),
     )
     where = str(folder / _HEADER_FILE)
     if not isinstance(fields["classes"], list):
@@ -267,8 +271,8 @@ def _folder(path: str | os.PathLike) -> Path:
     return Path(path)
 
 
-def _write_header(folder: Path, header: StoreHeader) -> None:
-    made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": version("esv-jax")}
+def _write_header(folder: Path, header: StoreHeader, versions: Mapping[str, str]) -> None:
+    made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": version("esv-jax"), "versions": dict(versions)}
     preprocess = header.preprocess and header.preprocess._asdict()
     files.write_json(folder / _HEADER_FILE, {**made_by, **header._asdict(), "preprocess": preprocess})
 
