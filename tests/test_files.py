@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -221,15 +222,81 @@ def test_without_fcntl_and_filelock_the_package_is_named(tmp_path, monkeypatch):
             pass
 
 
-def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch):
-    fcntl = pytest.importorskip("fcntl")
+NO_FLOCK = """
+def no_locks(*_):
+    raise OSError(95, "Operation not supported")
+files.fcntl.flock = no_locks
+"""
+
+
+@pytest.fixture
+def no_flock(monkeypatch):
+    """A file system without locks, as network file systems may be."""
 
     def no_locks(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    with files.exclusive_lock(tmp_path, "the box"):
-        assert os.listdir(tmp_path) == []
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", no_locks)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_one_process_at_a_time_where_the_file_system_has_no_locks(tmp_path, no_flock, kind):
+    path = tmp_path / "box"
+    path.mkdir() if kind == "folder" else path.touch()
+    with files.exclusive_lock(path, "the box"):
+        assert names(tmp_path) == [".box.lock", "box"]
+        told = python(NO_FLOCK + LOCKING, path).stdout
+        assert told == (
+            f"another process ({os.getpid()} on {socket.gethostname()}) is writing the box {path}: if it is no more, "
+            f"remove {tmp_path / '.box.lock'} and run this again\n"
+        )
+        assert names(tmp_path) == [".box.lock", "box"]
+    assert names(tmp_path) == ["box"]
+    assert python(NO_FLOCK + LOCKING, path).stdout == "locked\n"
+
+
+def test_the_lock_of_a_killed_process_is_taken_over_on_its_machine_and_told_of_on_others(tmp_path, no_flock):
+    (tmp_path / "box").mkdir()
+    killed = "with files.exclusive_lock(pathlib.Path(given[0]), 'it'):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    assert python(NO_FLOCK + killed, tmp_path / "box").returncode == -signal.SIGKILL
+    assert names(tmp_path) == [".box.lock", "box"]
+    with files.exclusive_lock(tmp_path / "box", "the box"):
+        assert (tmp_path / ".box.lock").read_text() == f"{socket.gethostname()} {os.getpid()}"
+    assert names(tmp_path) == ["box"]
+    for left in ("elsewhere 17", "", f"{socket.gethostname()} what"):
+        (tmp_path / ".box.lock").write_text(left)
+        with pytest.raises(InputError, match=r"is writing the box: if it is no more, remove .*/\.box\.lock and run"):  # noqa: SIM117
+            with files.exclusive_lock(tmp_path / "box", "the box"):
+                pass
+        assert (tmp_path / ".box.lock").read_text() == left
+
+
+def test_of_many_that_take_over_a_lock_at_once_one_has_it(tmp_path, no_flock):
+    (tmp_path / "box").mkdir()
+    (tmp_path / ".box.lock").write_text(f"{socket.gethostname()} {2**22 + 1}")  # no process has this number
+    (tmp_path / "go").touch()
+    holding = """
+import time
+while not os.path.exists(given[1]):
+    pass
+try:
+    with files.exclusive_lock(pathlib.Path(given[0]), "the box"):
+        print("locked")
+        time.sleep(1.5)
+except files.InputError as error:
+    print("refused")
+"""
+    command = [sys.executable, "-c", "import os, pathlib, sys\nfrom esv_jax import files\ngiven = sys.argv[1:]\n"]
+    command[-1] += NO_FLOCK + holding
+    (tmp_path / "go").unlink()
+    all_of_them = [
+        subprocess.Popen([*command, tmp_path / "box", tmp_path / "go"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    (tmp_path / "go").touch()
+    said = [process.communicate()[0] for process in all_of_them]
+    assert said.count("locked\n") >= 1
+    assert set(said) <= {"locked\n", "refused\n"}
 
 
 def test_lines_of_a_csv_have_their_numbers_in_the_file(tmp_path):
