@@ -18,7 +18,7 @@ class CheckedStore(LocalStore):
       read_only: as zarr asks for it.
       exact: whether there are no standard errors, and no chunks of them.
       checksums: whether chunks end with their crc32c.
-      advice: how what is missing comes back, in words.
+      advice: how values that are missing come back, in words.
     """
 
     def __init__(
@@ -38,13 +38,14 @@ class CheckedStore(LocalStore):
             yield name
 
     def _checked(self, key: str, found: Any) -> Any:
-        _, name, *inner = key.split("/")
+        group, name, *inner = key.split("/")
         if inner[:1] != ["c"] or (self._exact and name == "std_error"):
             return found
+        advice = self._advice if name in VALUES else f"remove {self.root / group} and compute its values anew"
         if found is None:
-            raise InputError(f"{self.root / key} is missing: {self._advice}")
+            raise InputError(f"{self.root / key} is missing: {advice}")
         if self._checksums:
             content = found.as_numpy_array()
             if checksum(content[:-CHECKSUM_BYTES]) != content[-CHECKSUM_BYTES:].tobytes():
-                raise InputError(f"{self.root / key} has changed since it was written: {self._advice}")
+                raise InputError(f"{self.root / key} has changed since it was written: {advice}")
         return found

@@ -152,13 +152,11 @@ def read_configuration(path: "str | os.PathLike") -> dict[str, Any]:
 def read_root(path: "str | os.PathLike") -> tuple[int, dict[str, Any]]:
     """The format version and the configuration of a store; raises what `read_configuration` does."""
     file = Path(path) / METADATA_FILE
-    try:
-        is_file, is_folder = Path(path).is_file(), Path(path).is_dir()
-    except ValueError as error:  # a NUL in it
-        raise InputError(f"there is no results store {str(path)!r}: {files.reason(error)}") from error
-    if is_file:
+    if "\0" in str(path):
+        raise InputError(f"a results store should be a folder, found a path with a NUL in it: {str(path)!r}")
+    if Path(path).is_file():
         raise InputError(f"{path} is a file, and a results store is a folder: unpack it if it is an archive of one")
-    if not is_folder:
+    if not Path(path).is_dir():
         raise InputError(f"there is no results store {path}")
     try:
         content = files.read_json(file, _LARGEST_METADATA)
@@ -219,7 +217,8 @@ def read_group(folder: Path, num_frames: int) -> Group:
     arrays = {name: _read_metadata(group, group / name) for name in (*VALUES, *INDEX)}
     if version > 1 and attributes.get(DIGEST) != metadata_digest(content, arrays.values()):
         raise _no_metadata(group, group, "it or one of its arrays' has changed since it was written")
-    batch_size, sampled = attributes.get("batch_size"), attributes.get("sampled")
+    batch_size: Any = attributes.get("batch_size")
+    sampled = attributes.get("sampled")
     if not _is_count(batch_size) or not isinstance(sampled, bool) or attributes.get("num_frames") != num_frames:
         found = {name: attributes.get(name) for name in ("num_frames", "batch_size", "sampled")}
         raise _no_metadata(group, group, f"no metadata of {num_frames} frames: {_told(found)}")
@@ -275,7 +274,8 @@ def _read_metadata(group: Path, of: Path) -> dict[str, Any]:
     try:
         content = files.read_json(file, _LARGEST_METADATA)
     except InputError as error:
-        raise _no_metadata(group, of, files.reason(error.__cause__ or error)) from error
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise _no_metadata(group, of, files.reason(cause)) from error
     if not isinstance(content, dict):
         raise _no_metadata(group, of, f"no object: {_told(content)}")
     return content
@@ -283,7 +283,7 @@ def _read_metadata(group: Path, of: Path) -> dict[str, Any]:
 
 def _no_metadata(group: Path, of: Path, found: str) -> InputError:
     return InputError(
-        f"{of / METADATA_FILE} is not what was written, found {found}: remove {group} and compute its values anew"
+        f"{of / METADATA_FILE} is not what was written ({found}): remove {group} and compute its values anew"
     )
 
 
