@@ -195,7 +195,8 @@ def _command() -> str:
             next(given, None)
         elif not flag.startswith("out="):
             arguments.append(argument)
-    return cli.command("compute_esvs", *arguments)
+    # Bytes of a name that are no text cannot be kept.
+    return cli.command("compute_esvs", *arguments).encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _report(lengths: list[OfLength]) -> None:

@@ -1,11 +1,13 @@
 import csv
 import hashlib
+import itertools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -274,29 +276,32 @@ def test_the_lock_of_a_killed_process_is_taken_over_on_its_machine_and_told_of_o
 def test_of_many_that_take_over_a_lock_at_once_one_has_it(tmp_path, no_flock):
     (tmp_path / "box").mkdir()
     (tmp_path / ".box.lock").write_text(f"{socket.gethostname()} {2**22 + 1}")  # no process has this number
-    (tmp_path / "go").touch()
     holding = """
 import time
-while not os.path.exists(given[1]):
+pathlib.Path(given[1], given[2]).touch()
+while not os.path.exists(given[1] + "/go"):
     pass
 try:
-    with files.exclusive_lock(pathlib.Path(given[0]), "the box"):
-        print("locked")
-        time.sleep(1.5)
-except files.InputError as error:
+    with files.exclusive_lock(pathlib.Path(given[1], "box"), "the box"):
+        start = time.monotonic()
+        time.sleep(0.2)
+        print(start, time.monotonic())
+except files.InputError:
     print("refused")
 """
-    command = [sys.executable, "-c", "import os, pathlib, sys\nfrom esv_jax import files\ngiven = sys.argv[1:]\n"]
-    command[-1] += NO_FLOCK + holding
-    (tmp_path / "go").unlink()
+    imports = "import os, pathlib, sys\nfrom esv_jax import files\ngiven = sys.argv\n"
+    command = [sys.executable, "-c", imports + NO_FLOCK + holding, str(tmp_path)]
     all_of_them = [
-        subprocess.Popen([*command, tmp_path / "box", tmp_path / "go"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        subprocess.Popen([*command, f"ready{i}"], cwd=ROOT, stdout=subprocess.PIPE, text=True) for i in range(3)
     ]
+    while len(list(tmp_path.glob("ready*"))) < 3:
+        time.sleep(0.01)
     (tmp_path / "go").touch()
-    said = [process.communicate()[0] for process in all_of_them]
-    assert said.count("locked\n") >= 1
-    assert set(said) <= {"locked\n", "refused\n"}
+    said = [process.communicate()[0].split() for process in all_of_them]
+    held = sorted(tuple(map(float, words)) for words in said if words != ["refused"])
+    assert held
+    for (_, ended), (started, _) in itertools.pairwise(held):
+        assert ended <= started
 
 
 def test_lines_of_a_csv_have_their_numbers_in_the_file(tmp_path):

@@ -155,6 +155,6 @@ def _draw_legend(page: _Page, left: float, top: float, sampled: bool) -> None:
 
 
 def _wrap(words: str, inches: float, points: float) -> list[str]:
-    """Lines that fit, reckoned with a letter 0.66 of its size wide, the mean of bold text; 1.2, the box of a wide one."""
+    """Lines that fit, with letters 0.66 of their size wide, the mean of bold text, or 1.2, the box of wide ones."""
     width = 1.2 if any(map(pictures.is_wide, words)) else 0.66
     return textwrap.wrap(words, max(int(inches * 72 / (width * points)), 10))

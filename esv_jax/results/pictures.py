@@ -1,7 +1,7 @@
 """How our pictures are drawn: alike for everyone, in letters of any script.
 
-Nothing is taken from matplotlibrc or MPLBACKEND. Letters that matplotlib's own font lacks are taken from the fonts of the
-system; where none has them, their place is shown as a box.
+Nothing is taken from matplotlibrc or MPLBACKEND. Letters that matplotlib's own font lacks are taken from the fonts of
+the system; where none has them, their place is shown as a box.
 """
 
 import contextlib
