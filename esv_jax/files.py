@@ -27,6 +27,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _PARTIAL = ".partial"
+_LOCK = ".lock"
 _OF_DESKTOPS = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".localized", "icon\r"}
 # Of Something-Something's json for training, the largest that we know of, there are 30 MB.
 LARGEST_JSON = 512 << 20
@@ -196,10 +197,10 @@ def digest(path: str | os.PathLike) -> str:
 def digests(folder: Path, pattern: str = "**/*") -> dict[str, str]:
     """SHA-256 of the files of a folder that match a pattern, by their names in it, in the order of these.
 
-    Files of desktops (`is_of_desktop`) and what killed runs left are no part of it.
+    Files of desktops (`is_of_desktop`), locks, and what killed runs left are no part of it.
     """
     found = [path for path in folder.glob(pattern) if path.is_file() and not is_of_desktop(path.name)]
-    names = [path.relative_to(folder).as_posix() for path in found if not path.name.endswith(_PARTIAL)]
+    names = [path.relative_to(folder).as_posix() for path in found if not path.name.endswith((_PARTIAL, _LOCK))]
     return {name: digest(folder / name) for name in sorted(names)}
 
 
@@ -257,7 +258,7 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
 def _named_in_a_file(path: Path, what: str) -> Iterator[None]:
     """`exclusive_lock` by a file that only one process can make."""
     path = path.resolve()
-    lock = path.with_name(f".{path.name}.lock")
+    lock = path.with_name(f".{path.name}{_LOCK}")
     ours = f"{socket.gethostname()} {os.getpid()}"
     with disk_errors(f"{what} cannot be locked"):
         theirs = _text_of(lock)

@@ -17,6 +17,7 @@ that their sampling errors are not independent.
 import functools
 import sys
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -175,7 +176,7 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
     return {
         "model_kind": model.card.kind,
         "model_digest": model_folder.digest(model),
-        "features_digest": files.digest(FEATURES.value),
+        "features_digest": _digest(Path(FEATURES.value)),
         "split": SPLIT.value,
         "prior_digest": files.short_digest([np.asarray(prior, "<f4")]),
         "estimator": estimator_flags.ESTIMATOR.value,
@@ -184,6 +185,11 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "versions": cli.versions(),
     }
+
+
+def _digest(features: Path) -> str:
+    """What tells whether a store may be gone on with: the features, wherever they are."""
+    return files.digest(features)
 
 
 def _command() -> str:

@@ -48,7 +48,9 @@ LARGEST_NAMES = 2**26
 _TYPES = {"uid": "string", "class_name": "string", "label": "int64", "num_frames_in_video": "int64"}
 _TYPES |= {"frame_index": "int64", "prior": "float32", **dict.fromkeys(VALUES, "float32")}
 _GROUP = re.compile("num_frames=([1-9][0-9]*)")
-_LARGEST_METADATA = 128 << 20  # there are names of the videos left out in it
+# Bytes of the metadata of a group, with the names of the videos left out, and of those of an array.
+LARGEST_METADATA = 16 << 20
+_LARGEST_OF_AN_ARRAY = 1 << 16
 _LARGEST_TOLD = 200  # letters of what an error quotes
 _INT32 = 2**31
 
@@ -159,7 +161,7 @@ def read_root(path: "str | os.PathLike") -> tuple[int, dict[str, Any]]:
     if not Path(path).is_dir():
         raise InputError(f"there is no results store {path}")
     try:
-        content = files.read_json(file, _LARGEST_METADATA)
+        content = files.read_json(file, LARGEST_METADATA)
         attributes = content["attributes"]
         found, version, configuration = (attributes[name] for name in ("format", "format_version", "configuration"))
     except (ValueError, KeyError, TypeError) as error:
@@ -212,7 +214,8 @@ def read_group(folder: Path, num_frames: int) -> Group:
     group = folder / group_name(num_frames)
     content = _read_metadata(group, group)
     attributes = content.get("attributes")
-    if content.get("node_type") != "group" or not isinstance(attributes, dict):
+    is_group = (content.get("zarr_format"), content.get("node_type")) == (3, "group")
+    if not is_group or not isinstance(attributes, dict):
         raise _no_metadata(group, group, "no attributes of a group")
     arrays = {name: _read_metadata(group, group / name) for name in (*VALUES, *INDEX)}
     if version > 1 and attributes.get(DIGEST) != metadata_digest(content, arrays.values()):
@@ -272,7 +275,7 @@ def _read_metadata(group: Path, of: Path) -> dict[str, Any]:
     if not file.exists():
         raise _no_metadata(group, of, "it is missing")
     try:
-        content = files.read_json(file, _LARGEST_METADATA)
+        content = files.read_json(file, LARGEST_METADATA if of == group else _LARGEST_OF_AN_ARRAY)
     except InputError as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise _no_metadata(group, of, files.reason(cause)) from error
@@ -314,8 +317,10 @@ def _expected(name: str, sizes: Mapping[str, int], *, batch_size: int, sampled: 
         "codecs": [first, *after],
         "dimension_names": list(dims),
         "storage_transformers": [],
+        "attributes": {},
     }
-    return {**expected, "fill_value": "NaN" if name != "std_error" or sampled else 0.0} if name in VALUES else expected
+    fill = {"string": "text", "int64": 0, "float32": 0.0}[_TYPES[name]]
+    return {**expected, "fill_value": "NaN" if name in VALUES and (name != "std_error" or sampled) else fill}
 
 
 def _core(field: str, found: Any) -> Any:
@@ -330,8 +335,11 @@ def _core(field: str, found: Any) -> Any:
         if field == "chunk_key_encoding":
             return f"{found['name']} {option(found, 'separator') or '/'}"
         if field == "codecs":
-            return [f"bytes {option(c, 'endian')}" if c["name"] == "bytes" else c["name"] for c in found]
-        return found or [] if field == "storage_transformers" else found
+            options = [{} if c["name"] == "zstd" else c.get("configuration") or {} for c in found]
+            return [" ".join([c["name"], *map(str, of.values())]) for c, of in zip(found, options, strict=True)]
+        if field == "fill_value":
+            return "text" if isinstance(found, str) and found != "NaN" else found
+        return {"storage_transformers": [], "attributes": {}}.get(field) if found is None else found
     except (KeyError, TypeError, AttributeError):
         return None
 

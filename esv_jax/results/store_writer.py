@@ -23,6 +23,7 @@ from esv_jax.results.store import (
     FORMAT,
     FORMAT_VERSION,
     INDEX,
+    LARGEST_METADATA,
     METADATA_FILE,
     VALUES,
     Chunks,
@@ -154,7 +155,13 @@ def _write_metadata(folder: Path, attributes: Mapping[str, Any], arrays: Sequenc
     content = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
     of_arrays = [files.read_json(folder / name / METADATA_FILE) for name in arrays]
     content["attributes"] = {**attributes, DIGEST: metadata_digest(content, of_arrays)}
-    files.write_text(folder / METADATA_FILE, json.dumps(content, indent=1, allow_nan=False))
+    text = json.dumps(content, indent=1, allow_nan=False)
+    if len(text) > LARGEST_METADATA:
+        raise InputError(
+            f"{folder.parent} should keep how it was made and which videos were left out in {LARGEST_METADATA:,} "
+            f"bytes, found {len(text):,}: leave them out of the features"
+        )
+    files.write_text(folder / METADATA_FILE, text)
 
 
 def _make_group(

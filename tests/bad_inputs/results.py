@@ -211,6 +211,16 @@ def a_store_removed_while_it_is_written(folder):
                 raise AssertionError("it was made again")
 
 
+def metadata_of_endless_text(folder):
+    _open(folder, lambda group: (group / "zarr.json").write_text("[" + "[]," * 6_000_000 + "1]"))
+
+
+def more_videos_left_out_than_are_told_of(folder):
+    with store_writer.writing(folder / "s.zarr", CONFIGURATION) as opened:
+        index = index_of(_LENGTHS, 2)._replace(left_out={"x" * 2**24: "has 1 frames"})
+        _group(opened, index=index)
+
+
 def adding_to_a_group_whose_index_changed(folder):
     write(folder / "s.zarr", _LENGTHS, stop_at=1)
     _flip("label/c/0")(folder / "s.zarr" / "num_frames=2")
@@ -244,6 +254,7 @@ def a_table_with_formulas(folder):
     export.save_csv(dataset, folder / "t.csv")
 
 
-def _group(opened, class_names=("run", "jump", "sit")):
+def _group(opened, class_names=("run", "jump", "sit"), index=None):
+    index = index or index_of(_LENGTHS, 2)
     options = {"prior": PRIOR, "batch_size": 2, "sampled": False, "provenance": CONFIGURATION}
-    return store_writer.open_group(opened, index_of(_LENGTHS, 2), class_names=class_names, **options)
+    return store_writer.open_group(opened, index, class_names=class_names, **options)
