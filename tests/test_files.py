@@ -159,7 +159,7 @@ def test_errors_of_the_disk_are_one_sentence():
 
 def test_digests_are_sha256(tmp_path):
     content = {"b": b"1", "a": bytes(100_000), "Z": b"", "deep/a": b"22"}
-    for name, of_file in content.items():
+    for name, of_file in {**content, ".b.lock": b"host 1"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(of_file)
     expected = {name: hashlib.sha256(of_file).hexdigest() for name, of_file in content.items()}

@@ -180,6 +180,7 @@ def _draw_all(folder):
         figure, axes = charts.subplots(1, 2, 2.0)
         axes[0, 0].plot([1, 2], [3, -4], label="a", **charts.style(1))
         axes[0, 1].imshow(explained.images[0])
+        axes[0, 1].set_title("Paying $5_{x and $10^")
         charts.legend(figure, axes)
         return figure
 
