@@ -258,3 +258,10 @@ def _group(opened, class_names=("run", "jump", "sit"), index=None):
     index = index or index_of(_LENGTHS, 2)
     options = {"prior": PRIOR, "batch_size": 2, "sampled": False, "provenance": CONFIGURATION}
     return store_writer.open_group(opened, index, class_names=class_names, **options)
+
+
+def a_class_of_endless_names(folder):
+    write(folder / "s.zarr", _LENGTHS)
+    names = np.array(["Opening " + "x" * 5000, "Opening " + "y" * 5000, "Opening"])
+    dataset = esv_jax.results.open(folder / "s.zarr").assign(class_name=("class", names))
+    export.save_csv(dataset, folder / "t.csv", ["Opening " + "z" * 5000])
