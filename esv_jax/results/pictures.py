@@ -17,8 +17,8 @@ from esv_jax.checks import InputError, require
 
 FONT = "DejaVu Sans"  # comes with matplotlib
 STYLE = {"font.family": "sans-serif", "font.sans-serif": [FONT], "text.usetex": False}
-# Fonts of matplotlib for signs in formulas, and that of boxes.
-_NO_LETTERS = ("STIX", "cm", "Last Resort")
+# Fonts of signs in formulas, of boxes and of nothing, which have letters that nobody can read.
+_NO_LETTERS = ("STIX", "cm", "Last Resort", ".", "Adobe Blank")
 
 
 @contextlib.contextmanager
