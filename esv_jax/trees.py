@@ -1,0 +1,93 @@
+"""Pytrees of arrays in folders, by orbax: nothing is read of which a byte has changed."""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+import orbax.checkpoint
+
+from esv_jax import checks, files
+from esv_jax.checks import InputError
+
+
+def write(folder: Path, tree: Any) -> dict[str, str]:
+    """Writes dicts of dicts of NumPy arrays as a folder, which is not there.
+
+    Returns:
+      The SHA-256 of every file in it, by its name, which `check` wants to see.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    try:
+        with _no_log(), _checkpointer() as checkpointer:
+            checkpointer.save(folder.absolute(), tree)
+    except ValueError as error:  # of tensorstore, also for a full disk
+        number = re.search(r"os_error_code='(\d+)'", str(error))
+        raise OSError(*((int(number[1]), os.strerror(int(number[1]))) if number else (str(error),))) from error
+    # Orbax's note to itself names the absolute path; reading needs none.
+    (folder / "commit_success.txt").unlink(missing_ok=True)
+    return files.digests(folder)
+
+
+def check(folder: Path, digests: Any, what: str) -> None:
+    """Raises InputError unless a folder holds the files that `write` wrote, to the bit; `what` it is, in words."""
+    found = files.digests(folder)
+    if not isinstance(digests, dict) or found != digests:
+        expected = digests if isinstance(digests, dict) else {}
+        wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        raise InputError(f"{what} are damaged: {checks.listed(wrong)} missing, changed or too many")
+
+
+def shapes(folder: Path) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of the arrays of a folder that is checked, by their flat names ("params/logits/bias").
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    with _unreadable(folder), _checkpointer() as checkpointer:
+        tree = checkpointer.metadata(folder.absolute()).item_metadata.tree
+        flat = flax.traverse_util.flatten_dict(tree, sep="/")
+        return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in flat.items()}
+
+
+def read(folder: Path) -> Any:
+    """The arrays of a folder that is checked, NumPy.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    with _unreadable(folder), _checkpointer() as checkpointer:
+        return jax.tree.map(np.asarray, checkpointer.restore(folder.absolute()))
+
+
+def _checkpointer() -> orbax.checkpoint.Checkpointer:
+    return orbax.checkpoint.Checkpointer(orbax.checkpoint.PyTreeCheckpointHandler())
+
+
+@contextlib.contextmanager
+def _unreadable(folder: Path) -> Iterator[None]:
+    try:
+        with _no_log():
+            yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the arrays in {folder} cannot be read: {files.reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _no_log() -> Iterator[None]:
+    """Orbax logs the traceback of every thread, and then raises the error once more, which tells all."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
