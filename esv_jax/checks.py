@@ -8,7 +8,7 @@ import collections
 import functools
 import importlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -18,6 +18,8 @@ import numpy as np
 
 # How deep an array may hang on a model's function to be found: object, attribute, container, entry, twice.
 HELD_DEPTH = 8
+# Letters of a name that an error quotes.
+LONGEST_NAME = 80
 # Priors are rounded when they are written.
 PROBABILITY_TOLERANCE = 0.01
 
@@ -52,6 +54,13 @@ def version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def listed(items: Iterable[Any], limit: int = 3) -> str:
+    """The items of a list in a sentence: the first `limit` of them, and how many there are besides."""
+    names = [str(item) for item in items]
+    shown = ", ".join(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in names[:limit])
+    return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
 
 
 def check_shape(name: str, array: Any, expected: Sequence[int | str]) -> None:

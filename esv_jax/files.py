@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from esv_jax.checks import InputError, require
+from esv_jax.checks import InputError, listed, require
 
 try:
     import fcntl
@@ -40,6 +40,10 @@ _BEGINNINGS = {
     b"\xfe\xff": "text in UTF-16",
     b"\x89hdf\r\n\x1a\n": "an HDF5 file",
 }
+_OF_DESKTOPS = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".localized", "icon\r"}
+# Of Something-Something's json for training, the largest that we know of, there are 30 MB.
+LARGEST_JSON = 512 << 20
+LARGEST_CARD = 32 << 20
 
 
 @contextlib.contextmanager
@@ -62,7 +66,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed runs left in a folder, not in those below it. Only its one writer may do that."""
-    for left in folder.glob(f".*{_PARTIAL}"):
+    for left in folder.glob(f".*{_PARTIAL}*"):  # orbax writes beside the name that it is given
         _remove(left)
 
 
@@ -95,16 +99,35 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
         save(file, **arrays)
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """What a json file holds.
+def read_json(path: str | os.PathLike, largest: int = LARGEST_JSON) -> Any:
+    """What a json file holds, in UTF-8, with or without a byte-order mark.
+
+    Args:
+      path: the file.
+      largest: bytes that it may have: what is read takes several times as much memory.
 
     Raises:
-      InputError: it is not there, cannot be read or is no json.
+      InputError: it is not there, cannot be read, is too large, no json, or names a field of an object twice.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with open(path, encoding="utf-8-sig") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > largest:
+                raise InputError(f"{path} should have at most {largest:,} bytes, found {size:,}")
+            return json.load(file, object_pairs_hook=_named_once)
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as json: {reason(error)}") from error
+
+
+def _named_once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        names = [name for name, _ in fields]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it names {twice[:80]!r} twice")
+    return found
 
 
 def read_card(
@@ -128,9 +151,9 @@ def read_card(
         raise InputError(f"there is no {what} {folder}")
     if not path.exists():
         raise InputError(f"{folder} is not a {what}: it has no {name}")
-    found = read_json(path)
+    found = read_json(path, LARGEST_CARD)
     version = found.pop("format_version", None) if isinstance(found, dict) else None
-    if not isinstance(version, int):
+    if isinstance(version, bool) or not isinstance(version, int):
         raise InputError(f"{path} does not describe a {what}: it has no format_version")
     if version > format_version:
         raise InputError(
@@ -139,7 +162,9 @@ def read_card(
     for extra in optional:
         found.pop(extra, None)
     if set(found) != set(fields):
-        raise InputError(f"{path} should have the fields {list(fields)}, found {list(found)}")
+        missing, strange = set(fields) - set(found), set(found) - set(fields)
+        wrong = f"lacks {listed(sorted(missing))}" if missing else f"has the unknown {listed(sorted(strange))}"
+        raise InputError(f"{path} should have the fields {', '.join(fields)}: it {wrong}")
     return found
 
 
@@ -199,9 +224,18 @@ def digest(path: str | os.PathLike) -> str:
 
 
 def digests(folder: Path, pattern: str = "**/*") -> dict[str, str]:
-    """SHA-256 of the files of a folder that match a pattern, by their names in it, in the order of these."""
-    names = [path.relative_to(folder).as_posix() for path in folder.glob(pattern) if path.is_file()]
-    return {name: digest(folder / name) for name in sorted(names) if not name.endswith(_PARTIAL)}
+    """SHA-256 of the files of a folder that match a pattern, by their names in it, in the order of these.
+
+    Files of desktops (`is_of_desktop`) and what killed runs left are no part of it.
+    """
+    found = [path for path in folder.glob(pattern) if path.is_file() and not is_of_desktop(path.name)]
+    names = [path.relative_to(folder).as_posix() for path in found if not path.name.endswith(_PARTIAL)]
+    return {name: digest(folder / name) for name in sorted(names)}
+
+
+def is_of_desktop(name: str) -> bool:
+    """Whether a file of this name is put into folders by macOS, Windows or a Linux desktop, and no part of any data."""
+    return name.lower() in _OF_DESKTOPS or name.startswith("._")
 
 
 def short_digest(parts: Iterable[Any]) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ def write(folder: Path, tree: Any) -> dict[str, str]:
         with _no_log(), _checkpointer() as checkpointer:
             checkpointer.save(folder.absolute(), tree)
     except ValueError as error:  # of tensorstore, also for a full disk
+        for left in folder.parent.glob(f"{folder.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
         number = re.search(r"os_error_code='(\d+)'", str(error))
         raise OSError(*((int(number[1]), os.strerror(int(number[1]))) if number else (str(error),))) from error
     # Orbax's note to itself names the absolute path; reading needs none.

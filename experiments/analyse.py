@@ -23,15 +23,15 @@ from esv_jax.results import store
 
 from . import cli
 
-STORE = flags.DEFINE_multi_string("store", None, "Results store; once a model.", required=True)
-MODEL = flags.DEFINE_multi_string("model", None, "Model folder of each store, in the same order.", required=True)
-FEATURES = flags.DEFINE_string("features", None, "Feature store that the values were made of.", required=True)
-EVIDENCE = flags.DEFINE_string("evidence", None, "evidence.json, as make_videos writes it.")
+STORE = cli.DEFINE_multi_path("store", None, "Results store; once a model.", required=True)
+MODEL = cli.DEFINE_multi_path("model", None, "Model folder of each store, in the same order.", required=True)
+FEATURES = cli.DEFINE_path("features", None, "Feature store that the values were made of.", required=True)
+EVIDENCE = cli.DEFINE_path("evidence", None, "evidence.json, as make_videos writes it.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "Frames shown, wherever one number is meant.", lower_bound=2)
 APPROXIMATED = flags.DEFINE_integer("approximated_frames", 12, "Frames shown where values are approximated.", 2)
 FEW_VIDEOS = flags.DEFINE_integer("few_videos", 32, "Clips for what is slow: approximation, repeated frames.", 2)
 SEED = flags.DEFINE_integer("seed", 0, "Decides what is drawn at random.")
-OUT = flags.DEFINE_string("out", None, "Folder for the tables and pictures.", required=True)
+OUT = cli.DEFINE_path("out", None, "Folder for the tables and pictures.", required=True)
 
 _MARKS = "done.json"
 

@@ -34,7 +34,7 @@ from esv_jax.checks import InputError
 
 from . import cli
 
-OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
+OUT = cli.DEFINE_path("out", None, "Folder to write to.", required=True)
 QUICK = flags.DEFINE_bool("quick", False, "Games of 12 frames at 256 and 1024 evaluations, one instance, one seed.")
 GAMES = flags.DEFINE_multi_enum("game", ["tsn", "trn", "order"], ["tsn", "trn", "order"], "Games; repeatable.")
 FRAMES = flags.DEFINE_multi_integer("frames", [12, 16, 32, 64], "Numbers of frames; repeatable.")

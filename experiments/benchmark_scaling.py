@@ -34,7 +34,7 @@ from esv_jax.benchmarks import peers
 
 from . import cli
 
-OUT = flags.DEFINE_string("out", None, "Folder for scaling.csv and scaling.png.", required=True)
+OUT = cli.DEFINE_path("out", None, "Folder for scaling.csv and scaling.png.", required=True)
 QUICK = flags.DEFINE_bool("quick", False, "Fewer and smaller cases.")
 NUM_CLASSES = flags.DEFINE_integer("num_classes", 174, "C.", lower_bound=2)
 FEATURE_DIM = flags.DEFINE_integer("feature_dim", 256, "D.", lower_bound=1)

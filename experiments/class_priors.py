@@ -18,12 +18,12 @@ from esv_jax.data.priors import describe, priors_from_labels, read_priors, write
 
 from . import cli
 
-LABELS = flags.DEFINE_string("labels", None, "Annotations of the training set, as for extract_features.")
-CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
+LABELS = cli.DEFINE_path("labels", None, "Annotations of the training set, as for extract_features.")
+CLASSES = cli.DEFINE_path("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
 HEAD = flags.DEFINE_enum("head", None, EPIC_HEADS, "EPIC-KITCHENS: of which of its two labels.")
-COUNTS = flags.DEFINE_string("counts", None, "Instead of --labels: csv class,count (class numbers), in any order.")
+COUNTS = cli.DEFINE_path("counts", None, "Instead of --labels: csv class,count (class numbers), in any order.")
 NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "With --counts: how many classes there are.", lower_bound=1)
-OUT = flags.DEFINE_string("out", None, "The csv to write.", required=True)
+OUT = cli.DEFINE_path("out", None, "The csv to write.", required=True)
 
 
 def main() -> None:

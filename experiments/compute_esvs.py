@@ -41,13 +41,13 @@ from esv_jax.saved.model_folder import Model
 
 from . import cli, estimator_flags
 
-FEATURES = flags.DEFINE_string("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
+FEATURES = cli.DEFINE_path("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
 SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
-MODEL = flags.DEFINE_string("model", None, "Model folder.", required=True)
-PRIORS = flags.DEFINE_string("priors", None, "csv or json of class priors; those of the model by default.")
+MODEL = cli.DEFINE_path("model", None, "Model folder.", required=True)
+PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_multi_integer("num_frames", [8], "Frames shown of each video; repeatable.", lower_bound=1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Videos worked on and written at once.", lower_bound=1)
-OUT = flags.DEFINE_string("out", None, "The results store, a folder that usually ends in .zarr.", required=True)
+OUT = cli.DEFINE_path("out", None, "The results store, a folder that usually ends in .zarr.", required=True)
 
 
 class OfLength(NamedTuple):

@@ -29,12 +29,12 @@ Source = FeatureStore | PlayFairFeatures
 
 HDF = (".hdf", ".hdf5", ".h5")
 
-FEATURES = flags.DEFINE_string("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
+FEATURES = cli.DEFINE_path("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
 SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
-CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
-LABELS = flags.DEFINE_string("labels", None, "Other labels of the same clips: annotations as for extract_features.")
+CLASSES = cli.DEFINE_path("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
+LABELS = cli.DEFINE_path("labels", None, "Other labels of the same clips: annotations as for extract_features.")
 HEAD = flags.DEFINE_enum("head", None, EPIC_HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
-OUT = flags.DEFINE_string("out", None, f"Folder of a feature store, or file ({', '.join(HDF)}).", required=True)
+OUT = cli.DEFINE_path("out", None, f"Folder of a feature store, or file ({', '.join(HDF)}).", required=True)
 
 
 def main() -> None:

@@ -37,13 +37,13 @@ from .estimator_flags import MAX_EVALUATIONS, SEED
 EVALUATIONS_OF_A_RUN = 1024  # where runs are repeated up to a target
 THUMBNAIL_SIZE = 256  # pixels; the largest frames of the report are about 300 wide
 
-VIDEO = flags.DEFINE_string("video", None, "Video file, or folder of images.", required=True)
-MODEL = flags.DEFINE_string("model", str(DEMO_MODEL), "Model folder, with its backbone inside.")
-PRIORS = flags.DEFINE_string("priors", None, "csv or json of class priors; those of the model by default.")
+VIDEO = cli.DEFINE_path("video", None, "Video file, or folder of images.", required=True)
+MODEL = cli.DEFINE_path("model", str(DEMO_MODEL), "Model folder, with its backbone inside.")
+PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "Explain this class besides the predicted one; repeatable.")
 TARGET = flags.DEFINE_float("target_std_error", None, "Sample in runs, and stop when no standard error exceeds this.")
-OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
+OUT = cli.DEFINE_path("out", None, "Folder to write to.", required=True)
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ from esv_jax.results import export
 
 from . import cli
 
-STORE = flags.DEFINE_string("store", None, "The results store.", required=True)
+STORE = cli.DEFINE_path("store", None, "The results store.", required=True)
 NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "Which values, where the store holds several.")
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "csv: this class; repeatable. Each video's own by default.")
-OUT = flags.DEFINE_string("out", None, "File to write, .csv or .npz.", required=True)
+OUT = cli.DEFINE_path("out", None, "File to write, .csv or .npz.", required=True)
 
 
 def main() -> None:

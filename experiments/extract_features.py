@@ -38,16 +38,16 @@ from . import cli
 
 Apply = Callable[[np.ndarray], jax.Array]
 
-CLIPS = flags.DEFINE_string("clips", None, "Folder that the clips' paths are relative to.", required=True)
-LABELS = flags.DEFINE_string(
+CLIPS = cli.DEFINE_path("clips", None, "Folder that the clips' paths are relative to.", required=True)
+LABELS = cli.DEFINE_path(
     "labels", None, "csv path,label[,split], or a file of Something-Something or EPIC-KITCHENS.", required=True
 )
-CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
+CLASSES = cli.DEFINE_path("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
 HEAD = flags.DEFINE_enum("head", None, EPIC_HEADS, "EPIC-KITCHENS: which of its two labels the clips get.")
 HOLD_OUT = flags.DEFINE_string("hold_out", None, "COLUMN=VALUE,VALUE...: these clips are of the split 'test'.")
 SPLIT = flags.DEFINE_string("split", "train", "Split of the clips of files that do not say.")
-BACKBONE = flags.DEFINE_string("backbone", None, "Folder of a backbone, or of a model on one; the demo's by default.")
-MOBILENET_WEIGHTS = flags.DEFINE_string(
+BACKBONE = cli.DEFINE_path("backbone", None, "Folder of a backbone, or of a model on one; the demo's by default.")
+MOBILENET_WEIGHTS = cli.DEFINE_path(
     "mobilenet_weights", None, "Use MobileNetV1 with Keras' weights, *.h5 or an npz of them."
 )
 DTYPE = flags.DEFINE_enum("dtype", "float16", list(feature_store.DTYPES), "How features are stored.")
@@ -56,7 +56,7 @@ NUM_PROCESSES = flags.DEFINE_integer(
 )
 ALLOW_FAILURES = flags.DEFINE_integer("allow_failures", 0, "So many clips that cannot be used are no error.", 0)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Frames that go through the backbone at once.", lower_bound=1)
-OUT = flags.DEFINE_string("out", None, "Folder of the feature store.", required=True)
+OUT = cli.DEFINE_path("out", None, "Folder of the feature store.", required=True)
 
 
 def main() -> None:

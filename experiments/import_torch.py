@@ -33,20 +33,20 @@ BACKBONES = {
 }
 
 KIND = flags.DEFINE_enum("kind", None, [*BACKBONES, *model_folder.HEADS], "What the checkpoint is.", required=True)
-CHECKPOINT = flags.DEFINE_list(
+CHECKPOINT = cli.DEFINE_path_list(
     "checkpoint",
     None,
     "The file; for multiscale_trn those of scales 1..M, in order, separated by commas.",
     required=True,
 )
-CLASSES = flags.DEFINE_string("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
+CLASSES = cli.DEFINE_path("classes", None, "Class names: Something-Something's labels json, or a csv name,id.")
 NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "How many classes there should be.", lower_bound=1)
-PRIORS = flags.DEFINE_string("priors", None, "Class priors, csv or json (`esv_jax.data.priors.read_priors`).")
+PRIORS = cli.DEFINE_path("priors", None, "Class priors, csv or json (`esv_jax.data.priors.read_priors`).")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", None, "trn, multiscale_trn: how many frames it is for.", lower_bound=1)
 FEATURE_DIM = flags.DEFINE_integer("feature_dim", None, "Length of the features that the head should read.", 1)
 INPUT_RELU = flags.DEFINE_bool("input_relu", True, "tsn: the features go through a ReLU first, as Play Fair's do.")
-BACKBONE = flags.DEFINE_string("backbone", None, "Folder of the imported backbone that the head's features come from.")
-OUT = flags.DEFINE_string("out", None, "Model folder to write.", required=True)
+BACKBONE = cli.DEFINE_path("backbone", None, "Folder of the imported backbone that the head's features come from.")
+OUT = cli.DEFINE_path("out", None, "Model folder to write.", required=True)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from . import cli
 
 CLIPS_WORTH_A_PROCESS = 16  # starting one costs about as much as drawing these
 
-OUT = flags.DEFINE_string("out", None, "Folder for the videos and annotations.", required=True)
+OUT = cli.DEFINE_path("out", None, "Folder for the videos and annotations.", required=True)
 CLIPS_PER_CLASS = flags.DEFINE_integer("clips_per_class", 1, "Clips of each class and split asked for.", lower_bound=1)
 SPLIT = flags.DEFINE_enum("split", None, sorted(set(scripts.SPLITS)), "Only this split; all if not given.")
 CLASS_NAMES = flags.DEFINE_multi_string("class_name", None, "Only this class; repeat it for more; all if not given.")

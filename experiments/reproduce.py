@@ -40,17 +40,17 @@ CLIPS_PER_CLASS = flags.DEFINE_integer(
     "clips_per_class", 100, "Procedural: clips of each class, 8 in 10 to train on.", 10
 )
 TEST_CLIPS = flags.DEFINE_integer("test_clips_per_class", 20, "Procedural: held-out clips of each class.", 1)
-CLIPS = flags.DEFINE_string("clips", None, "clips: as for extract_features.")
-LABELS = flags.DEFINE_string("labels", None, "clips: as for extract_features.")
+CLIPS = cli.DEFINE_path("clips", None, "clips: as for extract_features.")
+LABELS = cli.DEFINE_path("labels", None, "clips: as for extract_features.")
 HOLD_OUT = flags.DEFINE_string("hold_out", None, "clips: as for extract_features.")
-MOBILENET_WEIGHTS = flags.DEFINE_string("mobilenet_weights", None, "clips: as for extract_features.")
-TRACKS = flags.DEFINE_string("tracks", None, "tracks: as for track_features.")
+MOBILENET_WEIGHTS = cli.DEFINE_path("mobilenet_weights", None, "clips: as for extract_features.")
+TRACKS = cli.DEFINE_path("tracks", None, "tracks: as for track_features.")
 CLASS_NAMES = flags.DEFINE_string("class_names", None, "tracks: as for track_features.")
 EPOCHS = flags.DEFINE_integer("epochs", 30, "Of training.", lower_bound=1)
 MOST_FRAMES = flags.DEFINE_integer("most_frames", 16, "Values are computed for every number of frames up to this.", 12)
 SEED = flags.DEFINE_integer("seed", 1, "Of the procedural set; the demo's backbone has seen that of seed 0.", 0)
-OUT = flags.DEFINE_string("out", "out/reproduce", "Folder for clips, features, models, values and analyses.")
-PAGE = flags.DEFINE_string("page", "RESULTS.md", "The page to write; pictures go to docs/results beside it.")
+OUT = cli.DEFINE_path("out", "out/reproduce", "Folder for clips, features, models, values and analyses.")
+PAGE = cli.DEFINE_path("page", "RESULTS.md", "The page to write; pictures go to docs/results beside it.")
 TITLE = flags.DEFINE_string("title", None, "Heading of the page of other data; the name of the page by default.")
 
 

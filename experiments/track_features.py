@@ -15,9 +15,9 @@ from esv_jax.data import feature_store, point_tracks
 
 from . import cli
 
-TRACKS = flags.DEFINE_string("tracks", None, "csv of tracks.", required=True)
+TRACKS = cli.DEFINE_path("tracks", None, "csv of tracks.", required=True)
 CLASS_NAMES = flags.DEFINE_list("class_names", None, "Names of the classes 0, 1, ...", required=True)
-OUT = flags.DEFINE_string("out", None, "Folder of the feature store.", required=True)
+OUT = cli.DEFINE_path("out", None, "Folder of the feature store.", required=True)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from . import cli
 
 LEARNING_RATES = {"tsn": 1e-2, "multiscale_trn": 3e-3}
 
-FEATURES = flags.DEFINE_string("features", None, "Feature store, as extract_features writes it.", required=True)
+FEATURES = cli.DEFINE_path("features", None, "Feature store, as extract_features writes it.", required=True)
 MODEL = flags.DEFINE_enum("model", "multiscale_trn", list(LEARNING_RATES), "What to train.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "Frames sampled of every clip.", lower_bound=1)
 NUM_SCALES = flags.DEFINE_integer("num_scales", None, "TRN: heads for 1..num_scales frames; num_frames, at most 8.", 1)
@@ -44,7 +44,7 @@ WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 1e-2, "Of AdamW.")
 SEED = flags.DEFINE_integer("seed", 0, "Decides the initial weights, the shuffling, the frames sampled and dropout.")
 HOLD_OUT = flags.DEFINE_list("hold_out", ["validation", "test"], "Splits that are not trained on.")
 SAVE_EVERY = flags.DEFINE_float("save_every", 30.0, "Seconds between checkpoints.", 0.0)
-OUT = flags.DEFINE_string("out", None, "Model folder to write.", required=True)
+OUT = cli.DEFINE_path("out", None, "Model folder to write.", required=True)
 
 
 def main() -> None:

@@ -49,8 +49,8 @@ MAP_WEIGHT = 0.3
 TSN_WEIGHT = 0.2
 HEAD_RATES = {"multiscale_trn": 2e-3, "tsn": 1e-2}
 
-VIDEOS = flags.DEFINE_string("videos", None, "Folder written by make_videos.", required=True)
-OUT = flags.DEFINE_string("out", None, "Folder for the two model folders.", required=True)
+VIDEOS = cli.DEFINE_path("videos", None, "Folder written by make_videos.", required=True)
+OUT = cli.DEFINE_path("out", None, "Folder for the two model folders.", required=True)
 FEATURE_DIM = flags.DEFINE_integer("feature_dim", 64, "Of the CNN.", lower_bound=1)
 HIDDEN_DIM = flags.DEFINE_integer("hidden_dim", 128, "Of every head of the TRN.", lower_bound=1)
 CNN_EPOCHS = flags.DEFINE_integer("cnn_epochs", 16, "Passes over the clips for the CNN.", lower_bound=1)

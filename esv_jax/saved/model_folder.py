@@ -138,7 +138,7 @@ def _read_card(folder: Path) -> tuple[ModelCard, Any]:
         fields=[*ModelCard._fields, "files"],
         optional=["digest"],
     )
-    written = files.read_json(path)
+    written = files.read_json(path, files.LARGEST_CARD)
     said = written.pop("digest", None)
     if said not in (None, _digest_of(written)):
         raise InputError(

@@ -52,7 +52,7 @@ def saved(tmp_path):
 
 def edit(folder, **fields):
     path = folder / "model.json"
-    content = json.loads(path.read_text(encoding="utf-8")) | fields
+    content = json.loads(path.read_text(encoding="utf-8")) | {"digest": "gone"} | fields
     path.write_text(json.dumps({k: v for k, v in content.items() if v != "gone"}))
 
 
@@ -150,7 +150,7 @@ def test_mobilenet_from_an_npz_that_is_none(tmp_path):
     ("fields", "message"),
     [
         ({"files": "gone"}, "model.json should have the fields"),
-        ({"format_version": 2}, "is of format 2, newer than format 1 of this esv_jax: update esv_jax"),
+        ({"format_version": 3}, "is of format 3, newer than format 2 of this esv_jax: update esv_jax"),
         ({"format_version": "gone"}, "does not describe a model folder: it has no format_version"),
         ({"feature_dim": "gone"}, "model.json should have the fields"),
         ({"kind": "resnet"}, "a model's kind should be one of .*'multiscale_trn'.* found 'resnet'"),

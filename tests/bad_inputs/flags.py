@@ -1,0 +1,44 @@
+"""What is typed behind `--`."""
+
+from esv_jax.checks import InputError
+from experiments import cli
+
+
+def _path(text):
+    try:
+        cli.path_of(text)
+    except ValueError as error:  # absl prints it behind the flag's name
+        raise InputError(f"flag --out: {error}") from error
+
+
+def a_path_that_is_empty(folder):
+    _path("")
+
+
+def a_path_with_a_nul(folder):
+    _path("a\0b.mp4")
+
+
+def an_address_in_place_of_a_path(folder):
+    _path("https://example.org/clip.mp4")
+
+
+def a_bucket_in_place_of_a_path(folder):
+    _path("gs://bucket/features")
+
+
+def a_file_on_another_machine(folder):
+    _path("file://server/clip.mp4")
+
+
+def a_variable_that_is_not_set(folder):
+    _path("$ESV_JAX_NOT_SET/clip.mp4")
+
+
+def a_home_of_nobody(folder):
+    _path("~nobody-of-this-name/clip.mp4")
+
+
+def an_output_folder_that_is_a_file(folder):
+    (folder / "out").write_text("")
+    cli.output_folder(str(folder / "out"))
