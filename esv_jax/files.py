@@ -55,13 +55,21 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     is not empty.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    partial = _partial_name(path)
     try:
         yield partial
         os.replace(partial, path)
     except BaseException:
         _remove(partial)
         raise
+
+
+def remove(path: Path) -> None:
+    """Removes a file or folder, first from under its own name: killed, it leaves all of it, or `remove_leftovers` the
+    rest."""
+    gone = _partial_name(path)
+    os.replace(path, gone)
+    _remove(gone)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -293,6 +301,10 @@ def reason(error: Exception) -> str:
     """An error in a few words: what the system says, or the first line of its message."""
     words = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return words.splitlines()[0][:200]
+
+
+def _partial_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
 
 
 def _remove(path: Path) -> None:

@@ -40,13 +40,18 @@ def write(folder: Path, tree: Any) -> dict[str, str]:
     return files.digests(folder)
 
 
-def check(folder: Path, digests: Any, what: str) -> None:
-    """Raises InputError unless a folder holds the files that `write` wrote, to the bit; `what` it is, in words."""
+def check(folder: Path, digests: Any, what_they_are: str) -> None:
+    """Raises InputError unless a folder holds the files that `write` wrote, to the bit."""
     found = files.digests(folder)
-    if not isinstance(digests, dict) or found != digests:
-        expected = digests if isinstance(digests, dict) else {}
-        wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
-        raise InputError(f"{what} are damaged: {checks.listed(wrong)} missing, changed or too many")
+    expected = digests if isinstance(digests, dict) else {}
+    faults = {
+        "missing": sorted(set(expected) - set(found)),
+        "changed": sorted(name for name in set(expected) & set(found) if found[name] != expected[name]),
+        "not expected": sorted(set(found) - set(expected)),
+    }
+    told = [f"{what}: {checks.listed(names, limit=1)}" for what, names in faults.items() if names]
+    if told or not expected:
+        raise InputError(f"{what_they_are} are damaged: {'; '.join(told) or 'their digests are missing'}")
 
 
 def shapes(folder: Path) -> dict[str, jax.ShapeDtypeStruct]:

@@ -227,7 +227,9 @@ def _check_card(card: ModelCard, where: str) -> None:
     build(card)
     for name, kind in {"classes": tuple, "provenance": dict}.items():
         if not isinstance(getattr(card, name), kind):
-            raise InputError(f"{where} has {name} that are a {type(getattr(card, name)).__name__}, not a {kind.__name__}")
+            raise InputError(
+                f"{where} has {name} that are a {type(getattr(card, name)).__name__}, not a {kind.__name__}"
+            )
     if not options.is_count(card.feature_dim):
         raise InputError(
             f"{where} should have a feature_dim in 1..{options.MAX_WIDTH}, found {options.shown(card.feature_dim)}"

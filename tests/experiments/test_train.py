@@ -95,7 +95,7 @@ def test_a_model_is_trained_and_says_what_it_is(features, tmp_path, train, backb
 
 
 def test_a_tsn_cannot_tell_them_apart(tmp_path, train):
-    ran = train("--model=tsn", "--hold_out=test")
+    ran = train("--model=tsn", "--train_on=train,validation")
     assert ran.exit_code == 0, ran.stderr
     model = model_folder.load_model(tmp_path / "model")
     assert isinstance(model.module, models.TSN)
@@ -175,7 +175,7 @@ def test_training_again_replaces_the_model_but_not_one_of_other_classes(tmp_path
         (["--hold_out=person"], "--hold_out names the split 'person', but"),
         (
             ["--hold_out=train,test,validation"],
-            "has no clip to train on: its splits are ['test', 'train', 'validation']",
+            "has no clip to train on: its splits are test, train, validation, all held out",
         ),
         (["--learning_rate=-1"], "learning_rate should be positive, found -1.0"),
         (["--model=tsn", "--learning_rate=1e30"], "lower the learning rate"),

@@ -180,7 +180,7 @@ def test_folders_that_hold_no_model(tmp_path, saved):
     with pytest.raises(InputError, match=r"there is no model folder"):
         model_folder.load_model(saved / "model.json")
     shutil.rmtree(saved / "params")
-    with pytest.raises(InputError, match=r"the weights in .*params are damaged: _CHECKPOINT_METADATA is missing"):
+    with pytest.raises(InputError, match=r"the weights in .*params are damaged: missing: _CHECKPOINT_METADATA and"):
         model_folder.load_model(saved)
     (saved / "model.json").write_text("{")
     with pytest.raises(InputError, match=r"model.json cannot be read as json"):
@@ -191,7 +191,7 @@ def test_damaged_weights(saved):
     largest = max((p for p in (saved / "params").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     content = largest.read_bytes()
     largest.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
-    with pytest.raises(InputError, match=rf"the weights in .*params are damaged: .*{largest.name} is missing, changed"):
+    with pytest.raises(InputError, match=rf"the weights in .*params are damaged: changed: .*{largest.name}$"):
         model_folder.load_model(saved)
 
 
