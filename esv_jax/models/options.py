@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import flax.linen as nn
 
@@ -16,18 +17,18 @@ MAX_WEIGHTS = 2**28  # 1 GiB of them
 _OF_FLAX = ("parent", "name")
 
 
-def check(module: type[nn.Module], options: Any, where: str) -> None:
+def check(module: Callable[..., nn.Module], options: Any, where: str) -> None:
     """Raises InputError unless the options are keyword arguments of the module, of their types and of bounded size.
 
     Args:
-      module: its class; the annotations of its attributes say what they are: int, float (a share, 0..1), bool, or
+      module: the class; the annotations of its attributes say what they are: int, float (a share, 0..1), bool, or
         tuple of int.
       options: found in a file or given by flags; lists stand for tuples.
       where: what to call them in errors.
     """
     if not isinstance(options, dict):
         raise InputError(f"{where} should be an object of names and values, found {type(options).__name__}")
-    fields = {field.name: field for field in dataclasses.fields(module) if field.name not in _OF_FLAX}
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, module)) if field.name not in _OF_FLAX}
     strange = [name for name in options if name not in fields]
     if strange:
         raise InputError(f"{where} do not fit: {listed(strange)} should be among {', '.join(fields)}")
