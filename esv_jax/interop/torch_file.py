@@ -55,7 +55,8 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     torch = require("torch", extra="torch")
     _check_size(path)
     try:
-        with warnings.catch_warnings():  # of PyTorch about itself
+        # What PyTorch says of itself is not for our users; indices of sparse tensors that it does not check, it follows.
+        with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
             state = _state_dict(content, path)

@@ -79,8 +79,9 @@ def save_model(folder: str | os.PathLike, card: ModelCard, variables: Any, *, ba
     """
     folder = Path(folder).absolute()
     variables = jax.tree.map(np.asarray, variables)
+    module = build(card)
     _check_card(card, f"the card of {folder}")
-    _check_variables(build(card), card, variables, f"the variables for {folder}")
+    _check_variables(module, card, variables, f"the variables for {folder}")
     if backbone is not None:
         _check_backbone(card, backbone, str(folder))
     with files.disk_errors(f"the model folder {folder} cannot be written"):
@@ -150,9 +151,13 @@ def _read_card(folder: Path) -> tuple[ModelCard, Any]:
         fields["classes"] = tuple(fields["classes"])
     if fields["prior"] is not None:
         fields["prior"] = _prior_from_json(fields["prior"], f"the prior in {path}")
-    if fields["preprocess"] is not None:
-        fields["preprocess"] = preprocess_from_json(fields["preprocess"])
-    card = ModelCard(**fields)
+    try:
+        if fields["preprocess"] is not None:
+            fields["preprocess"] = preprocess_from_json(fields["preprocess"])
+        card = ModelCard(**fields)
+        build(card)
+    except InputError as error:
+        raise InputError(f"{path} does not describe a model: {error}") from error
     _check_card(card, str(path))
     return card, digests
 
@@ -220,11 +225,12 @@ def _digest_of(fields: Any) -> str:
 def _prior_from_json(values: Any, where: str) -> np.ndarray:
     if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
         raise InputError(f"{where} should be a list of numbers, found {options.shown(values)}")
-    return np.asarray(values, np.float32)
+    with np.errstate(over="ignore"):  # an infinity, which is refused
+        return np.asarray(values, np.float64).astype(np.float32)
 
 
 def _check_card(card: ModelCard, where: str) -> None:
-    build(card)
+    """Raises InputError if a card contradicts itself or has fields of other types; its module can be built."""
     for name, kind in {"classes": tuple, "provenance": dict}.items():
         if not isinstance(getattr(card, name), kind):
             raise InputError(
@@ -263,7 +269,7 @@ def _check_card(card: ModelCard, where: str) -> None:
 def _check_backbone(card: ModelCard, backbone: Model, where: str) -> None:
     found = identity(backbone)
     if card.backbone != found:
-        raise InputError(f"{where} belongs to the backbone {card.backbone}, but holds {found}")
+        raise InputError(f"{where} belongs to the backbone {card.backbone!s:.80}, but holds {found}")
 
 
 def _check_variables(module: nn.Module, card: ModelCard, variables: Any, where: str) -> None:
