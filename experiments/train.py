@@ -89,7 +89,7 @@ def _train(store: FeatureStore, train_clips: Clips, held_out: dict[str, Clips], 
         save_every_s=SAVE_EVERY.value,
     )
 
-    splits = {"train": train_clips, **held_out}
+    splits = {"train" if "train" not in held_out else "trained on": train_clips, **held_out}
     figures = {
         "accuracy": {split: _accuracy(module, variables, clips) for split, clips in splits.items()},
         "clips": {split: len(clips.label) for split, clips in splits.items()},

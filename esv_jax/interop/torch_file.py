@@ -55,7 +55,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     torch = require("torch", extra="torch")
     _check_size(path)
     try:
-        # What PyTorch says of itself is not for our users; indices of sparse tensors that it does not check, it follows.
+        # It warns of itself, and follows the indices of sparse tensors that it does not check.
         with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
