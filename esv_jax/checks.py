@@ -18,6 +18,10 @@ import numpy as np
 
 # How deep an array may hang on a model's function to be found: object, attribute, container, entry, twice.
 HELD_DEPTH = 8
+# Letters of an error; a path alone may have a thousand.
+LONGEST_SENTENCE = 2000
+# The most coalitions that a plan may hold.
+MOST_COALITIONS = 2**24
 # Letters of a name that an error quotes.
 LONGEST_NAME = 80
 # Priors are rounded when they are written.
@@ -25,7 +29,14 @@ PROBABILITY_TOLERANCE = 0.01
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave us, told in one sentence."""
+    """A mistake in what the user gave us, told in one sentence.
+
+    What it quotes may hold anything: what cannot be printed is escaped, and the end of what is too long left out.
+    """
+
+    def __init__(self, sentence: str):
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence)
+        super().__init__(shown if len(shown) <= LONGEST_SENTENCE else f"{shown[:LONGEST_SENTENCE]}...")
 
 
 class MissingExtraError(InputError, ImportError):
@@ -89,6 +100,15 @@ def check_positive(name: str, value: int) -> None:
     """Raises InputError unless `value` is an integer >= 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{name} should be an integer of at least 1, found {value!r}")
+
+
+def check_budget(name: str, value: int, most: int = MOST_COALITIONS) -> None:
+    """Raises InputError unless `value` is a number of coalitions that one plan may hold."""
+    check_positive(name, value)
+    if value > most:
+        raise InputError(
+            f"{name} should be at most {most:,}, found {value:,}: more are sampled in runs (esv_jax.explain_until)"
+        )
 
 
 def check_finite(name: str, array: Any) -> None:

@@ -30,7 +30,7 @@ EVIDENCE = cli.DEFINE_path("evidence", None, "evidence.json, as make_videos writ
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "Frames shown, wherever one number is meant.", lower_bound=2)
 APPROXIMATED = flags.DEFINE_integer("approximated_frames", 12, "Frames shown where values are approximated.", 2)
 FEW_VIDEOS = flags.DEFINE_integer("few_videos", 32, "Clips for what is slow: approximation, repeated frames.", 2)
-SEED = flags.DEFINE_integer("seed", 0, "Decides what is drawn at random.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides what is drawn at random.", 0, 2**63 - 1)
 OUT = cli.DEFINE_path("out", None, "Folder for the tables and pictures.", required=True)
 
 _MARKS = "done.json"

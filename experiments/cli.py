@@ -18,7 +18,6 @@ from esv_jax import files
 from esv_jax.checks import InputError, version
 
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})(?=/|$)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -110,7 +109,7 @@ def run(main: Callable[[], None]) -> None:
                     raise InputError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
                 main()
         except InputError as error:
-            print(f"error: {_CONTROL.sub(' ', str(error))}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

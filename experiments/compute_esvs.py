@@ -117,6 +117,7 @@ def _of_length(
     prior: np.ndarray,
     num_frames: int,
 ) -> OfLength:
+    estimator_flags.check_budget(num_frames)
     videos = video_index(features, chosen, not_finite, num_frames)
     game, estimator = game_of(model, prior=prior), estimator_flags.estimator()
     floats = estimator_flags.floats_of_a_video(is_exact(estimator, game, num_frames), num_frames, len(prior))

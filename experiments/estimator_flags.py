@@ -34,7 +34,7 @@ MAX_EVALUATIONS = flags.DEFINE_integer(
 PER_SIZE = flags.DEFINE_integer(
     "per_size", 128, "stratified, stratified_paired: the most coalitions of each size, at least 2."
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of sampling: decides which coalitions are drawn.")
+SEED = flags.DEFINE_integer("seed", 0, "Of sampling: decides which coalitions are drawn.", -(2**63), 2**63 - 1)
 
 
 def options() -> dict[str, Any]:
@@ -54,6 +54,15 @@ def options() -> dict[str, Any]:
 def estimator(**changed: Any) -> Estimator:
     """The chosen estimator, some of its options changed."""
     return MAKERS[ESTIMATOR.value](**{**options(), **{k: v for k, v in changed.items() if k in options()}})
+
+
+def check_budget(num_frames: int) -> None:
+    """Raises InputError if --max_evaluations is given and too few for any estimate of so many frames."""
+    if flags.FLAGS["max_evaluations"].present and MAX_EVALUATIONS.value <= num_frames:
+        raise InputError(
+            f"--max_evaluations should be at least {num_frames + 1} for {num_frames} frames, "
+            f"found {MAX_EVALUATIONS.value}"
+        )
 
 
 def floats_of_a_video(is_exact: bool, num_frames: int, num_classes: int) -> int:

@@ -8,6 +8,7 @@ Prints a table that adds up (prior + Element Shapley Values = score) and writes 
 attribution.json to the folder --out.
 """
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,9 @@ def _backbone(model: Model) -> tuple[Model, Preprocess]:
 def _estimator(num_frames: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
     """The estimator, and how to name it in files."""
     checks.check_positive("num_frames", num_frames)
+    estimator_flags.check_budget(num_frames)
+    if TARGET.value is not None and not 0 < TARGET.value < math.inf:
+        raise InputError(f"--target_std_error should be more than 0, found {TARGET.value}")
     estimator = estimator_flags.estimator()
     if is_exact(estimator, game, num_frames):
         return estimator, {"estimator": "exact"}

@@ -31,7 +31,7 @@ OUT = cli.DEFINE_path("out", None, "Folder for the videos and annotations.", req
 CLIPS_PER_CLASS = flags.DEFINE_integer("clips_per_class", 1, "Clips of each class and split asked for.", lower_bound=1)
 SPLIT = flags.DEFINE_enum("split", None, sorted(set(scripts.SPLITS)), "Only this split; all if not given.")
 CLASS_NAMES = flags.DEFINE_multi_string("class_name", None, "Only this class; repeat it for more; all if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Another seed, another set.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Another seed, another set.", 0, 2**63 - 1)
 WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes that draw.", lower_bound=1)
 
 

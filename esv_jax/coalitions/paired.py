@@ -72,8 +72,9 @@ def plan(num_players: int, strata: Strata, key: Any, made_by: str) -> Plan:
     """Draws the pairs; with everyone as last row. Row j and row N - 2 - j of all rows are complements.
 
     Raises:
-      InputError: no key, or a traced key.
+      InputError: no key, or a traced key; or more coalitions than a plan may hold.
     """
+    plans.check_size(2 * int(strata.drawn.sum()) + 1, made_by)
     return of_pairs(draw(num_players, strata, plans.host_generator(key)), made_by)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -86,11 +87,22 @@ def constructive(num_players: int, per_size: int, iterations: int, key: Any, mad
       made_by: name of the estimator.
 
     Raises:
-      InputError: a count below 1, no key, or a traced key.
+      InputError: a count below 1, no key, or a traced key; or more coalitions than a plan may hold.
     """
     checks.check_positive("num_players", num_players)
+    of_size = (min(per_size, math.comb(num_players, size)) for size in range(1, num_players + 1))
+    check_size(iterations * sum(of_size), made_by)
     rng = host_generator(key)
     return of_lineage(_join([_constructive_once(num_players, per_size, rng) for _ in range(iterations)]), made_by)
+
+
+def check_size(num_coalitions: int, made_by: str) -> None:
+    """Raises InputError if these are more coalitions than a plan may hold."""
+    if num_coalitions > checks.MOST_COALITIONS:
+        raise checks.InputError(
+            f"{made_by} asks for {num_coalitions:,} coalitions at once, more than {checks.MOST_COALITIONS:,}: more are "
+            "sampled in runs (esv_jax.explain_until)"
+        )
 
 
 def orderings(num_players: int, num_pairs: int, key: Any, made_by: str) -> Plan:

@@ -1,5 +1,6 @@
 """The additive game nearest to the odd parts of worths, and its errors from sampling theory."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -124,3 +125,28 @@ def solve(mask: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Stra
     # A pair that alone decides a direction leaves no residual: the floor keeps that from being 0 / 0.
     left_out = residual / jnp.maximum(1 - leverage, 1e-3)[:, None]
     return found, jnp.sqrt(matmul(pairs.influence**2 * fpc[None], left_out**2))
+
+
+def solve_all(mask: jax.Array, odd: Callable[[jax.Array], jax.Array], total: jax.Array, at_once: int) -> jax.Array:
+    """Values [P, C] by `solve` where the pairs float [pairs, P] are all that there are, `at_once` of them at a time.
+
+    `odd` gives the odd parts [n, C] of some of them.
+    """
+    num_pairs, num_players = mask.shape
+    if num_players == 1:
+        return total[None]
+    population = paired.allocate(num_players, num_pairs, size_weights(num_players))
+    pairs = design(mask, jnp.asarray(pair_weights(num_players, population)[0], mask.dtype))
+    fill = -num_pairs % at_once
+    # What fills up has no influence.
+    influence = jnp.pad(pairs.influence, ((0, 0), (0, fill))).T.reshape(-1, at_once, num_players)
+    rows = jnp.pad(mask, ((0, fill), (0, 0)), mode="edge").reshape(-1, at_once, num_players)
+    even = total / num_players
+
+    def add(deviation: jax.Array, some: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        rows, influence = some
+        size = rows.sum(axis=1, keepdims=True)
+        return deviation + matmul(influence.T, odd(rows) - (size - num_players / 2) * even[None]), None
+
+    deviation, _ = jax.lax.scan(add, jnp.zeros((num_players, len(total)), total.dtype), (rows, influence))
+    return even[None] + deviation

@@ -4,6 +4,7 @@ Ridge regression on a basis of functions of the coalition. One factorisation ser
 ridge; leave-one-out errors, pushed through the link, choose the strength and compare bases.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -198,15 +199,10 @@ def predict(fitted: Fit, functions: jax.Array) -> jax.Array:
     return fitted.offset[None] + matmul(functions - fitted.centre[None], fitted.coefficients)
 
 
-def without_groups(
-    fitted: Fit,
-    functions: jax.Array,
-    whitening: jax.Array | None,
-    logits: jax.Array,
-    groups: jax.Array,
-    asked: jax.Array,
-) -> jax.Array:
-    """Logits [G, M, C] by the fits that leave out a group of rows each; `groups` int [G, n] are the rows.
+def leaving_out(
+    fitted: Fit, functions: jax.Array, whitening: jax.Array | None, logits: jax.Array, asked: jax.Array
+) -> Callable[[jax.Array], jax.Array]:
+    """A function from rows int [n] to the logits [M, C] by the fit that leaves these out.
 
     `functions` [N, F] and `logits` [N, C] are those of the fit; `asked` [M, F] the functions of what is asked about.
     """
@@ -217,10 +213,10 @@ def without_groups(
     gram, moments = matmul(centred.T, centred), matmul(centred.T, targets)
     gram = gram + fitted.ridge * jnp.eye(len(gram), dtype=gram.dtype)
 
-    def one(rows: jax.Array) -> jax.Array:
+    def without(rows: jax.Array) -> jax.Array:
         left_out, missing = centred[rows], targets[rows]
         factor = jax.scipy.linalg.cho_factor(gram - matmul(left_out.T, left_out))
         coefficients = jax.scipy.linalg.cho_solve(factor, moments - matmul(left_out.T, missing))
         return fitted.offset[None] + matmul(wanted, coefficients)
 
-    return jax.lax.map(one, groups)
+    return without

@@ -25,7 +25,7 @@ def orderings(*, max_evaluations: int) -> Estimator:
     Args:
       max_evaluations: how many coalitions to evaluate at most; a pair of orderings takes 2 (P - 1).
     """
-    checks.check_positive("max_evaluations", max_evaluations)
+    checks.check_budget("max_evaluations", max_evaluations)
     name = f"orderings(max_evaluations={max_evaluations})"
 
     def plan(num_players: int, *, key: Any = None) -> Plan:

@@ -10,7 +10,7 @@ from esv_jax.base import Estimator, Link, Plan, Values, WeightsBySize, check_mak
 from esv_jax.estimators.exact import MAX_PLAYERS_OF_A_PLAN, exact
 from esv_jax.estimators.regression import regression
 from esv_jax.estimators.stratified_paired import stratified_paired
-from esv_jax.estimators.surrogate import surrogate
+from esv_jax.estimators.surrogate import MOST_EVALUATIONS, surrogate
 
 MAX_EVALUATIONS = 4096
 MAX_EXACT_FRAMES = 16
@@ -23,7 +23,8 @@ def recommended(*, max_evaluations: int = MAX_EVALUATIONS, max_exact_frames: int
     - `exact` where max_evaluations allows all 2^P - 1 coalitions of at most 20 players;
     - `exact` up to max_exact_frames for games that can sum over all coalitions for far less than an evaluation each
       (`Game.exact`: those of TSN and TRN);
-    - else `surrogate`, or, with a budget too small to fit a model, `regression` (from 3 P on) or `stratified_paired`.
+    - else `surrogate`, or, with a budget too small or too large to fit a model, `regression` (from 3 P on) or
+      `stratified_paired`.
 
     The one to take without a reason for another: `explain(recommended(), game, params, video, key=key)`. Chosen by
     `experiments/benchmark_estimators.py`: `surrogate` has the least error of all that were tried in every game there.
@@ -32,7 +33,7 @@ def recommended(*, max_evaluations: int = MAX_EVALUATIONS, max_exact_frames: int
       max_evaluations: how many coalitions to evaluate at most; at least P + 1.
       max_exact_frames: up to how many players a game that can is asked for all coalitions.
     """
-    checks.check_positive("max_evaluations", max_evaluations)
+    checks.check_budget("max_evaluations", max_evaluations)
     checks.check_positive("max_exact_frames", max_exact_frames)
     name = f"recommended(max_evaluations={max_evaluations}, max_exact_frames={max_exact_frames})"
 
@@ -40,7 +41,7 @@ def recommended(*, max_evaluations: int = MAX_EVALUATIONS, max_exact_frames: int
         checks.check_positive("num_players", num_players)
         if num_players <= MAX_PLAYERS_OF_A_PLAN and 2**num_players - 1 <= max_evaluations:
             return exact()
-        if max_evaluations >= 4 * num_players:
+        if 4 * num_players <= max_evaluations <= MOST_EVALUATIONS:
             return surrogate(max_evaluations=max_evaluations)
         if max_evaluations >= 3 * num_players:
             return regression(max_evaluations=max_evaluations)

@@ -26,7 +26,7 @@ def regression(*, max_evaluations: int) -> Estimator:
     Args:
       max_evaluations: how many coalitions to evaluate at most, everyone among them; at least 3 P.
     """
-    checks.check_positive("max_evaluations", max_evaluations)
+    checks.check_budget("max_evaluations", max_evaluations)
     name = f"regression(max_evaluations={max_evaluations})"
 
     def plan(num_players: int, *, key: Any = None) -> Plan:

@@ -35,7 +35,7 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
       per_size: m, the most coalitions of each size in an iteration.
       iterations: independent repetitions.
     """
-    checks.check_positive("per_size", per_size)
+    checks.check_budget("per_size", per_size)
     checks.check_positive("iterations", iterations)
     name = f"stratified(per_size={per_size}, iterations={iterations})"
 

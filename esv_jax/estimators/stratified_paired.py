@@ -28,7 +28,7 @@ def stratified_paired(*, per_size: int) -> Estimator:
     Args:
       per_size: m, the most coalitions of each size; at least 4 is sensible.
     """
-    checks.check_positive("per_size", per_size)
+    checks.check_budget("per_size", per_size)
     name = f"stratified_paired(per_size={per_size})"
 
     def plan(num_players: int, *, key: Any = None) -> Plan:

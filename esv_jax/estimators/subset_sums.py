@@ -38,7 +38,7 @@ def subset_sums(*, max_evaluations: int, num_scales: int) -> Estimator:
       max_evaluations: how many subsets to evaluate at most, at least 2 M.
       num_scales: M, the number of the game's functions.
     """
-    checks.check_positive("max_evaluations", max_evaluations)
+    checks.check_budget("max_evaluations", max_evaluations)
     checks.check_positive("num_scales", num_scales)
     name = f"subset_sums(max_evaluations={max_evaluations}, num_scales={num_scales})"
 

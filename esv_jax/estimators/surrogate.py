@@ -1,18 +1,21 @@
 """Values of a regression model of the logits, corrected by the worths that were evaluated."""
 
 import functools
+import warnings
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 from esv_jax import checks
 from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
 from esv_jax.batches import in_chunks
 from esv_jax.coalitions import masks, paired
 from esv_jax.estimators import least_squares, logit_fit, surrogate_samples
+
+with warnings.catch_warnings():  # SciPy adds a filter of its own to the user's
+    from scipy.special import ndtri, stdtrit
 
 # How many coalitions the fitted model is asked about in a round: all of them up to 16 players.
 SURROGATE_SAMPLES = 2**16
@@ -28,6 +31,10 @@ ROWS_TO_LEARN = 32
 # Coalitions on which models that leave out a group of pairs are compared.
 SAMPLES_OF_GROUPS = 2**11
 ROWS_AT_ONCE = 2048
+# Scores of coalitions that are held at a time: 1 GB.
+MOST_SCORES = 2**28
+# Beyond, a fit takes gigabytes.
+MOST_EVALUATIONS = 2**18
 
 
 @functools.lru_cache(maxsize=64, typed=True)
@@ -58,8 +65,7 @@ def surrogate(*, max_evaluations: int) -> Estimator:
     Args:
       max_evaluations: how many coalitions to evaluate at most, the whole video among them; at least 4 P.
     """
-    checks.check_positive("max_evaluations", max_evaluations)
-
+    checks.check_budget("max_evaluations", max_evaluations, MOST_EVALUATIONS)
     name = f"surrogate(max_evaluations={max_evaluations})"
 
     def plan(num_players: int, *, key: Any = None) -> Plan:
@@ -117,7 +123,7 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
     full = link(logits[-1:])[0]
 
     spread = _spread_of_groups(state, strata, link, fitted)
-    asked = least_squares.strata(num_players, max(SURROGATE_SAMPLES, LEAST_SAMPLES * num_rows))
+    asked = _asked(num_players, num_rows, len(empty))
     modelled, noise = _values_of_model(fitted, link, full - empty, asked, key, NEGLIGIBLE * spread.sum())
     design = least_squares.design(state.mask[: len(weight)], jnp.asarray(weight, state.worths.dtype))
     rest = _values_of_residual(state, design, link(logits), state.worths[-1] - empty - modelled.sum(axis=0))
@@ -175,13 +181,16 @@ def _values_of_model(
         small, large = jnp.split(link(_logits(fitted, jnp.concatenate([rows, 1 - rows]))), 2)
         return (small - large) / 2
 
+    if (asked.drawn == asked.population).all():
+        mask = surrogate_samples.pairs(num_players, asked, key, total.dtype)
+        values = least_squares.solve_all(mask, odd, total, ROWS_AT_ONCE)
+        return values, jnp.zeros_like(values)
+
     def one_round(turn: jax.Array) -> Values:
         mask = surrogate_samples.pairs(num_players, asked, jax.random.fold_in(key, turn), total.dtype)
         values, noise = least_squares.solve(mask, in_chunks(odd, mask, ROWS_AT_ONCE), total, asked)
         return values, noise**2
 
-    if (asked.drawn == asked.population).all():
-        return one_round(jnp.uint32(0))
     most = jnp.where(fitted.is_linear, jnp.uint32(MAX_ROUNDS_OF_LINEAR), jnp.uint32(MAX_ROUNDS))
 
     def goes_on(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
@@ -198,6 +207,15 @@ def _values_of_model(
     rounds, values, noise = jax.lax.while_loop(goes_on, step, (jnp.uint32(0), nothing, nothing))
     count = rounds.astype(total.dtype)
     return values / count, noise / count**2
+
+
+def _asked(num_players: int, num_rows: int, num_classes: int) -> paired.Strata:
+    """How many coalitions of every size the model is asked about: all where these are few, else what memory holds."""
+    everything = least_squares.strata(num_players, SURROGATE_SAMPLES)
+    if (everything.drawn == everything.population).all():
+        return everything
+    wanted = max(SURROGATE_SAMPLES, LEAST_SAMPLES * num_rows)
+    return least_squares.strata(num_players, min(wanted, max(SAMPLES_OF_GROUPS, MOST_SCORES // num_classes)))
 
 
 def _values_of_residual(
@@ -233,33 +251,30 @@ def _spread_of_groups(state: Evaluated, strata: paired.Strata, link: Link, fitte
     asked_mask = asked.centred + asked.size / num_players
     everything = jnp.concatenate([asked_mask, 1 - asked_mask, state.mask])
 
-    def without(fit: logit_fit.Fit, functions: jax.Array, whitening: jax.Array | None) -> jax.Array:
-        of_rows = functions[2 * len(asked_mask) :]
-        return logit_fit.without_groups(fit, of_rows, whitening, state.logits, rows, functions)
+    def spread(fit: logit_fit.Fit, functions: jax.Array, whitening: jax.Array | None) -> jax.Array:
+        without = logit_fit.leaving_out(fit, functions[2 * len(asked_mask) :], whitening, state.logits, functions)
 
-    logits = jax.lax.cond(
+        def one(group: tuple[jax.Array, jax.Array]) -> jax.Array:
+            worths = link(without(group[0]))
+            small, large, modelled = jnp.split(worths, [len(asked_mask), 2 * len(asked_mask)])
+            # The worth of no frames cancels in differences between groups.
+            values = least_squares.values(asked, (small - large) / 2, modelled[-1])[0]
+            design = least_squares.design(state.mask[:num_pairs], group[1])
+            return values + _values_of_residual(state, design, modelled, state.worths[-1] - modelled[-1])
+
+        return jax.lax.map(one, (rows, jnp.asarray(kept, dtype))).var(axis=0)
+
+    found = jax.lax.cond(
         fitted.is_linear,
-        lambda: without(fitted.linear, logit_fit.linear_functions(everything), None),
-        lambda: without(
-            fitted.smooth,
-            logit_fit.kernel_functions(fitted.kernel, fitted.centres, everything),
-            fitted.whitening,
+        lambda: spread(fitted.linear, logit_fit.linear_functions(everything), None),
+        lambda: spread(
+            fitted.smooth, logit_fit.kernel_functions(fitted.kernel, fitted.centres, everything), fitted.whitening
         ),
     )
-
-    def one(group: tuple[jax.Array, jax.Array]) -> jax.Array:
-        worths = link(group[0])
-        small, large, modelled = jnp.split(worths, [len(asked_mask), 2 * len(asked_mask)])
-        # The worth of no frames cancels in differences between groups.
-        values = least_squares.values(asked, (small - large) / 2, modelled[-1])[0]
-        design = least_squares.design(state.mask[:num_pairs], group[1])
-        return values + _values_of_residual(state, design, modelled, state.worths[-1] - modelled[-1])
-
-    found = jax.lax.map(one, (logits, jnp.asarray(kept, dtype)))
     left = float((weight * fpc)[drawn].sum() / weight[drawn].sum())
     # How much wider Student's 95 % interval is than the normal one.
     widening = float(stdtrit(num_groups - 1, 0.975) / ndtri(0.975))
-    return left * widening**2 * (num_groups - 1) * found.var(axis=0)
+    return left * widening**2 * (num_groups - 1) * found
 
 
 @functools.lru_cache(maxsize=64)

@@ -114,8 +114,9 @@ def test_ridge_and_leave_one_out_errors_by_refitting(x64):
     np.testing.assert_allclose(fitted.coefficients, coefficients, atol=1e-10)
     np.testing.assert_allclose(logit_fit.predict(fitted, x[:2]), offset + (functions[:2] - mean) @ coefficients)
     groups = np.array([[0, 5], [7, 9]])
-    without = logit_fit.without_groups(fitted, x, None, y, jnp.asarray(groups), x[:3])
-    for group, found in zip(groups, without, strict=True):
+    without = logit_fit.leaving_out(fitted, x, None, y, x[:3])
+    for group in groups:
+        found = without(jnp.asarray(group))
         mean, offset, coefficients = ridge(np.setdiff1d(np.arange(30), group))
         np.testing.assert_allclose(found, offset + (functions[:3] - mean) @ coefficients, atol=1e-10)
     missed = []
@@ -213,8 +214,13 @@ def test_a_model_that_fails_is_not_chosen(monkeypatch):
 
 
 def test_where_the_models_fail_the_pairs_alone_stand_in(monkeypatch):
-    without_groups = logit_fit.without_groups
-    monkeypatch.setattr(logit_fit, "without_groups", lambda *given: jnp.nan * without_groups(*given))
+    leaving_out = logit_fit.leaving_out
+
+    def failing(*given):
+        without = leaving_out(*given)
+        return lambda rows: jnp.nan * without(rows)
+
+    monkeypatch.setattr(logit_fit, "leaving_out", failing)
     game, logits, (values, std_error) = estimated()
     regression = esv_jax.regression(max_evaluations=61)
     expected = esv_jax.explain(regression, game, logits, logits, key=jax.random.key(0))

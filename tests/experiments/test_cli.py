@@ -121,7 +121,7 @@ def test_commands_that_are_kept_name_no_folder_of_the_one_who_ran_them():
             "raise RuntimeError('RESOURCE_EXHAUSTED: 8 PiB')",
             "error: the memory of the device does not suffice: RESOURCE_EXHAUSTED: 8 PiB\n",
         ),
-        ("raise checks.InputError('two\\nlines \\x1b[31m')", "error: two lines  [31m\n"),
+        ("raise checks.InputError('two\\nlines \\x1b[31m')", "error: two\\nlines \\x1b[31m\n"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(body, told):
