@@ -61,7 +61,9 @@ def shapes(folder: Path) -> dict[str, jax.ShapeDtypeStruct]:
       InputError: it cannot be read.
     """
     with _unreadable(folder), _checkpointer() as checkpointer:
-        tree = checkpointer.metadata(folder.absolute()).item_metadata.tree
+        metadata = checkpointer.metadata(folder.absolute())
+        # Of a tree alone in older versions of orbax, and in newer ones of a step that has one.
+        tree = getattr(metadata, "item_metadata", metadata).tree
         flat = flax.traverse_util.flatten_dict(tree, sep="/")
         return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in flat.items()}
 
