@@ -4,8 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo
 REPRODUCED ?= out/reproduce
+# What test-newest runs on: versions that uv finds or fetches, or paths of interpreters.
+PYTHONS ?= 3.12 3.13
 
-.PHONY: demo reproduce test test-lowest lock clean
+.PHONY: demo reproduce test test-lowest test-newest test-all lock clean
 
 # From a video file, which the model never saw, to a picture of which frames made it say what it said.
 demo: $(VENV)/demo.done
@@ -40,13 +42,26 @@ $(VENV)/dev.done: $(BIN)/python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots,io,dev]"
 	touch $@ $(VENV)/demo.done
 
-# The same tests with the lowest versions that pyproject.toml allows, on the lowest Python.
+# The tests on every Python and with the lowest and the newest versions of packages: about 25 minutes.
+test-all: test test-lowest test-newest
+
+# With the lowest versions that pyproject.toml allows, on the lowest Python.
 test-lowest: $(VENV)/dev.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv venv --quiet --clear --python 3.11 $(VENV)-lowest
 	$(BIN)/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
 	  -r pyproject.toml --extra video --extra plots --extra io --extra dev
 	$(VENV)-lowest/bin/python -m pytest -n 2
+
+# With the newest versions, on the newer Pythons.
+test-newest: $(VENV)/dev.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	for python in $(PYTHONS); do \
+	  $(BIN)/uv venv --quiet --clear --python $$python $(VENV)-newest && \
+	  $(BIN)/uv pip install --quiet --python $(VENV)-newest/bin/python \
+	    -r pyproject.toml --extra video --extra plots --extra io --extra dev && \
+	  $(VENV)-newest/bin/python -m pytest -n 2 || exit 1; \
+	done
 
 # Pins what demo and test install, for all supported Pythons; run after a change of the dependencies.
 lock: $(VENV)/dev.done
@@ -55,4 +70,4 @@ lock: $(VENV)/dev.done
 	  pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest $(OUT) build
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(OUT) build

@@ -57,6 +57,7 @@ def main() -> None:
     estimator, method = _estimator(NUM_FRAMES.value, game)
 
     frames = decode.sample_frames(VIDEO.value, NUM_FRAMES.value)
+    stream = decode.stream_read(VIDEO.value)
     images = resize_and_crop(frames.images, preprocess)
     features = jax.jit(backbone.module.apply)(backbone.variables, images)
     checks.check_finite(f"the features of {VIDEO.value}", features)
@@ -78,7 +79,7 @@ def main() -> None:
             save_json(out / "attribution.json", explained, _provenance(model, frames, method))
             figure.save_report(out / "report.png", explained, shown)
     finally:  # a full disk does not cost the table, nor a closed pipe the files
-        print(explained.title)
+        print(explained.title + (f"\n{stream}" if stream else ""))
         for c in shown:
             print("\n" + table.format_table(explained, c, ascii_only=not _prints_unicode()))
     print(f"\nwrote report.png, attribution.npz and attribution.json to {OUT.value}")

@@ -4,8 +4,10 @@
     esv-jax extract_features --clips=clips --labels=clips/labels.csv --hold_out=person=ido,ira \\
         --mobilenet_weights=mobilenet_v1_0.25_224.npz --out=out/features
 
-The csv has a header line and the columns path,label[,split]; paths are relative to --clips. Clips without a split are
-of the split "train". Run again after an interruption, or with more clips in the csv, it goes on where it stopped.
+The csv has a header line and the columns path,label[,split]; paths are relative to --clips, and the store keeps them
+so. Labels that all are numbers (0, 1, ...) are class ids, others are names; --classes=CSV of name,id says which classes
+there are. Clips without a split are of the split "train". Run again after an interruption, or with more clips in the
+csv, it goes on where it stopped.
 Something-Something v2: --labels=...-train.json --classes=...-labels.json --split=train; once a split. EPIC-KITCHENS:
 --labels=EPIC_100_train.csv --head=verb --classes=EPIC_100_verb_classes.csv; `convert_features` then labels the same
 features for the other head.
@@ -31,6 +33,7 @@ from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_cli
 from esv_jax.data.feature_store import FeatureWriter
 from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.saved.model_folder import Model
+from esv_jax.video import decode
 from esv_jax.video.prefetch import Video, available_cpus, batches_of
 from esv_jax.video.preprocess import Preprocess
 
@@ -55,7 +58,7 @@ NUM_PROCESSES = flags.DEFINE_integer(
     "num_processes", available_cpus(), "Processes that decode; 0: the one that feeds the device does.", lower_bound=0
 )
 ALLOW_FAILURES = flags.DEFINE_integer("allow_failures", 0, "So many clips that cannot be used are no error.", 0)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Frames that go through the backbone at once.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Frames that go through the backbone at once.", 1, 4096)
 OUT = cli.DEFINE_path("out", None, "Folder of the feature store.", required=True)
 
 
@@ -72,7 +75,9 @@ def main() -> None:
     apply = jax.jit(backbone.module.apply)
     variables = jax.device_put(backbone.variables)
     failures: list[str] = []
-    with feature_store.create_or_append(OUT.value, header) as writer, progress.bars("clips") as bars:
+    streams: dict[Path, str | None] = {}
+    opened = feature_store.create_or_append(OUT.value, header, cli.versions("av", "pillow"))
+    with opened as writer, progress.bars("clips") as bars:
         if not (Path(OUT.value) / "backbone" / model_folder.CARD_FILE).exists():
             model_folder.save_model(Path(OUT.value) / "backbone", backbone.card, backbone.variables)
         todo = [clip for clip in clips if not _is_done(clip, writer.done)]
@@ -82,11 +87,16 @@ def main() -> None:
                 fault = features if isinstance(features, str) else _stored(writer, clip, features)
                 if fault:
                     failures.append(f"{clip.uid}: {fault}")
+                elif clip.path not in streams:
+                    streams[clip.path] = decode.stream_read(clip.path)
                 bars.update(task, advance=1, said=f"{writer.num_new_frames} new frames")
         finally:
             if failures:
                 bars.stop()
                 print("\n".join(["clips that could not be used:", *failures]), file=sys.stderr)
+    several = [f"{path.name}: {said}" for path, said in streams.items() if said]
+    if several:
+        print(f"files of several videos: {checks.listed(several)}", file=sys.stderr)
     store = feature_store.open_store(OUT.value)
     print(
         f"{OUT.value}: {len(store.clips)} clips, {len(store.rows)} frames, {len(classes)} classes, "
@@ -170,12 +180,20 @@ def _features(batches: Iterator[np.ndarray], apply: Apply) -> np.ndarray:
 def _stored(writer: FeatureWriter, clip: LabelledClip, features: np.ndarray) -> str | None:
     """Why the features cannot be stored, if so; a store that cannot be written at all stays an error."""
     try:
-        writer.append(clip.uid, str(clip.path), clip.label, clip.split, features)
+        writer.append(clip.uid, _place(clip.path), clip.label, clip.split, features)
     except InputError as error:
         if writer.closed:
             raise
         return str(error)
     return None
+
+
+def _place(path: Path) -> str:
+    """Where a clip is in --clips, or its name alone if it is elsewhere: a store goes to other people and machines."""
+    for folder in (Path(CLIPS.value), Path(CLIPS.value).absolute()):
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return path.name
 
 
 if __name__ == "__main__":

@@ -8,6 +8,14 @@ import numpy as np
 from esv_jax.checks import InputError
 
 
+class Seconds(float):
+    """A time after a video's first frame, in seconds."""
+
+
+class NumberInName(int):
+    """The number that a frame of a folder has in its file's name, such as 8 of frame_0000000008.jpg."""
+
+
 class Frames(NamedTuple):
     """Some frames of a video.
 

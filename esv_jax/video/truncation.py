@@ -35,6 +35,8 @@ def _mp4_end(file: BinaryIO) -> int | None:
         if size < 8:
             return None
         position += size
+        if position > os.fstat(file.fileno()).st_size:  # and perhaps behind anything that can be sought
+            break
         file.seek(position)
     return position
 

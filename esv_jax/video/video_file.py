@@ -1,120 +1,202 @@
 """Frames of a video file by their number (PyAV), decoding no more of a long video than the frames asked for need.
 
-The packets are read once without decoding them; where each carries one frame and its presentation time, their sorted
-times number the frames. A wanted frame is reached from the keyframe before it, and every frame decoded on the way must
-carry the time that its number says. Where anything disagrees (times missing, repeated or wrong, frames that do not
-come from one packet each) the video is decoded from its beginning and counted, which needs no trust.
+A frame's number counts what decoding from the beginning shows; that is the truth, and everything else is checked
+against it. A short video is decoded to learn it. Of a long one the beginning is, which tells what a decoder drops
+there, and the packets are read: where each says that it shows one frame (`packets`) and carries a time of its own,
+their sorted times number the frames. A wanted frame is then reached from the keyframe before it, and every frame
+decoded on the way must carry the time that its number says. Where anything disagrees (times missing, repeated or
+wrong, frames that do not come from one packet each) the video is decoded from its beginning and counted.
+
+The file is opened here and handed to ffmpeg as a stream of bytes: its name is never taken for an address, and what is
+written in it opens no other file.
 """
 
 import contextlib
+import functools
 import itertools
 import os
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax.checks import InputError, require
-from esv_jax.video.frames import Frames, end_of_part
+from esv_jax.checks import InputError, listed, require
+from esv_jax.video import packets
+from esv_jax.video.frames import Frames, Seconds, end_of_part
 from esv_jax.video.truncation import promised_bytes
 
 _DEFAULT_FPS = 25.0
 _SEEK_ATTEMPTS = 3
+_DECODED_TO_CHECK = 256  # frames; groups of pictures are seldom longer, and leading pictures belong to the first
+_LARGEST_SIDE = 8192
+# Where each frame is a packet that carries its time. Those of avi files are counted, and another after seeking.
+_CONTAINERS_OF_FRAMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+_DRAWN_TEXT = ("tty", "bin", "xbin", "adf", "idf")  # ffmpeg draws the bytes of such files as letters
+_INDICES_KEPT = 8  # the actions of a long video ask for its index one after another
 
 
 class _Source(NamedTuple):
-    """An open file: PyAV's container and video stream, and the size of its frames, which is that of the first one."""
+    """An open file: PyAV's container, and the stream that is read."""
 
     path: str
     container: Any
     stream: Any
-    width: int
+
+
+class _Look(NamedTuple):
+    """Height and width of the stored frames, and how they are turned (a, b, c, d of `_display_matrix`).
+
+    All frames of a video look as its first, also where they change midway.
+    """
+
     height: int
+    width: int
+    matrix: tuple[int, int, int, int]
 
 
 class _Index(NamedTuple):
     """The displayed frames of a video.
 
     Attributes:
-      stamps: int64 [M], presentation times in units of the stream's time base, increasing; empty if unknown.
-      keyframes: int64 [K], numbers of the frames that decoding can start from, increasing.
-      num_frames: M.
+      times: float64 [M], when they are displayed, seconds after the first.
+      end: when the last one ends.
+      look: what they look like.
+      stamps: int64 [M], their presentation times in units of the stream's time base, increasing, and
+      keyframes: int64 [K], numbers of the frames that decoding can start from, increasing; both are empty where the
+        video is decoded from its beginning.
     """
 
+    times: np.ndarray
+    end: float
+    look: _Look
     stamps: np.ndarray
     keyframes: np.ndarray
-    num_frames: int
 
 
 class _DisagreementError(Exception):
-    """The decoded frames are not those that the packets' times announce."""
+    """The decoded frames are not those that the packets announce."""
 
 
 def pick(path: str | os.PathLike, choose: Callable[[int], np.ndarray]) -> Frames:
     """The frames whose increasing numbers `choose(number of frames in the video)` gives, at least one.
 
     Raises:
-      InputError: not a video, or one that is truncated, damaged, or without frames.
+      InputError: not a video, or one that is truncated, damaged, too large, or without frames.
     """
-    _check_whole(path)
-    with _opened(path) as source, contextlib.suppress(_DisagreementError):
-        index = _index_packets(source)
-        indices = choose(index.num_frames)
-        images = [_image(frame, source) for frame in _seek_frames(source, index, indices)]
-        return Frames(np.stack(images), _times(indices, index, source), indices, index.num_frames)
-    with _opened(path) as source:
-        index = _index_decoding(source)
-    indices = choose(index.num_frames)
-    with _opened(path) as source:
-        decoded, wanted = itertools.islice(_all_decoded(source), int(indices[-1]) + 1), set(indices.tolist())
-        images = [_image(frame, source) for number, frame in enumerate(decoded) if number in wanted]
-        return Frames(np.stack(images), _times(indices, index, source), indices, index.num_frames)
+    index = _index(path)
+    try:
+        return _picked(path, index, choose(len(index.times)))
+    except _DisagreementError:
+        index = _index_of_decoded(*_version_of(path))
+        return _picked(path, index, choose(len(index.times)))
 
 
-def iter_frames(path: str | os.PathLike, start: int, stop: int | None) -> Iterator[np.ndarray]:
+def iter_frames(path: str | os.PathLike, start: int | Seconds, stop: int | Seconds | None) -> Iterator[np.ndarray]:
     """The frames start .. stop - 1 (to the end if None), uint8 [H, W, 3] each, holding one at a time.
+
+    `Seconds` stand for the frame that begins nearest to them, the earlier one of two.
 
     Raises:
       InputError: as for `pick`; or the video ends before them.
     """
-    _check_whole(path)
-    following = start
-    if start > 0 or stop is not None:
-        with contextlib.suppress(_DisagreementError), _opened(path) as source:
-            index = _index_packets(source)
-            end = end_of_part(path, start, stop, index.num_frames)
-            for frame in _seek_frames(source, index, np.arange(start, end)):
-                yield _image(frame, source)
-                following += 1
-            return
+    if not isinstance(start, Seconds) and start == 0 and stop is None:
+        _check_whole(path)
+        with _opened(path) as source:
+            look = None
+            for frame in _all_decoded(source):
+                look = look or _look(frame)
+                yield _image(frame, look)
+        return
+    given = 0
+    index = _index(path)
+    with contextlib.suppress(_DisagreementError):
+        for frame in _frames_at(path, index, _part(path, index, start, stop)):
+            yield _image(frame, index.look)
+            given += 1
+        return
+    index = _index_of_decoded(*_version_of(path))
+    for frame in _frames_at(path, index, _part(path, index, start, stop)[given:]):
+        yield _image(frame, index.look)
+
+
+def stream_read(path: str | os.PathLike) -> str | None:
+    """Which stream is read of a file with several video streams, in words; None where there is one.
+
+    Raises:
+      InputError: not a video.
+    """
     with _opened(path) as source:
-        for number, frame in enumerate(_all_decoded(source)):
-            if number == stop:
-                return
-            if number >= following:
-                yield _image(frame, source)
-    end_of_part(path, start, stop, number + 1)
+        others = [s for s in _video_streams(source.container) if s is not source.stream]
+        if not others:
+            return None
+        return f"video stream {_named(source.stream)} is read, not {listed(map(_named, others))}"
+
+
+# Files
 
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[_Source]:
     av = require("av", extra="video")
-    try:
-        container = av.open(os.fspath(path))
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path} is not a video that can be read: {_reason(error)}") from error
-    with container:
-        if container.format.name == "tty":  # what ffmpeg makes of any text in a file called .txt
-            raise InputError(f"{path} is not a video but a text file")
-        cover = av.stream.Disposition.attached_pic
-        streams = [s for s in container.streams.video if not s.disposition & cover]
+    _check_file(path)
+    # Titles need not be in Unicode; from PyAV 19 on that is no error, and cannot be asked for.
+    tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(path, "rb"))
+            container = av.open(
+                file,
+                options={"max_pixels": str(_LARGEST_SIDE**2)},
+                container_options={
+                    "protocol_whitelist": "none"
+                },  # playlists open no files, session descriptions no ports
+                **tolerant,
+            )
+        except (av.FFmpegError, OSError) as error:
+            raise _refusal(path, f"is not a video that can be read: {_reason(error)}") from error
+        stack.enter_context(container)
+        streams = _video_streams(container)
+        if container.format.name in _DRAWN_TEXT:
+            raise _refusal(path, "is not a video that can be read: its bytes would be drawn as letters")
         if not streams:
-            kinds = sorted({s.type for s in container.streams if s.type != "video"})
-            raise InputError(f"{path} has no video stream, only: {', '.join(kinds) or 'an empty container'}")
-        context = streams[0].codec_context
-        if context is None:
+            kinds = sorted({"picture" if s.type == "video" else s.type for s in container.streams})
+            raise _refusal(path, f"has no video stream, only: {', '.join(kinds) or 'an empty container'}")
+        stream = max(streams, key=_rank)
+        if stream.codec_context is None:
             raise InputError(f"{path} is coded in a way that the installed PyAV cannot decode")
-        yield _Source(os.fspath(path), container, streams[0], context.width, context.height)
+        width, height = _size(stream)
+        if width * height > _LARGEST_SIDE**2:
+            raise InputError(
+                f"the frames of {path} are {width}x{height}, and more than {_LARGEST_SIDE}x{_LARGEST_SIDE} pixels "
+                "are not decoded"
+            )
+        yield _Source(os.fspath(path), container, stream)
+
+
+def _video_streams(container: Any) -> list[Any]:
+    """The streams that are videos of their own: no covers, and no tiles of a larger picture."""
+    disposition = require("av", extra="video").stream.Disposition
+    return [
+        s for s in container.streams.video if not s.disposition & (disposition.attached_pic | disposition.dependent)
+    ]
+
+
+def _rank(stream: Any) -> int:
+    """What ffmpeg chooses a stream by: the largest one, where none or all are marked as the default."""
+    width, height = _size(stream)
+    is_default = stream.disposition & require("av", extra="video").stream.Disposition.default
+    return width * height + 5_000_000 * bool(is_default)
+
+
+def _size(stream: Any) -> tuple[int, int]:
+    context = stream.codec_context
+    return (context.width, context.height) if context else (0, 0)
+
+
+def _named(stream: Any) -> str:
+    width, height = _size(stream)
+    return f"{stream.index} ({width}x{height})"
 
 
 def _reason(error: Exception) -> str:
@@ -123,47 +205,125 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _check_whole(path: str | os.PathLike) -> None:
-    """Raises InputError if there is no file, or it is shorter than its headers say and frames are missing for it."""
+def _check_file(path: str | os.PathLike) -> None:
+    """Raises InputError if there is no file with something in it."""
+    if "\0" in os.fspath(path):
+        raise InputError(f"no file can be called {os.fspath(path)!r}")
     if not os.path.exists(path):
         raise InputError(f"there is no file {path}")
-    size, promised = os.path.getsize(path), promised_bytes(path)
-    if size == 0:
+    if not os.path.isfile(path):
+        raise InputError(f"{path} is not a file but a device or a pipe, in which frames cannot be sought")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} may not be read by this user")
+    if os.path.getsize(path) == 0:
         raise InputError(f"{path} is an empty file")
+
+
+def _refusal(path: str | os.PathLike, reason: str) -> InputError:
+    """The error for a file that is no video, which says so if it is a text, such as a playlist or a web page."""
+    with open(path, "rb") as file:
+        text = file.read(1024).decode("utf-8", "ignore").lstrip("\ufeff")
+    if text and all(c.isprintable() or c.isspace() for c in text):
+        return InputError(f"{path} is not a video but a text file, which begins {' '.join(text.split())[:40]!r}")
+    return InputError(f"{path} {reason}")
+
+
+def _check_whole(path: str | os.PathLike) -> None:
+    """Raises InputError if there is no file, or it is shorter than its headers say and frames are missing for it."""
+    _check_file(path)
+    size, promised = os.path.getsize(path), promised_bytes(path)
     if promised is None or size >= promised:
         return
-    num_frames = decoded = 0
-    with contextlib.suppress(InputError), _opened(path) as source:
+    num_packets = whole = decoded = 0
+    av = require("av", extra="video")
+    with contextlib.suppress(InputError, av.FFmpegError), _opened(path) as source:
         stream, duration = source.stream, source.container.duration  # microseconds
-        num_frames = stream.frames or round((duration or 0) * (stream.average_rate or 0) / 1_000_000)
-        for _ in _all_decoded(source):
-            decoded += 1
-    if decoded < num_frames or num_frames == 0:
-        of = f" of {num_frames}" if num_frames else ""
+        num_packets = stream.frames or round((duration or 0) * (stream.average_rate or 0) / 1_000_000)
+        for packet in _packets(source):
+            if not packet.is_corrupt:
+                whole += packet.size > 0  # also those of frames that are not displayed
+                decoded += sum(not frame.is_corrupt for frame in packet.decode())
+    if whole < num_packets or num_packets == 0:
+        of = f" of {num_packets}" if num_packets else ""
         raise InputError(
             f"{path} is truncated: {decoded} frames{of} can be decoded; "
             f"it has {size} bytes and its headers promise at least {promised}"
         )
 
 
-def _index_packets(source: _Source) -> _Index:
+# Numbers
+
+
+def _version_of(path: str | os.PathLike) -> tuple[str, int, int, int]:
+    """The path, and what changes when the file is written again."""
+    status = os.stat(path)
+    return os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _index(path: str | os.PathLike) -> _Index:
+    _check_whole(path)
+    try:
+        return _index_of_packets(*_version_of(path))
+    except _DisagreementError:
+        return _index_of_decoded(*_version_of(path))
+
+
+@functools.lru_cache(_INDICES_KEPT)
+def _index_of_packets(path: str, *version: int) -> _Index:
     """The index of a stream whose every displayed frame is one packet with a time of its own.
 
     Raises:
       _DisagreementError: other streams.
     """
+    with _opened(path) as source:
+        stamps, keyframes = _packet_times(source)
+    with _opened(path) as source:
+        beginning = list(itertools.islice(_all_decoded(source), _DECODED_TO_CHECK))
+        shown = [frame.pts for frame in beginning]
+        if shown[0] is None:
+            raise _DisagreementError
+        stamps = stamps[
+            np.searchsorted(stamps, shown[0]) :
+        ]  # the others are never shown, as they refer to what is cut off
+        expected = stamps[: len(shown)] if len(shown) == _DECODED_TO_CHECK else stamps
+        if shown != expected.tolist():
+            raise _DisagreementError
+        times = (stamps - stamps[0]) * float(source.stream.time_base)
+        first = np.searchsorted(stamps, keyframes[keyframes >= stamps[0]])
+        return _Index(times, _end(times, source), _look(beginning[0]), stamps, first)
+
+
+@functools.lru_cache(_INDICES_KEPT)
+def _index_of_decoded(path: str, *version: int) -> _Index:
+    """The index of any video, by decoding all of it and keeping nothing but the times."""
+    with _opened(path) as source:
+        frames = _all_decoded(source)
+        first = next(frames)
+        look, stamps = _look(first), [first.pts, *(frame.pts for frame in frames)]
+        if None not in stamps and np.all(np.diff(stamps) > 0):
+            times = (np.asarray(stamps) - stamps[0]) * float(source.stream.time_base)
+        else:
+            times = np.arange(len(stamps)) / float(source.stream.average_rate or _DEFAULT_FPS)
+        none = np.zeros(0, np.int64)
+        return _Index(times, _end(times, source), look, none, none)
+
+
+def _packet_times(source: _Source) -> tuple[np.ndarray, np.ndarray]:
+    """Presentation times of the packets that are displayed, and of the keyframes among them, both int64, increasing."""
     av = require("av", extra="video")
+    context = source.stream.codec_context
+    shown = packets.counter(context.codec.canonical_name, context.codec.intra_only, context.extradata)
+    if shown is None or source.container.format.name not in _CONTAINERS_OF_FRAMES:
+        raise _DisagreementError
     stamps, keyframes = [], []
-    codec = source.stream.codec_context.name
     try:
-        for packet in source.container.demux(source.stream):
+        for packet in _packets(source):
             if packet.size == 0 or packet.is_discard:
                 continue
-            # A VP8 packet may hold a frame that is only referred to: the show_frame bit, RFC 6386, 9.1.
-            if codec == "vp8" and not memoryview(packet)[0] & 0x10:
+            num_frames = shown(memoryview(packet))
+            if num_frames == 0:
                 continue
-            # So small a MPEG-4 packet may be a "not coded" one, for which nothing is displayed (common in avi files).
-            if packet.pts is None or (codec == "mpeg4" and packet.size <= 8):
+            if num_frames != 1 or packet.pts is None or packet.is_corrupt:
                 raise _DisagreementError
             stamps.append(packet.pts)
             if packet.is_keyframe:
@@ -173,19 +333,71 @@ def _index_packets(source: _Source) -> _Index:
     ordered = np.unique(np.asarray(stamps, np.int64))
     if not stamps or not keyframes or len(ordered) < len(stamps):
         raise _DisagreementError
-    return _Index(ordered, np.searchsorted(ordered, np.unique(keyframes)), len(ordered))
+    return ordered, np.unique(np.asarray(keyframes, np.int64))
 
 
-def _index_decoding(source: _Source) -> _Index:
-    """The index of any video, by decoding all of it and keeping nothing but the times."""
-    stamps = [frame.pts for frame in _all_decoded(source)]
-    increasing = None not in stamps and bool(np.all(np.diff(stamps) > 0))
-    return _Index(np.asarray(stamps if increasing else [], np.int64), np.zeros(1, np.int64), len(stamps))
+def _end(times: np.ndarray, source: _Source) -> float:
+    """When the last frame ends, as long as most are."""
+    duration = np.median(np.diff(times)) if len(times) > 1 else 1 / (source.stream.average_rate or _DEFAULT_FPS)
+    return float(times[-1]) + float(duration)
+
+
+def _part(path: str | os.PathLike, index: _Index, start: int | Seconds, stop: int | Seconds | None) -> np.ndarray:
+    """The numbers of the frames start .. stop - 1, int64.
+
+    Raises:
+      InputError: the video does not have all of them, or there are none.
+    """
+    begins = np.append(index.times, index.end)
+    middles = (begins[1:] + begins[:-1]) / 2
+    latest = 2 * index.end - middles[-1]  # half a frame behind the end is still the end
+
+    def number(place: int | Seconds) -> int:
+        return int(np.searchsorted(middles, place)) if isinstance(place, Seconds) else place
+
+    begins_beyond = isinstance(start, Seconds) and not 0 <= start <= middles[-1]
+    if begins_beyond or (isinstance(stop, Seconds) and not stop <= latest):
+        until = "the end" if stop is None else f"{stop:.2f} s"
+        raise InputError(f"the part from {start:.2f} s to {until} is asked for, but {path} is {index.end:.2f} s long")
+    begin, end = number(start), None if stop is None else number(stop)
+    if isinstance(stop, Seconds) and begin == end:
+        raise InputError(f"no frame of {path} begins between {start:.3f} and {stop:.3f} s")
+    return np.arange(begin, end_of_part(path, begin, end, len(index.times)))
+
+
+# Decoding
+
+
+def _picked(path: str | os.PathLike, index: _Index, numbers: np.ndarray) -> Frames:
+    images = [_image(frame, index.look) for frame in _frames_at(path, index, numbers)]
+    return Frames(np.stack(images), index.times[numbers], numbers, len(index.times))
+
+
+def _frames_at(path: str | os.PathLike, index: _Index, numbers: np.ndarray) -> Iterator[Any]:
+    """The frames of the increasing `numbers`.
+
+    Raises:
+      _DisagreementError: a decoded frame does not carry the time that the index says.
+    """
+    with _opened(path) as source:
+        if len(index.keyframes):
+            yield from _seek_frames(source, index, numbers)
+        else:
+            decoded, wanted = itertools.islice(_all_decoded(source), int(numbers[-1]) + 1), set(numbers.tolist())
+            yield from (frame for number, frame in enumerate(decoded) if number in wanted)
+
+
+def _packets(source: _Source) -> Iterator[Any]:
+    """The packets from where the container is, the last one empty."""
+    # Behind the last one PyAV asks after streams that appeared midway, which it does not know; ours is done by then.
+    with contextlib.suppress(IndexError):
+        yield from source.container.demux(source.stream)
 
 
 def _decoded(source: _Source) -> Iterator[Any]:
     """The frames from where the container is, in display order. All decoding goes through here."""
-    yield from source.container.decode(source.stream)
+    for packet in _packets(source):
+        yield from packet.decode()
 
 
 def _all_decoded(source: _Source) -> Iterator[Any]:
@@ -247,15 +459,30 @@ def _from_keyframe(source: _Source, index: _Index, keyframes: np.ndarray) -> tup
     raise _DisagreementError
 
 
-def _image(frame: Any, source: _Source) -> np.ndarray:
-    """uint8 [H, W, 3], turned as the file asks; every frame has the size of the first, even where it changes midway."""
-    image = frame.to_ndarray(format="rgb24", width=source.width, height=source.height)
-    quarter_turns = round(frame.rotation / 90) % 4  # anticlockwise, both in ffmpeg and in rot90
-    return np.ascontiguousarray(np.rot90(image, quarter_turns))
+# Pictures
 
 
-def _times(indices: np.ndarray, index: _Index, source: _Source) -> np.ndarray:
-    """When the frames are displayed, seconds after the first, float64 [T]."""
-    if len(index.stamps) == 0:
-        return indices / float(source.stream.average_rate or _DEFAULT_FPS)
-    return (index.stamps[indices] - index.stamps[0]) * float(source.stream.time_base)
+def _look(frame: Any) -> _Look:
+    return _Look(frame.height, frame.width, _display_matrix(frame))
+
+
+def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
+    """(a, b, c, d): the stored pixel (x, y) is displayed at (a x + c y, b x + d y), y pointing downwards."""
+    try:
+        stored = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know one of the frame's other kinds of side data
+        cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[round(frame.rotation / 90) % 4]
+        return cos, -sin, sin, cos
+    if stored is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = struct.unpack("5i", bytes(stored)[:20])
+    return a, b, c, d
+
+
+def _image(frame: Any, look: _Look) -> np.ndarray:
+    """uint8 [H, W, 3], turned and mirrored as the file asks, to the nearest quarter turn."""
+    image = frame.to_ndarray(format="rgb24", width=look.width, height=look.height)
+    a, b, c, d = look.matrix
+    if abs(b) + abs(c) > abs(a) + abs(d):  # columns become rows
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -13,6 +13,7 @@ from esv_jax.saved import model_folder
 from esv_jax.video.frame_sampling import segment_centres
 from esv_jax.video.preprocess import Preprocess
 from tests.experiments.scripts import run_script
+from tests.video.videos import write_streams
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("matplotlib")
@@ -123,6 +124,13 @@ def test_the_predicted_class_comes_first_then_those_asked_for_each_once(tmp_path
     assert tables[1:] == [name for name in reversed(CLASSES) if name != predicted]
     with Image.open(tmp_path / "out" / "report.png") as picture:
         assert picture.format == "PNG"
+
+
+def test_it_is_told_which_of_several_videos_in_a_file_is_explained(folder, explain_video):
+    write_streams(folder / "two.mkv", [(100, (32, 24), False), (0, (64, 48), True)])
+    ran = explain_video("--num_frames=4", video="two.mkv")
+    assert ran.exit_code == 0, ran.stderr
+    assert ran.stdout.splitlines()[1] == "video stream 1 (64x48) is read, not 0 (32x24)"
 
 
 def test_it_samples_until_the_target(tmp_path, explain_video):

@@ -4,6 +4,9 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from PIL import Image
+
+from esv_jax.video import video_file
 
 WIDTH, HEIGHT, BLOCK = 64, 48, 16
 MILLISECOND = Fraction(1, 1000)
@@ -43,6 +46,34 @@ def write_video(path, codec, num_frames, *, fps=25, options=None, container=None
     return path
 
 
+def write_streams(path, streams):
+    """A file with several video streams: (first number, size, is the default) of each; four frames."""
+    with av.open(str(path), "w") as file:
+        made = []
+        for first, (width, height), is_default in streams:
+            stream = file.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "18"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.disposition = av.stream.Disposition.default.value if is_default else 0
+            made.append((stream, first))
+        for number in range(4):
+            for stream, first in made:
+                frame = av.VideoFrame.from_ndarray(numbered_image(first + number), format="rgb24")
+                frame = frame.reformat(stream.width, stream.height)
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                file.mux(stream.encode(frame))
+        for stream, _ in made:
+            file.mux(stream.encode(None))
+    return path
+
+
+def write_images(folder, names, numbers=None):
+    """Pictures that show these numbers, or 0, 1, ..."""
+    folder.mkdir()
+    for number, name in zip(numbers or range(len(names)), names, strict=True):
+        Image.fromarray(numbered_image(number)).save(folder / name)
+    return folder
+
+
 def rewrite_packets(source, target, change, pts=None):
     """Copies the video packets; `change(number, bytes) -> bytes`; `pts(number)` in milliseconds, where given."""
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
@@ -58,3 +89,9 @@ def rewrite_packets(source, target, change, pts=None):
             changed.stream = copy
             new.mux(changed)
     return target
+
+
+def check_by_decoding(monkeypatch, num_frames):
+    """Lets no more than the first frames of a video be decoded to check what its packets say."""
+    monkeypatch.setattr(video_file, "_DECODED_TO_CHECK", num_frames)
+    video_file._index_of_packets.cache_clear()
