@@ -67,7 +67,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     is not empty.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    partial = _partial_name(path)
     try:
         yield partial
         os.replace(partial, path)
@@ -76,9 +76,17 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
+def remove(path: Path) -> None:
+    """Removes a file or folder, first from under its own name: killed, it leaves all of it, or `remove_leftovers` the
+    rest."""
+    gone = _partial_name(path)
+    os.replace(path, gone)
+    _remove(gone)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed runs left in a folder, not in those below it. Only its one writer may do that."""
-    for left in folder.glob(f".*{_PARTIAL}"):
+    for left in folder.glob(f".*{_PARTIAL}*"):  # orbax writes beside the name that it is given
         _remove(left)
 
 
@@ -437,6 +445,10 @@ def reason(error: Exception) -> str:
     """An error in a few words: what the system says, or the first line of its message."""
     words = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return words.splitlines()[0][:200]
+
+
+def _partial_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
 
 
 def _remove(path: Path) -> None:
