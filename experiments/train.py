@@ -3,11 +3,11 @@
     esv-jax train --features=out/features --out=out/trn
     esv-jax train --features=out/features --model=tsn --out=out/tsn
 
-Clips of the splits in --hold_out are not trained on; the accuracy on them is printed and kept in the model folder
---out, which holds all that `explain_video --model` needs. Killed and started again, it goes on.
+Clips of the splits in --train_on are trained on, those in --hold_out are not; a clip of another split is refused. The
+accuracy on all is printed and kept in the model folder --out, which holds all that `explain_video --model` needs.
+Killed and started again, it goes on.
 """
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from esv_jax import files
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, listed
 from esv_jax.data import feature_store
 from esv_jax.data.feature_store import FeatureStore
 from esv_jax.data.priors import priors_from_labels
@@ -26,6 +26,7 @@ from esv_jax.training.heads import Clips
 
 from . import cli
 
+SPLITS = ("train", "validation", "test")
 LEARNING_RATES = {"tsn": 1e-2, "multiscale_trn": 3e-3}
 
 FEATURES = cli.DEFINE_path("features", None, "Feature store, as extract_features writes it.", required=True)
@@ -42,6 +43,7 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips a step.", lower_bound
 LEARNING_RATE = flags.DEFINE_float("learning_rate", None, f"Of AdamW; by default {LEARNING_RATES}.")
 WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 1e-2, "Of AdamW.")
 SEED = flags.DEFINE_integer("seed", 0, "Decides the initial weights, the shuffling, the frames sampled and dropout.")
+TRAIN_ON = flags.DEFINE_list("train_on", ["train"], "Splits that are trained on.")
 HOLD_OUT = flags.DEFINE_list("hold_out", ["validation", "test"], "Splits that are not trained on.")
 SAVE_EVERY = flags.DEFINE_float("save_every", 30.0, "Seconds between checkpoints.", 0.0)
 OUT = cli.DEFINE_path("out", None, "Model folder to write.", required=True)
@@ -49,12 +51,17 @@ OUT = cli.DEFINE_path("out", None, "Model folder to write.", required=True)
 
 def main() -> None:
     store = feature_store.open_store(FEATURES.value)
+    training, held_out = _splits(store)
+    out = cli.output_folder(OUT.value)
+    with files.exclusive_lock(out, f"the model folder {out}"):
+        files.remove_leftovers(out)
+        _check_replaceable(out, store.header.classes)
+        _train(store, training, held_out, out)
+
+
+def _train(store: FeatureStore, train_clips: Clips, held_out: dict[str, Clips], out: Path) -> None:
     classes = store.header.classes
     backbone = _backbone(store)
-    train_clips, held_out = _splits(store)
-    out = cli.output_folder(OUT.value)
-    _check_replaceable(out, classes)
-
     card = ModelCard(
         kind=MODEL.value,
         options=_options(len(classes)),
@@ -82,7 +89,7 @@ def main() -> None:
         save_every_s=SAVE_EVERY.value,
     )
 
-    splits = {"train": train_clips, **held_out}
+    splits = {"train" if "train" not in held_out else "trained on": train_clips, **held_out}
     figures = {
         "accuracy": {split: _accuracy(module, variables, clips) for split, clips in splits.items()},
         "clips": {split: len(clips.label) for split, clips in splits.items()},
@@ -97,7 +104,7 @@ def main() -> None:
         "figures": figures,
     }
     model_folder.save_model(out, card._replace(provenance=made_by), variables, backbone=backbone)
-    shutil.rmtree(out / "checkpoints")
+    files.remove(out / "checkpoints")
     _report(out, figures, held_out, backbone)
 
 
@@ -116,18 +123,45 @@ def _backbone(store: FeatureStore) -> Model | None:
 def _splits(store: FeatureStore) -> tuple[Clips, dict[str, Clips]]:
     """The clips to train on, and the held-out clips of every split."""
     present = {clip.split for clip in store.clips}
-    unknown = sorted(set(HOLD_OUT.value) - present)
-    if unknown and flags.FLAGS["hold_out"].present:
-        raise InputError(f"--hold_out names the split {unknown[0]!r}, but {FEATURES.value} has {sorted(present)}")
+    given = {flag.name: set(flag.value) for flag in (TRAIN_ON, HOLD_OUT) if flags.FLAGS[flag.name].present}
+    for flag, splits in given.items():
+        absent = sorted(splits - present)
+        if absent:
+            raise InputError(
+                f"--{flag} names the split {absent[0]!r}, but {FEATURES.value} has {listed(sorted(present))}"
+            )
+    # What is said counts more than the other flag's default.
+    training = set(TRAIN_ON.value) - (set() if "train_on" in given else given.get("hold_out", set()))
+    held_out = set(HOLD_OUT.value) - (set() if "hold_out" in given else training)
+    both, neither = sorted(training & held_out), sorted(present - training - held_out)
+    if both:
+        raise InputError(f"the split {both[0]!r} is in --train_on and in --hold_out")
+    if neither:
+        raise InputError(_told_of_split(neither[0], present & training, present & held_out))
+    if not present & training:
+        raise InputError(
+            f"{FEATURES.value} has no clip to train on: its splits are {listed(sorted(present))}, all held out"
+        )
 
     def clips_of(splits: set[str]) -> Clips:
         which = [i for i, clip in enumerate(store.clips) if clip.split in splits]
         return heads.read_clips(store, which, NUM_FRAMES.value, FEATURES.value)
 
-    training = present - set(HOLD_OUT.value)
-    if not training:
-        raise InputError(f"{FEATURES.value} has no clip to train on: its splits are {sorted(present)}, all held out")
-    return clips_of(training), {split: clips_of({split}) for split in sorted(present - training)}
+    return clips_of(training), {split: clips_of({split}) for split in sorted(present & held_out)}
+
+
+def _told_of_split(split: str, training: set[str], held_out: set[str]) -> str:
+    """That it is not known what clips of a split are for, which name may be meant, and what to say."""
+    start = split.strip().casefold()[:3]
+    near = next((name for name in SPLITS if start and name.startswith(start) and name != split), None)
+    ways = [
+        f"--{flag}={','.join([*sorted(splits), split])}"
+        for flag, splits in (("hold_out", held_out), ("train_on", training))
+    ]
+    return (
+        f"the split {split!r} in {FEATURES.value} is neither trained on nor held out"
+        f"{f'; did you mean {near!r}?' if near else ':'} say {' or '.join(ways)}"
+    )
 
 
 def _check_replaceable(out: Path, classes: tuple[str, ...]) -> None:

@@ -14,7 +14,6 @@ Clips are also shown mirrored and backwards, with the label that makes of theirs
 """
 
 import json
-import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -85,8 +84,14 @@ class Learner(nn.Module):
 
 
 def main() -> None:
+    out = cli.output_folder(OUT.value)
+    with files.exclusive_lock(out, f"the models in {out}"):
+        files.remove_leftovers(out)
+        _train(out, Path(VIDEOS.value))
+
+
+def _train(out: Path, videos: Path) -> None:
     started = time.monotonic()
-    out, videos = cli.output_folder(OUT.value), Path(VIDEOS.value)
     labelled, classes = annotations.read_labelled_clips(videos / "labels.csv", videos)
     clips = heads.clips_of(_decoded([clip.path for clip in labelled]), [classes.index(clip.label) for clip in labelled])
     which = {split: np.array([i for i, c in enumerate(labelled) if c.split == split]) for split in scripts.SPLITS}
@@ -121,7 +126,7 @@ def main() -> None:
         model_folder.save_model(out / kind, card, variables, backbone=cnn)
         print(f"{kind}: {json.dumps(figures, indent=1)}")
     for name in ("cnn", *HEAD_RATES):
-        shutil.rmtree(out / f"{name}_checkpoints")
+        files.remove(out / f"{name}_checkpoints")
     print(f"trained in {time.monotonic() - started:.0f} s")
 
 
@@ -181,6 +186,8 @@ def _augmented(clips: Clips, mirrored: np.ndarray, classes: tuple[str, ...]) -> 
 
 
 def _train_cnn(clips: Clips, maps: np.ndarray, classes: tuple[str, ...], out: Path) -> Model:
+    schedule = loop.Schedule(CNN_EPOCHS.value, 32, CNN_RATE.value, 1e-2, SEED.value)
+    loop.check_schedule(schedule, len(clips.label))
     learner = Learner(FEATURE_DIM.value, HIDDEN_DIM.value, len(classes))
     beside, back = _opposites(classes)
     example = np.zeros((1, NUM_FRAMES, frame_cnn.SIZE, frame_cnn.SIZE, 3), np.uint8)
@@ -213,7 +220,6 @@ def _train_cnn(clips: Clips, maps: np.ndarray, classes: tuple[str, ...], out: Pa
         total = surprise + TSN_WEIGHT * tsn_surprise + MAP_WEIGHT * off
         return total, (state, {"accuracy": right, "tsn": tsn_surprise, "map": off})
 
-    schedule = loop.Schedule(CNN_EPOCHS.value, 32, CNN_RATE.value, 1e-2, SEED.value)
     params = learner.init(jax.random.key(SEED.value), example)["params"]
     trained = loop.train(
         loss,

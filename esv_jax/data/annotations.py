@@ -1,43 +1,24 @@
 """Which clip shows what: one's own csv, and the files of Something-Something v2 and of EPIC-KITCHENS.
 
-Something-Something (Goyal et al., 2017) has a json for each split, whose clips are whole videos. EPIC-KITCHENS (Damen
-et al., 2018 and 2022) has csvs of actions in long videos, each with a verb and a noun. Models of it have two heads;
-here each is a model of its own on the same features, with its own classes and priors.
+Something-Something (Goyal et al., 2017) has a json for each split, whose clips are whole videos. EPIC-KITCHENS
+(`epic.py`) has csvs of actions in long videos, each with a verb and a noun. Models of it have two heads; here each is a
+model of its own on the same features, with its own classes and priors.
 """
 
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from esv_jax import files
 from esv_jax.checks import InputError, listed, shown
+from esv_jax.data.epic import EPIC_HEADS as EPIC_HEADS
+from esv_jax.data.epic import read_epic_clips
+from esv_jax.data.labelled_clip import LabelledClip
 
 DEFAULT_SPLIT = "train"
 HELD_OUT_SPLIT = "test"
-EPIC_HEADS = ("verb", "noun")
 MOST_CLASSES = 100_000
-_EPIC_SUFFIXES = ("", ".MP4", ".mp4", ".avi")
-
-
-class LabelledClip(NamedTuple):
-    """A video, or a part of one, and its class.
-
-    Attributes:
-      uid: what the clip is called, unique in its file: the path as written in a csv, the id in a file of a dataset.
-      path: where the video is.
-      label: the name of its class.
-      split: "train", "validation", "test" or what the file says.
-      start, stop: the frames start .. stop - 1 of the video; all from `start` on if `stop` is None.
-    """
-
-    uid: str
-    path: Path
-    label: str
-    split: str
-    start: int = 0
-    stop: int | None = None
 
 
 def read_labelled_clips(
@@ -204,62 +185,6 @@ def read_ssv2_entries(
             raise InputError(f"entry {i} of {path} repeats the id {shown(uid)}")
         clips[uid] = LabelledClip(uid, Path(folder) / f"{uid}.webm", label, split)
     return list(clips.values())
-
-
-def read_epic_clips(
-    path: str | os.PathLike, classes: tuple[str, ...], folder: str | os.PathLike, *, head: str, split: str
-) -> list[LabelledClip]:
-    """The actions of a csv such as EPIC_100_train.csv, labelled for one head; a clip's uid is its narration id.
-
-    Needs the columns narration_id (or uid), participant_id, video_id, start_frame and stop_frame (the first and the
-    last frame, counted from 1), verb_class and noun_class; others are not looked at. A video is looked for as
-    folder/VIDEO, folder/PARTICIPANT/VIDEO and folder/PARTICIPANT/*/VIDEO: a folder of images (much faster, as the
-    videos are long) or a file.
-
-    Args:
-      path: the csv.
-      classes: names of the head's classes.
-      folder: where the videos are.
-      head: "verb" or "noun".
-      split: of all these clips.
-
-    Raises:
-      InputError: no such file, not a csv, no actions, a missing column, a repeated id, numbers that are none, or a
-        class number that is not one of `classes`; names the line.
-    """
-    columns, rows = files.read_csv(path, "the annotations")
-    name = "narration_id" if "narration_id" in columns else "uid"
-    needed = (name, "participant_id", "video_id", "start_frame", "stop_frame", "verb_class", "noun_class")
-    files.check_columns(path, columns, needed)
-    clips: dict[str, LabelledClip] = {}
-    videos: dict[str, Path] = {}
-    for line, row in rows:
-        uid, participant, video, *numbers = (row[column] or "" for column in needed)
-        try:
-            first, last, verb, noun = map(int, numbers)
-        except ValueError:
-            raise InputError(f"line {line} of {path} should hold whole numbers, found {numbers}") from None
-        if not 1 <= first <= last or verb < 0 or noun < 0:
-            raise InputError(f"line {line} of {path} has impossible frames or classes: {numbers}")
-        if not uid or uid in clips:
-            raise InputError(f"line {line} of {path} repeats the action {uid}" if uid else f"line {line} has no {name}")
-        number = verb if head == "verb" else noun
-        if number >= len(classes):
-            raise InputError(f"the {head} class {number} of {uid} in {path} is not one of the {len(classes)} classes")
-        if video not in videos:
-            videos[video] = _epic_video(Path(folder), participant, video)
-        clips[uid] = LabelledClip(uid, videos[video], classes[number], split, first - 1, last)
-    if not clips:
-        raise InputError(f"{path} holds no actions")
-    return list(clips.values())
-
-
-def _epic_video(folder: Path, participant: str, video: str) -> Path:
-    """Where the video is; where it should be if it is not there."""
-    below = folder / participant
-    around = [folder, below, *(sorted(p for p in below.iterdir() if p.is_dir()) if below.is_dir() else ())]
-    places = [place / f"{video}{suffix}" for place in around for suffix in _EPIC_SUFFIXES]
-    return next((place for place in places if place.exists()), folder / f"{video}.MP4")
 
 
 def _classes_of_labels(found: set[str], path: str | os.PathLike) -> tuple[str, ...]:

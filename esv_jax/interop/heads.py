@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, listed
 from esv_jax.interop import rules
 from esv_jax.interop.rules import Imported, Rule, StateDict
 from esv_jax.models import TRN, TSN, weights
@@ -65,7 +65,7 @@ def trn(state: StateDict, where: str, *, num_frames: int | None = None, feature_
     hidden, last = layers[:-1], layers[-1]
     widths = sorted({layer.width_out for layer in hidden})
     if len(widths) > 1:
-        raise InputError(f"the hidden layers of {where} should have the same width, found {widths}")
+        raise InputError(f"the hidden layers of {where} should have the same width, found {listed(widths)}")
     options: dict[str, Any] = {
         "num_frames": num_frames,
         "hidden_dim": widths[0],
@@ -129,21 +129,23 @@ def _layers(state: StateDict, where: str) -> tuple[str, list[_Layer]]:
     prefixes = set()
     for name in state:
         *front, number, leaf = ["", *name.split(".")]
-        if not number.isdigit():
+        if not (number.isdecimal() and number.isascii() and len(number) <= 4):
             raise InputError(
-                f"{where} should hold the tensors of a TRN, called model.PLACE.weight and so on; found {name}"
+                f"{where} should hold the tensors of a TRN, called model.PLACE.weight and so on; found {name!r:.60}"
             )
         places.setdefault(int(number), set()).add(leaf)
         prefixes.add("".join(f"{part}." for part in front if part))
     if len(prefixes) != 1:
-        raise InputError(f"{where} should hold the tensors of one TRN, found {sorted(prefixes) or 'no tensors'}")
+        raise InputError(
+            f"{where} should hold the tensors of one TRN, found {listed(sorted(prefixes)) or 'no tensors'}"
+        )
     prefix = prefixes.pop()
     norms = {place for place, leaves in places.items() if "running_mean" in leaves}
     layers = []
     for place in sorted(set(places) - norms):
         weight = state.get(f"{prefix}{place}.weight")
         if weight is None or np.ndim(weight) != 2:
-            raise InputError(f"{where} should have a Linear at {prefix}{place}, found {sorted(places[place])}")
+            raise InputError(f"{where} should have a Linear at {prefix}{place}, found {listed(sorted(places[place]))}")
         width_out, width_in = np.shape(weight)
         layers.append(_Layer(place, width_in, width_out, "bias" in places[place], place + 1 in norms))
     _check_places(prefix, layers, norms, where)

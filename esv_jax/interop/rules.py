@@ -7,6 +7,7 @@ import flax
 import numpy as np
 
 from esv_jax import checks
+from esv_jax.checks import InputError
 from esv_jax.models import weights
 
 StateDict = Mapping[str, np.ndarray]
@@ -58,7 +59,8 @@ def convert(rules: Sequence[Rule], state: StateDict, where: str, absent: Mapping
       absent: variables that the state dict does not have, by their flat names.
 
     Raises:
-      InputError: tensors are missing, not expected or wrongly shaped (named, up to eight of each), or not finite.
+      InputError: tensors are missing, not expected or wrongly shaped (named, up to three of each), or hold something
+        else than real numbers that are finite in float32.
     """
     norms = {rule.source.removesuffix("running_mean") for rule in rules if rule.source.endswith("running_mean")}
     used = {
@@ -69,10 +71,21 @@ def convert(rules: Sequence[Rule], state: StateDict, where: str, absent: Mapping
     weights.check_same_tensors(where, {rule.source: rule.shape for rule in rules}, used)
     flat = dict(absent or {})
     for rule in rules:
-        array = np.asarray(used[rule.source], np.float32)
-        checks.check_finite(f"{rule.source} in {where}", array)
+        array = _float32(used[rule.source], f"{rule.source} in {where}")
         flat[rule.target] = np.ascontiguousarray(rule.convert(array))
     return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _float32(values: Any, what: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{what} should be real numbers, found {array.dtype}")
+    with np.errstate(over="ignore"):  # an infinity, which is refused
+        converted = array.astype(np.float32)
+    checks.check_finite(what, converted)
+    if array.dtype.kind in "iu" and (converted.astype(np.float64) != array.astype(np.float64)).any():
+        raise InputError(f"{what} should be floats, found integers ({array.dtype}) that float32 does not hold")
+    return converted
 
 
 def of_torch(layer: str, leaf: str, target: str, shape: tuple[int, ...]) -> Rule:

@@ -5,26 +5,26 @@ params/      the Flax variables (orbax)
 backbone/    the model folder of the frame backbone whose features the model reads (optional)
 """
 
+import collections
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
-import orbax.checkpoint
 
-from esv_jax import checks, files, models
+from esv_jax import checks, files, models, trees
 from esv_jax.checks import InputError
 from esv_jax.interop import backbones, keras_file
-from esv_jax.models import weights
+from esv_jax.models import options, weights
 from esv_jax.models.backbones import bn_inception, frame_cnn, mobilenet_v1, resnet50
 from esv_jax.video.preprocess import Preprocess, preprocess_from_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no digest of the card
 CARD_FILE = "model.json"
 HEADS = {"tsn": models.TSN, "trn": models.TRN, "multiscale_trn": models.MultiscaleTRN}
 BACKBONES = {
@@ -79,21 +79,23 @@ def save_model(folder: str | os.PathLike, card: ModelCard, variables: Any, *, ba
     """
     folder = Path(folder).absolute()
     variables = jax.tree.map(np.asarray, variables)
+    module = build(card)
     _check_card(card, f"the card of {folder}")
-    _check_variables(build(card), card, variables, f"the variables for {folder}")
+    _check_variables(module, card, variables, f"the variables for {folder}")
     if backbone is not None:
         _check_backbone(card, backbone, str(folder))
     with files.disk_errors(f"the model folder {folder} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CARD_FILE).unlink(missing_ok=True)
-        shutil.rmtree(folder / "backbone", ignore_errors=True)
-        with _checkpointer() as checkpointer:
-            checkpointer.save(folder / "params", variables, force=True)
-        # Orbax's note to itself names the absolute path; reading needs none.
-        (folder / "params" / "commit_success.txt").unlink(missing_ok=True)
+        files.remove_leftovers(folder)
+        with files.atomic(folder / "params") as partial:
+            digests = trees.write(partial, variables)
+            # What was there is given up when the new weights are safe.
+            (folder / CARD_FILE).unlink(missing_ok=True)
+            for old in ("params", "backbone"):
+                shutil.rmtree(folder / old, ignore_errors=True)
         if backbone is not None:
             save_model(folder / "backbone", backbone.card, backbone.variables)
-        files.write_json(folder / CARD_FILE, _to_json(card, files.digests(folder / "params")))
+        files.write_json(folder / CARD_FILE, _to_json(card, digests))
 
 
 def load_model(folder: str | os.PathLike) -> Model:
@@ -104,17 +106,13 @@ def load_model(folder: str | os.PathLike) -> Model:
     """
     folder = Path(folder).absolute()
     card, digests = _read_card(folder)
-    module = build(card)
-    found = files.digests(folder / "params")
-    if found != digests:
-        wrong = sorted(name for name in {*found, *digests} if found.get(name) != digests.get(name))
-        raise InputError(f"the weights in {folder / 'params'} are damaged: {wrong[0]} is missing, changed or too many")
-    try:
-        with _checkpointer() as checkpointer:
-            variables = checkpointer.restore(folder / "params")
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"the weights in {folder / 'params'} cannot be read: {files.reason(error)}") from error
-    _check_variables(module, card, variables, f"the weights in {folder / 'params'}")
+    module, params = build(card), folder / "params"
+    where = f"the weights in {params}"
+    trees.check(params, digests, where)
+    # Before they are read: a small file can say that it holds much.
+    _check_tensors(module, card, trees.shapes(params), where)
+    variables = trees.read(params)
+    _check_variables(module, card, variables, where)
     backbone = load_model(folder / "backbone") if (folder / "backbone").is_dir() else None
     if backbone is not None:
         _check_backbone(card, backbone, str(folder))
@@ -130,18 +128,37 @@ def read_card(folder: str | os.PathLike) -> ModelCard:
     return _read_card(Path(folder))[0]
 
 
-def _read_card(folder: Path) -> tuple[ModelCard, dict[str, str]]:
+def _read_card(folder: Path) -> tuple[ModelCard, Any]:
     """The card, and the digests of the files of the weights."""
-    expected = [*ModelCard._fields, "files"]
-    fields = files.read_card(folder, CARD_FILE, "model folder", format_version=FORMAT_VERSION, fields=expected)
+    path = folder / CARD_FILE
+    fields = files.read_card(
+        folder,
+        CARD_FILE,
+        "model folder",
+        format_version=FORMAT_VERSION,
+        fields=[*ModelCard._fields, "files"],
+        optional=["digest"],
+    )
+    written = files.read_json(path, files.LARGEST_CARD)
+    said = written.pop("digest", None)
+    if said not in (None, _digest_of(written)):
+        raise InputError(
+            f"{path} is damaged, or was changed after it was written: write it anew, or, if you changed it, delete "
+            f'its "digest"'
+        )
     digests = fields.pop("files")
-    fields["classes"] = tuple(fields["classes"])
+    if isinstance(fields["classes"], list):
+        fields["classes"] = tuple(fields["classes"])
     if fields["prior"] is not None:
-        fields["prior"] = np.asarray(fields["prior"], np.float32)
-    if fields["preprocess"] is not None:
-        fields["preprocess"] = preprocess_from_json(fields["preprocess"])
-    card = ModelCard(**fields)
-    _check_card(card, str(folder / CARD_FILE))
+        fields["prior"] = _prior_from_json(fields["prior"], f"the prior in {path}")
+    try:
+        if fields["preprocess"] is not None:
+            fields["preprocess"] = preprocess_from_json(fields["preprocess"])
+        card = ModelCard(**fields)
+        build(card)
+    except InputError as error:
+        raise InputError(f"{path} does not describe a model: {error}") from error
+    _check_card(card, str(path))
     return card, digests
 
 
@@ -149,14 +166,13 @@ def build(card: ModelCard) -> nn.Module:
     """The Flax module of a card.
 
     Raises:
-      InputError: unknown kind or options.
+      InputError: unknown kind or options, or options that are not of their types or too large.
     """
-    if str(card.kind) not in MODULES:
-        raise InputError(f"a model's kind should be one of {list(MODULES)}, found {card.kind!r}")
-    try:
-        return MODULES[card.kind](**card.options)
-    except TypeError as error:
-        raise InputError(f"the options of a model of kind {card.kind} do not fit: {error}") from error
+    if not isinstance(card.kind, str) or card.kind not in MODULES:
+        raise InputError(f"a model's kind should be one of {list(MODULES)}, found {options.shown(card.kind)}")
+    module = MODULES[card.kind]
+    options.check(module, card.options, f"the options of a model of kind {card.kind}")
+    return module(**card.options)
 
 
 def import_mobilenet_v1(path: str | os.PathLike) -> Model:
@@ -193,24 +209,50 @@ def identity(model: Model) -> dict[str, str]:
     return {"name": model.card.kind, "digest": digest(model)}
 
 
-def _checkpointer() -> orbax.checkpoint.Checkpointer:
-    return orbax.checkpoint.Checkpointer(orbax.checkpoint.PyTreeCheckpointHandler())
-
-
 def _to_json(card: ModelCard, digests: dict[str, str]) -> dict[str, Any]:
     fields = {"format_version": FORMAT_VERSION, **card._asdict(), "files": digests}
     # By way of text, so that 0.1 is not written 0.10000000149011612.
     fields["prior"] = None if card.prior is None else [float(str(p)) for p in np.asarray(card.prior, np.float32)]
     fields["preprocess"] = card.preprocess and card.preprocess._asdict()
-    return fields
+    return {**fields, "digest": _digest_of(fields)}
+
+
+def _digest_of(fields: Any) -> str:
+    """Of all that a card says, the digests of the weights' files included, as json has it."""
+    return files.short_digest([json.dumps(json.loads(json.dumps(fields)), sort_keys=True)])
+
+
+def _prior_from_json(values: Any, where: str) -> np.ndarray:
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise InputError(f"{where} should be a list of numbers, found {options.shown(values)}")
+    with np.errstate(over="ignore"):  # an infinity, which is refused
+        return np.asarray(values, np.float64).astype(np.float32)
 
 
 def _check_card(card: ModelCard, where: str) -> None:
-    if str(card.kind) in BACKBONES:
+    """Raises InputError if a card contradicts itself or has fields of other types; its module can be built."""
+    for name, kind in {"classes": tuple, "provenance": dict}.items():
+        if not isinstance(getattr(card, name), kind):
+            raise InputError(
+                f"{where} has {name} that are a {type(getattr(card, name)).__name__}, not a {kind.__name__}"
+            )
+    if not options.is_count(card.feature_dim):
+        raise InputError(
+            f"{where} should have a feature_dim in 1..{options.MAX_WIDTH}, found {options.shown(card.feature_dim)}"
+        )
+    below = card.backbone
+    if below is not None and not (isinstance(below, dict) and all(isinstance(v, str) for v in below.values())):
+        raise InputError(f"{where} should name its backbone by name and digest, found {options.shown(below)}")
+    if card.kind in BACKBONES:
         if card.preprocess is None:
             raise InputError(f"{where} should say the preprocess of the backbone, found none")
         return
-    num_classes = card.options.get("num_classes")
+    if card.preprocess is not None:
+        raise InputError(f"{where} has a preprocess, which a model of kind {card.kind} has not")
+    strange = [name for name in card.classes if not isinstance(name, str)]
+    if strange:
+        raise InputError(f"{where} should name its classes by texts, found {options.shown(strange[0])}")
+    num_classes = card.options["num_classes"]
     num_priors = num_classes if card.prior is None else len(card.prior)
     if not num_classes == len(card.classes) == num_priors:
         raise InputError(
@@ -218,24 +260,30 @@ def _check_card(card: ModelCard, where: str) -> None:
             f"{num_priors} values in prior"
         )
     if len(set(card.classes)) != len(card.classes):
-        raise InputError(f"{where} names a class twice: {sorted(card.classes)}")
+        twice = [name for name, count in collections.Counter(card.classes).items() if count > 1]
+        raise InputError(f"{where} names a class twice: {checks.listed(twice)}")
     if card.prior is not None:
-        checks.check_finite(f"the prior in {where}", card.prior)
+        checks.scores(f"the prior in {where}", card.prior, probabilities=True)
 
 
 def _check_backbone(card: ModelCard, backbone: Model, where: str) -> None:
     found = identity(backbone)
     if card.backbone != found:
-        raise InputError(f"{where} belongs to the backbone {card.backbone}, but holds {found}")
+        raise InputError(f"{where} belongs to the backbone {card.backbone!s:.80}, but holds {found}")
 
 
 def _check_variables(module: nn.Module, card: ModelCard, variables: Any, where: str) -> None:
+    found = weights.flatten(variables)
+    _check_tensors(module, card, found, where)
+    for name, value in found.items():
+        checks.check_finite(f"{name} in {where}", value)
+
+
+def _check_tensors(module: nn.Module, card: ModelCard, found: Mapping[str, Any], where: str) -> None:
+    """Raises InputError unless the arrays found have the names and shapes of the module's."""
     if card.preprocess is not None:
         example = jax.ShapeDtypeStruct((1, card.preprocess.size, card.preprocess.size, 3), np.uint8)
     else:
         frames = (1, card.options["num_frames"]) if card.kind == "trn" else (1,)
         example = jax.ShapeDtypeStruct((*frames, card.feature_dim), np.float32)
-    found = weights.flatten(variables)
     weights.check_same_tensors(where, weights.shapes(module, example), found)
-    for name, value in found.items():
-        checks.check_finite(f"{name} in {where}", value)

@@ -19,6 +19,7 @@ from esv_jax import batches, checks, models
 from esv_jax.checks import InputError
 from esv_jax.coalitions import lattice, masks
 from esv_jax.data.feature_store import FeatureStore
+from esv_jax.models.weights import shapes
 from esv_jax.training import loop
 from esv_jax.training.loop import Loss, Schedule
 from esv_jax.video.frame_sampling import segment_centres
@@ -121,10 +122,12 @@ def train_head(
     Returns:
       The variables, and the mean of every metric in each epoch, float32 [E].
     """
-    loss = coalition_loss(model, num_frames)
+    loss, count = coalition_loss(model, num_frames), len(clips.label)
+    loop.check_schedule(schedule, count)
     example = np.zeros((1, clips.rows.shape[1]), np.float32)
+    shapes(model, example)  # before there are that many
     state = dict(jax.jit(model.init)(jax.random.key(schedule.seed), example))
-    params, count = state.pop("params"), len(clips.label)
+    params = state.pop("params")
     trained = loop.train(loss, params, state, clips, num_examples=count, schedule=schedule, **options)
     return {"params": trained.params, **trained.state}, trained.history
 

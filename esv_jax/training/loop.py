@@ -1,7 +1,8 @@
 """The training loop: any parameters, any loss; deterministic from a seed; goes on where it was killed."""
 
+import contextlib
 import functools
-import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -12,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint
 
-from esv_jax import checks, files, progress
+from esv_jax import checks, progress
 from esv_jax.checks import InputError
+from esv_jax.training.checkpoints import Checkpoints
+
+MAX_STEPS = 2**31 - 1  # AdamW counts them in int32
 
 Metrics = dict[str, jax.Array]
 # (params, state, data, rows [B], key) -> (loss [], (state, metrics))
@@ -27,10 +30,11 @@ class Schedule(NamedTuple):
 
     Attributes:
       epochs: passes over the data.
-      batch_size: B, examples a step; the last batch of an epoch is filled up with examples seen earlier in it.
+      batch_size: B, examples a step, all where there are fewer; the last batch of an epoch is filled up with examples
+        seen earlier in it.
       learning_rate: of AdamW at its peak, after a warm-up of 5 % of the steps; from there a cosine falls to 0.
       weight_decay: of AdamW, on matrices and kernels only (not on biases and scales).
-      seed: of the shuffling, and of the keys that the loss is given.
+      seed: of the shuffling, and of the keys that the loss is given; an integer of 64 bits.
     """
 
     epochs: int
@@ -81,24 +85,33 @@ def train(
         one thread (10 times slower), so train convolutional networks with False: one program a step.
 
     Raises:
-      InputError: an impossible schedule, a loss that is not finite, or checkpoints of another run.
+      InputError: an impossible schedule, a loss that is not finite, or checkpoints that are of another run, damaged, or
+        cannot be written.
     """
     check_schedule(schedule, num_examples)
-    steps = -(-num_examples // schedule.batch_size)
+    batch_size = min(schedule.batch_size, num_examples)
+    steps = -(-num_examples // batch_size)
     run_epoch = _scan if scan_steps else _loop
     data = jax.tree.map(jnp.asarray, data)
     carry = jax.tree.map(jnp.asarray, (params, state, adamw(schedule, steps).init(params)))
     history: dict[str, np.ndarray] = {}
-    store = None if checkpoints is None else _Store(Path(checkpoints), schedule, settings or {})
     first_epoch = 0
-    if store is not None:
-        first_epoch, carry, history = store.latest(carry)
-    last_save = time.monotonic()
-    with progress.bars("epochs") as bars:
+    with contextlib.ExitStack() as opened:
+        store = None
+        if checkpoints is not None:
+            run = {"schedule": schedule._asdict(), "settings": settings or {}}
+            store = opened.enter_context(Checkpoints(Path(checkpoints), run))
+            leaves, structure = jax.tree.flatten(carry)
+            found = store.latest(leaves)
+            if found is not None:
+                first_epoch, arrays, history = found
+                carry = jax.tree.unflatten(structure, [jnp.asarray(array) for array in arrays])
+        last_save = time.monotonic()
+        bars = opened.enter_context(progress.bars("epochs"))
         task = bars.add_task("training", total=schedule.epochs, completed=first_epoch)
         for epoch in range(first_epoch, schedule.epochs):
             order_key, step_key = jax.random.split(jax.random.fold_in(jax.random.key(schedule.seed), epoch))
-            rows = _batches(order_key, num_examples, steps, schedule.batch_size)
+            rows = _batches(order_key, num_examples, steps, batch_size)
             carry, metrics = run_epoch(loss, schedule, carry, data, rows, jax.random.split(step_key, steps))
             names = ["loss", *sorted(set(metrics) - {"loss"})]
             means = {name: np.float32(metrics[name].mean()) for name in names}
@@ -111,7 +124,7 @@ def train(
             bars.update(task, completed=epoch + 1, said=said)
             done = epoch + 1 == schedule.epochs
             if store is not None and (done or time.monotonic() - last_save >= save_every_s):
-                store.save(epoch + 1, carry, history)
+                store.save(epoch + 1, jax.tree.leaves(carry), history)
                 last_save = time.monotonic()
     return Trained(carry[0], carry[1], history)
 
@@ -122,16 +135,25 @@ def check_schedule(schedule: Schedule, num_examples: int) -> None:
         raise InputError("the training set should hold at least one example, found none")
     checks.check_positive("epochs", schedule.epochs)
     checks.check_positive("batch_size", schedule.batch_size)
-    if not schedule.learning_rate > 0:
+    steps = -(-num_examples // min(schedule.batch_size, num_examples)) * schedule.epochs
+    if steps > MAX_STEPS:
+        raise InputError(
+            f"{schedule.epochs:,} epochs are more steps ({steps:.3g}) than the {MAX_STEPS:,} that are counted"
+        )
+    if not 0 < schedule.learning_rate < math.inf:
         raise InputError(f"learning_rate should be positive, found {schedule.learning_rate}")
-    if not schedule.weight_decay >= 0:
+    if not 0 <= schedule.weight_decay < math.inf:
         raise InputError(f"weight_decay should be at least 0, found {schedule.weight_decay}")
+    if not -(2**63) <= schedule.seed < 2**63:
+        raise InputError(f"seed should be an integer of 64 bits, found {schedule.seed}")
 
 
 def adamw(schedule: Schedule, steps_per_epoch: int) -> optax.GradientTransformation:
     """The optimiser of a schedule."""
     total = steps_per_epoch * schedule.epochs
-    rate = optax.warmup_cosine_decay_schedule(0.0, schedule.learning_rate, max(1, total // 20), total)
+    # A single step is taken at the peak, or nothing would be learnt.
+    warmup = min(max(1, total // 20), total - 1)
+    rate = optax.warmup_cosine_decay_schedule(0.0, schedule.learning_rate, warmup, total)
     return optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adamw(rate, weight_decay=schedule.weight_decay, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
@@ -172,49 +194,3 @@ def _batches(key: jax.Array, num_examples: int, steps: int, batch_size: int) -> 
     """Rows int32 [steps, batch_size]: a permutation, repeated from its start to fill the last batch."""
     order = jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))
     return jnp.resize(order, (steps, batch_size))
-
-
-class _Store:
-    """The checkpoints of one run in a folder: `run.json`, which says whose they are, and orbax's numbered folders."""
-
-    def __init__(self, folder: Path, schedule: Schedule, settings: dict[str, Any]):
-        self.folder = folder.absolute()
-        run = json.loads(json.dumps({"schedule": schedule._asdict(), "settings": settings}))
-        mark = self.folder / "run.json"
-        with files.disk_errors(f"the checkpoints in {self.folder} cannot be used"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if mark.exists():
-                self._check_same_run(files.read_json(mark), run)
-            else:
-                files.write_json(mark, run)
-        options = orbax.checkpoint.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        self.manager = orbax.checkpoint.CheckpointManager(self.folder, options=options)
-
-    def _check_same_run(self, found: Any, run: dict[str, Any]) -> None:
-        if not isinstance(found, dict) or set(found) != set(run):
-            raise InputError(
-                f"{self.folder / 'run.json'} does not describe a run: delete the folder, or choose another"
-            )
-        for part in ("schedule", "settings"):
-            theirs, ours = found[part], run[part]
-            for name in sorted({*theirs, *ours}):
-                if theirs.get(name) != ours.get(name):
-                    raise InputError(
-                        f"{self.folder} holds the checkpoints of a run with {name} = {theirs.get(name)!r}, not "
-                        f"{ours.get(name)!r}: finish that run, delete the folder, or choose another"
-                    )
-
-    def latest(self, carry: Any) -> tuple[int, Any, dict[str, np.ndarray]]:
-        """Epochs done, carry and history of the newest checkpoint; of the beginning where there is none."""
-        epoch = self.manager.latest_step()
-        if epoch is None:
-            return 0, carry, {}
-        leaves, treedef = jax.tree.flatten(carry)
-        saved = self.manager.restore(epoch, args=orbax.checkpoint.args.PyTreeRestore())
-        found = [jnp.asarray(saved["carry"][str(i)]) for i in range(len(leaves))]
-        return epoch, jax.tree.unflatten(treedef, found), saved["history"]
-
-    def save(self, epoch: int, carry: Any, history: dict[str, np.ndarray]) -> None:
-        # Flat and as NumPy, so that optax's named tuples and the devices' layout need no description on disk.
-        leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(carry))}
-        self.manager.save(epoch, args=orbax.checkpoint.args.PyTreeSave({"carry": leaves, "history": history}))

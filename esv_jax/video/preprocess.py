@@ -5,7 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax.checks import InputError, check_positive, check_shape, require
+from esv_jax.checks import InputError, check_positive, check_shape, listed, require
+
+# Of what a file says: no backbone sees more pixels, and no normalisation of 0..255 has larger numbers.
+MAX_SIDE = 2**14
+MAX_LEVEL = 1e6
 
 
 class Preprocess(NamedTuple):
@@ -29,14 +33,23 @@ def preprocess_from_json(fields: Mapping[str, Any]) -> Preprocess:
     Raises:
       InputError: a field is missing, unknown or has an impossible value.
     """
-    if set(fields) != set(Preprocess._fields):
-        raise InputError(f"preprocess should have the fields {list(Preprocess._fields)}, found {sorted(fields)}")
+    if not isinstance(fields, Mapping) or set(fields) != set(Preprocess._fields):
+        found = listed(fields) if isinstance(fields, Mapping) else type(fields).__name__
+        raise InputError(f"preprocess should have the fields {', '.join(Preprocess._fields)}, found {found}")
     for name in ("short_side", "size"):
+        if not isinstance(fields[name], int):
+            raise InputError(f"preprocess.{name} should be a number of pixels, found {fields[name]!r:.40}")
         check_positive(f"preprocess.{name}", fields[name])
+        if fields[name] > MAX_SIDE:
+            raise InputError(f"preprocess.{name} should be at most {MAX_SIDE} pixels, found {fields[name]:.3g}")
     if fields["size"] > fields["short_side"]:
         raise InputError(f"preprocess.size is {fields['size']}, larger than short_side, {fields['short_side']}")
     for name in ("mean", "std"):
-        check_shape(f"preprocess.{name}", fields[name], (3,))
+        values = fields[name]
+        numbers = isinstance(values, list | tuple) and all(type(value) in (int, float) for value in values)
+        if not numbers or not all(abs(value) <= MAX_LEVEL for value in values):
+            raise InputError(f"preprocess.{name} should be three numbers, one for each of R, G, B, found others")
+        check_shape(f"preprocess.{name}", values, (3,))
     if min(fields["std"]) <= 0:
         raise InputError(f"preprocess.std should be positive, found {list(fields['std'])}")
     mean, std = (tuple(float(v) for v in fields[name]) for name in ("mean", "std"))

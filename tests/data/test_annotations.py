@@ -5,7 +5,6 @@ import pytest
 from esv_jax.checks import InputError
 from esv_jax.data.annotations import (
     read_class_names,
-    read_epic_clips,
     read_labelled_clips,
     read_labels_csv,
     read_ssv2_entries,
@@ -219,45 +218,9 @@ def test_numbers_beside_words_and_numbers_too_large(tmp_path):
     assert labelled(tmp_path, ["2 steps", "10 steps"])[1] == ("10 steps", "2 steps")
 
 
-# EPIC-KITCHENS
+# Class names of EPIC-KITCHENS, whose actions have a file of tests of their own
 
-# As EPIC_100_train.csv has them, with fewer columns.
-EPIC_COLUMNS = "narration_id,participant_id,video_id,start_frame,stop_frame,narration,verb,verb_class,noun,noun_class"
-EPIC_LINES = [
-    "P01_01_0,P01,P01_01,8,202,open door,open,3,door,2",
-    'P01_01_1,P01,P01_01,262,370,"turn on, light",turn-on,0,light,1',
-    "P02_03_7,P02,P02_03,1,1,take plate,take,0,plate,2",
-]
 VERBS, NOUNS = ("take", "put", "wash", "open"), ("knife", "light", "door")
-
-
-def epic_csv(tmp_path, lines=EPIC_LINES, columns=EPIC_COLUMNS):
-    path = tmp_path / "EPIC_100_train.csv"
-    path.write_text("\n".join([columns, *lines]) + "\n")
-    return path
-
-
-def epic_clips(tmp_path, classes=VERBS, **content):
-    return read_epic_clips(epic_csv(tmp_path, **content), classes, tmp_path, head="verb", split="train")
-
-
-def test_actions_are_parts_of_videos_counted_from_0(tmp_path):
-    clips = epic_clips(tmp_path)
-    assert clips[0] == ("P01_01_0", tmp_path / "P01_01.MP4", "open", "train", 7, 202)
-    assert clips[2] == ("P02_03_7", tmp_path / "P02_03.MP4", "take", "train", 0, 1)
-    older = EPIC_COLUMNS.replace("narration_id", "uid")
-    assert epic_clips(tmp_path, columns=older) == clips
-
-
-def test_each_head_has_its_labels(tmp_path):
-    path = epic_csv(tmp_path)
-    verbs = epic_clips(tmp_path)
-    nouns, names = read_labelled_clips(path, tmp_path, classes=classes_file(tmp_path, NOUNS), head="noun", split="x")
-    assert [clip.label for clip in verbs] == ["open", "take", "take"]
-    assert [clip.label for clip in nouns] == ["door", "light", "door"]
-    assert names == NOUNS
-    assert [clip.split for clip in nouns] == ["x"] * 3
-    assert [(clip.start, clip.stop) for clip in nouns] == [(7, 202), (261, 370), (0, 1)]
 
 
 def classes_file(tmp_path, names):
@@ -273,50 +236,6 @@ def test_class_names_of_epic(tmp_path):
         read_class_names(classes_file(tmp_path, ("a", "b", "a")))
 
 
-def test_videos_are_found_where_they_usually_are(tmp_path):
-    clips = epic_clips(tmp_path)
-    assert [clip.path for clip in clips] == [tmp_path / f"{video}.MP4" for video in ("P01_01", "P01_01", "P02_03")]
-    (tmp_path / "P01" / "videos").mkdir(parents=True)
-    (tmp_path / "P01" / "videos" / "P01_01.MP4").touch()
-    (tmp_path / "P02" / "rgb_frames" / "P02_03").mkdir(parents=True)
-    clips = epic_clips(tmp_path)
-    assert clips[0].path == tmp_path / "P01" / "videos" / "P01_01.MP4"
-    assert clips[2].path == tmp_path / "P02" / "rgb_frames" / "P02_03"
-    (tmp_path / "P01_01.mp4").touch()
-    assert epic_clips(tmp_path)[0].path == tmp_path / "P01_01.mp4"
-
-
-@pytest.mark.parametrize(
-    ("lines", "columns", "message"),
-    [
-        ([], EPIC_COLUMNS, "holds no actions"),
-        (EPIC_LINES, EPIC_COLUMNS.replace("noun_class", "noun_id"), "should have a column 'noun_class'"),
-        (EPIC_LINES, EPIC_COLUMNS.replace("narration_id", "id"), "should have a column 'uid'"),
-        ([*EPIC_LINES, EPIC_LINES[0]], EPIC_COLUMNS, "line 5 of .* repeats the action P01_01_0"),
-        (
-            [EPIC_LINES[0].replace("202", "7")],
-            EPIC_COLUMNS,
-            r"line 2 of .* has impossible frames or classes: \['8', '7'",
-        ),
-        ([EPIC_LINES[0].replace(",8,", ",0,")], EPIC_COLUMNS, "has impossible frames"),
-        ([EPIC_LINES[0].replace(",3,", ",-3,")], EPIC_COLUMNS, "has impossible frames or classes"),
-        ([EPIC_LINES[0].replace(",8,", ",x,")], EPIC_COLUMNS, "line 2 of .* should hold whole numbers, found"),
-        ([EPIC_LINES[0][:20]], EPIC_COLUMNS, "line 2 of .* should have 10 values"),
-        ([EPIC_LINES[0].replace("P01_01_0", "")], EPIC_COLUMNS, "line 2 has no narration_id"),
-    ],
-)
-def test_faults_of_actions_are_named(tmp_path, lines, columns, message):
-    with pytest.raises(InputError, match=message):
-        epic_clips(tmp_path, lines=lines, columns=columns)
-
-
-def test_a_class_that_is_none(tmp_path):
-    with pytest.raises(InputError, match=r"the verb class 3 of P01_01_0 in .* is not one of the 3 classes"):
-        epic_clips(tmp_path, VERBS[:3])
-    with pytest.raises(InputError, match="cannot be read: No such file"):
-        read_epic_clips(tmp_path / "none.csv", VERBS, tmp_path, head="verb", split="train")
-
-
 def test_label_files_of_other_kinds(tmp_path):
     own = tmp_path / "labels.csv"
     own.write_text("path,label\na.avi,take\nb.avi,open\n")
@@ -326,6 +245,6 @@ def test_label_files_of_other_kinds(tmp_path):
     with pytest.raises(InputError, match=r"the label 'take' of a.avi in .* is not one of those in .*classes.csv"):
         read_labelled_clips(own, tmp_path, classes=classes_file(tmp_path, NOUNS))
     with pytest.raises(InputError, match="their names are needed too"):
-        read_labelled_clips(epic_csv(tmp_path), tmp_path, head="verb")
+        read_labelled_clips(tmp_path / "EPIC_100_train.csv", tmp_path, head="verb")
     with pytest.raises(InputError, match="held out by the columns of a csv path,label"):
-        read_labelled_clips(epic_csv(tmp_path), tmp_path, head="verb", hold_out=("a", ["b"]))
+        read_labelled_clips(tmp_path / "EPIC_100_train.csv", tmp_path, head="verb", hold_out=("a", ["b"]))

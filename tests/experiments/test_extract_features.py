@@ -231,11 +231,16 @@ def test_something_something_annotations(root, tmp_path, extract):
 def test_epic_kitchens_annotations_are_of_parts_of_videos(root, tmp_path, extract):
     classes, actions = tmp_path / "classes.csv", tmp_path / "EPIC_100_train.csv"
     classes.write_text("id,key\n0,take\n1,open\n")
-    columns = "narration_id,participant_id,video_id,start_frame,stop_frame,verb_class,noun_class\n"
-    actions.write_text(f"{columns}x_0,x,folder,2,3,1,7\nx_1,x,a.avi,4,9,0,3\nx_2,x,a.avi,20,22,0,3\n")
+    lines = [
+        "narration_id,participant_id,video_id,start_timestamp,stop_timestamp,start_frame,stop_frame,verb_class,noun_class",
+        "x_0,x,folder,00:00:00.00,00:00:00.04,1,2,1,7",
+        "x_1,x,a.avi,00:00:00.12,00:00:00.36,7,21,0,3",  # 60 frames a second; the file has 25
+        "x_2,x,a.avi,00:00:00.76,00:00:00.96,46,57,0,3",
+    ]
+    actions.write_text("\n".join(lines) + "\n")
     ran = extract("--head=verb", f"--classes={classes}", "--allow_failures=1", "--dtype=float32", labels=actions)
     assert ran.exit_code == 0, ran.stderr
-    assert "x_2: the frames 19..21 are asked for, but" in ran.stderr
+    assert "x_2: the part from 0.76 s to 0.96 s is asked for, but" in ran.stderr
     parts = open_store(tmp_path / "store")
     assert [(clip.uid, clip.label, clip.num_frames) for clip in parts.clips] == [("x_0", "open", 2), ("x_1", "take", 6)]
     extract("--dtype=float32", out=tmp_path / "whole")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from esv_jax import models
+from esv_jax import files, models
 from esv_jax.data import feature_store
 from esv_jax.models.backbones.frame_cnn import SIZE, FrameCNN
 from esv_jax.saved import model_folder
@@ -95,7 +95,7 @@ def test_a_model_is_trained_and_says_what_it_is(features, tmp_path, train, backb
 
 
 def test_a_tsn_cannot_tell_them_apart(tmp_path, train):
-    ran = train("--model=tsn", "--hold_out=test")
+    ran = train("--model=tsn", "--train_on=train,validation")
     assert ran.exit_code == 0, ran.stderr
     model = model_folder.load_model(tmp_path / "model")
     assert isinstance(model.module, models.TSN)
@@ -166,16 +166,94 @@ def test_training_again_replaces_the_model_but_not_one_of_other_classes(tmp_path
     assert model_folder.load_model(tmp_path / "another").backbone is None
 
 
+def renamed(features, folder, **splits):
+    """The store with other names for its splits."""
+    shutil.copytree(features, folder)
+    path = folder / "clips.csv"
+    text = path.read_text()
+    for old, new in splits.items():
+        text = text.replace(f",{old},", f",{new},")
+    path.write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("val", "validation"), ("Validation", "validation"), ("valid", "validation"), ("dev", None), ("Test", "test")],
+)
+def test_a_split_that_is_neither_trained_on_nor_held_out(tmp_path, features, train, name, near):
+    store = renamed(features, tmp_path / "store", validation=name)
+    ran = train("--model=tsn", features=store)
+    assert ran.exit_code == 1
+    hint = f"; did you mean '{near}'?" if near else ":"
+    assert ran.stderr == (
+        f"error: the split '{name}' in {store} is neither trained on nor held out{hint} "
+        f"say --hold_out=test,{name} or --train_on=train,{name}\n"
+    )
+    assert not (tmp_path / "model" / "params").exists()
+    ran = train("--model=tsn", f"--hold_out=test,{name}", "--epochs=2", features=store)
+    assert ran.exit_code == 0, ran.stderr
+    clips = model_folder.read_card(tmp_path / "model").provenance["figures"]["clips"]
+    assert clips == {"train": 28, "test": 4, name: 4}
+
+
+def test_the_splits_that_are_named_are_trained_on(tmp_path, features, train):
+    store = renamed(features, tmp_path / "store", train="training")
+    ran = train("--model=tsn", features=store)
+    assert "the split 'training' in" in ran.stderr
+    assert "did you mean 'train'? say --hold_out=test,validation,training or --train_on=training" in ran.stderr
+    ran = train("--model=tsn", "--train_on=training,test", "--epochs=2", features=store)
+    assert ran.exit_code == 0, ran.stderr
+    clips = model_folder.read_card(tmp_path / "model").provenance["figures"]["clips"]
+    assert clips == {"train": 32, "validation": 4}
+    ran = train("--train_on=training,test", "--hold_out=test,validation", features=store)
+    assert "the split 'test' is in --train_on and in --hold_out" in ran.stderr
+
+
+def test_a_first_try_of_one_step(tmp_path, train):
+    ran = train("--model=tsn", "--epochs=1", "--batch_size=10000000")
+    assert ran.exit_code == 0, ran.stderr
+    assert model_folder.load_model(tmp_path / "model").card.classes == CLASSES
+
+
+def test_a_second_run_on_the_same_folder(tmp_path, train):
+    (tmp_path / "model").mkdir()
+    with files.exclusive_lock(tmp_path / "model", "it"):
+        ran = train("--model=tsn")
+    assert ran.exit_code == 1
+    assert ran.stderr == f"error: another process is writing the model folder {tmp_path / 'model'}\n"
+
+
+def test_killed_while_the_checkpoints_were_removed(tmp_path, train, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_remove", lambda path: None)
+        assert train("--model=tsn").exit_code == 0
+    assert any(path.name.startswith(".checkpoints.") for path in (tmp_path / "model").iterdir())
+    assert train("--model=tsn").exit_code == 0
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["backbone", "model.json", "params"]
+
+
+def test_no_file_names_the_makers_folders(tmp_path, train):
+    assert train("--model=tsn").exit_code == 0
+    for path in (tmp_path / "model").rglob("*"):
+        assert path.is_dir() or str(tmp_path.parent).encode() not in path.read_bytes(), path
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--epochs=1000000000000000000"], "are more steps (2e+18) than the 2,147,483,647 that are counted"),
+        (["--seed=18446744073709551616"], "seed should be an integer of 64 bits, found 18446744073709551616"),
+        (["--hidden_dim=1000000000000"], "hidden_dim should be an integer in 1..1048576, found 1000000000000"),
+        (["--num_hidden_layers=1000000000"], "num_hidden_layers should be an integer in 1..1048576"),
+        (["--hidden_dim=1000000", "--num_hidden_layers=9"], "weights, more than the 268,435,456 that are allowed"),
         (["--num_frames=9", "--num_scales=2"], "frames, fewer than the 9 to be sampled"),
         (["--num_scales=5"], "num_scales should be at most num_frames (4)"),
         (["--num_scales=0"], "--num_scales=0: 0 is not a positive integer"),
         (["--hold_out=person"], "--hold_out names the split 'person', but"),
         (
             ["--hold_out=train,test,validation"],
-            "has no clip to train on: its splits are ['test', 'train', 'validation']",
+            "has no clip to train on: its splits are test, train, validation, all held out",
         ),
         (["--learning_rate=-1"], "learning_rate should be positive, found -1.0"),
         (["--model=tsn", "--learning_rate=1e30"], "lower the learning rate"),
@@ -195,6 +273,8 @@ def test_mistakes_are_one_sentence(tmp_path, train, monkeypatch, flags, message)
 def test_features_that_are_not_finite(tmp_path, features, train):
     store = tmp_path / "store"
     shutil.copytree(features, store)
+    clips = (store / "clips.csv").read_text().splitlines()
+    (store / "clips.csv").write_text("".join(f"{line.rpartition(',')[0]}\n" for line in clips))  # without checksums
     with open(store / "features.bin", "r+b") as file:
         file.write(np.float16(np.inf).tobytes())
     ran = train(features=store)

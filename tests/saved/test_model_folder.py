@@ -1,11 +1,13 @@
+import errno
 import json
+import os
 import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from esv_jax import InputError, files
+from esv_jax import InputError, files, trees
 from esv_jax.models import TSN, MultiscaleTRN
 from esv_jax.models.backbones.frame_cnn import SIZE, FrameCNN
 from esv_jax.models.backbones.mobilenet_v1 import MobileNetV1
@@ -52,7 +54,7 @@ def saved(tmp_path):
 
 def edit(folder, **fields):
     path = folder / "model.json"
-    content = json.loads(path.read_text(encoding="utf-8")) | fields
+    content = json.loads(path.read_text(encoding="utf-8")) | {"digest": "gone"} | fields
     path.write_text(json.dumps({k: v for k, v in content.items() if v != "gone"}))
 
 
@@ -150,7 +152,7 @@ def test_mobilenet_from_an_npz_that_is_none(tmp_path):
     ("fields", "message"),
     [
         ({"files": "gone"}, "model.json should have the fields"),
-        ({"format_version": 2}, "is of format 2, newer than format 1 of this esv_jax: update esv_jax"),
+        ({"format_version": 3}, "is of format 3, newer than format 2 of this esv_jax: update esv_jax"),
         ({"format_version": "gone"}, "does not describe a model folder: it has no format_version"),
         ({"feature_dim": "gone"}, "model.json should have the fields"),
         ({"kind": "resnet"}, "a model's kind should be one of .*'multiscale_trn'.* found 'resnet'"),
@@ -180,7 +182,7 @@ def test_folders_that_hold_no_model(tmp_path, saved):
     with pytest.raises(InputError, match=r"there is no model folder"):
         model_folder.load_model(saved / "model.json")
     shutil.rmtree(saved / "params")
-    with pytest.raises(InputError, match=r"the weights in .*params are damaged: _CHECKPOINT_METADATA is missing"):
+    with pytest.raises(InputError, match=r"the weights in .*params are damaged: missing: _CHECKPOINT_METADATA and"):
         model_folder.load_model(saved)
     (saved / "model.json").write_text("{")
     with pytest.raises(InputError, match=r"model.json cannot be read as json"):
@@ -191,7 +193,81 @@ def test_damaged_weights(saved):
     largest = max((p for p in (saved / "params").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     content = largest.read_bytes()
     largest.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
-    with pytest.raises(InputError, match=rf"the weights in .*params are damaged: .*{largest.name} is missing, changed"):
+    with pytest.raises(InputError, match=rf"the weights in .*params are damaged: changed: .*{largest.name}$"):
+        model_folder.load_model(saved)
+
+
+def test_a_changed_byte_anywhere_is_noticed_or_means_nothing(tmp_path):
+    below = backbone()
+    model = head(backbone=model_folder.identity(below), provenance={"seed": 3})
+    model_folder.save_model(tmp_path / "whole", model.card, model.variables, backbone=below)
+    rng = np.random.default_rng(0)
+    names = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file())
+    assert len(names) > 10
+    for name in names:
+        path = tmp_path / "whole" / name
+        content = path.read_bytes()
+        places = rng.choice(len(content), 25 if name.name == "model.json" else 1)
+        for at in places.tolist():
+            path.write_bytes(content[:at] + bytes([content[at] ^ (1 << int(rng.integers(8)))]) + content[at + 1 :])
+            try:
+                found = model_folder.load_model(tmp_path / "whole")
+            except InputError:
+                pass
+            else:
+                assert json.loads(path.read_bytes()) == json.loads(content), (name, at)  # between the words
+                assert_same(found.variables, model.variables)
+            path.write_bytes(content)
+    assert_same(model_folder.load_model(tmp_path / "whole").variables, model.variables)
+
+
+def test_a_card_that_was_changed_by_hand(saved):
+    path = saved / "model.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("opening", "beginning"), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r'was changed after it was written: .* if you changed it, delete its "digest"'
+    ):
+        model_folder.load_model(saved)
+    edit(saved)
+    assert model_folder.load_model(saved).card.classes[0] == "beginning"
+
+
+def test_folders_of_the_first_format_have_no_digest(saved):
+    edit(saved, format_version=1)
+    assert model_folder.load_model(saved).card.classes == CLASSES
+
+
+def test_what_desktops_and_editors_leave_means_nothing(saved):
+    for name in (".DS_Store", "._model.json", "Thumbs.db", "desktop.ini"):
+        for folder in (saved, saved / "params", saved / "params" / "d"):
+            (folder / name).write_bytes(b"\0\0\0\1Bud1")
+    path = saved / "model.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert model_folder.load_model(saved).card.classes == CLASSES
+
+
+def test_what_killed_writers_leave_is_removed(saved):
+    for name in (".params.0123abcd.partial", ".params.0123abcd.partial.orbax-checkpoint-tmp"):
+        shutil.copytree(saved / "params", saved / name)
+    model_folder.save_model(saved, head().card, head().variables)
+    assert sorted(path.name for path in saved.iterdir()) == ["model.json", "params"]
+
+
+def test_a_full_disk_leaves_the_model_that_was_there(saved, monkeypatch):
+    def full(folder, tree):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(trees, "write", full)
+    with pytest.raises(InputError, match=r"model cannot be written: No space left on device"):
+        model_folder.save_model(saved, head().card, head().variables)
+    assert model_folder.load_model(saved).card.classes == CLASSES
+
+
+def test_weights_that_say_they_are_larger_are_not_read(saved, monkeypatch):
+    """Shapes are compared before an array is unpacked, which a few bytes can make fill all memory."""
+    monkeypatch.setattr(trees, "read", None)
+    edit(saved, feature_dim=7)
+    with pytest.raises(InputError, match="of the wrong shape"):
         model_folder.load_model(saved)
 
 

@@ -1,4 +1,4 @@
-import json
+import resource
 import shutil
 
 import jax
@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from esv_jax import InputError
+from esv_jax import InputError, files
 from esv_jax.training import loop
+from esv_jax.training.checkpoints import Checkpoints
 from esv_jax.training.loop import Schedule
 
 NUM_EXAMPLES = 23
@@ -87,15 +88,15 @@ def test_learning_rate_and_weight_decay_are_those_of_the_schedule():
 @pytest.mark.parametrize("saves", [1, 3])
 def test_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, saves):
     whole = train(checkpoints=tmp_path / "whole", save_every_s=0)
-    original, saved = loop._Store.save, []
+    original, saved = Checkpoints.save, []
 
-    def interrupted(self, epoch, carry, history):
-        original(self, epoch, carry, history)
+    def interrupted(self, epoch, arrays, history):
+        original(self, epoch, arrays, history)
         saved.append(epoch)
         if len(saved) == saves:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop._Store, "save", interrupted)
+    monkeypatch.setattr(Checkpoints, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(checkpoints=tmp_path / "run", save_every_s=0)
     assert saved == list(range(1, saves + 1))
@@ -132,12 +133,122 @@ def test_checkpoints_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"the checkpoints in .*file cannot be used"):
         train(checkpoints=tmp_path / "file")
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"run\.json cannot be read as json"):
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The checkpoints of a whole run, of epochs 5 and 6, and what came of it."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "run"
+    return folder, train(checkpoints=folder, save_every_s=0)
+
+
+def names_of_files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_changed_byte_or_a_missing_file_is_noticed_and_what_is_before_goes_on(tmp_path, run):
+    whole, expected = run
+    assert names_of_files(whole / "6")
+    for name in names_of_files(whole / "6"):
+        for damage in ("changed", "missing"):
+            folder = tmp_path / damage
+            shutil.copytree(whole, folder)
+            content = (folder / "6" / name).read_bytes()
+            (folder / "6" / name).unlink()
+            if damage == "changed":
+                at = len(content) // 2
+                (folder / "6" / name).write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+            with pytest.raises(InputError, match=r"6.*: delete .*6, and training goes on from epoch 5$"):
+                train(checkpoints=folder)
+            shutil.rmtree(folder / "6")
+            if damage == "changed" and name == "run.json":
+                assert_identical(train(checkpoints=folder), expected)
+            shutil.rmtree(folder)
+
+
+def test_a_single_damaged_checkpoint_and_one_under_another_number(tmp_path, run):
+    shutil.copytree(run[0] / "6", tmp_path / "6")
+    shutil.rmtree(tmp_path / "6" / "state")
+    with pytest.raises(InputError, match=r"delete .*6, and training starts anew$"):
         train(checkpoints=tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps([]))
-    with pytest.raises(InputError, match=r"run\.json does not describe a run"):
+    shutil.rmtree(tmp_path / "6")
+    shutil.copytree(run[0] / "5", tmp_path / "6")
+    with pytest.raises(InputError, match=r"6 is the state after 5 epochs: delete .*6, and training starts anew$"):
         train(checkpoints=tmp_path)
+
+
+def test_checkpoints_of_other_arrays_are_refused(tmp_path):
+    train(SCHEDULE._replace(epochs=1), checkpoints=tmp_path)
+    state = {"seen": np.zeros(NUM_EXAMPLES + 1, np.int32)}
+    with pytest.raises(InputError, match=r"1 holds arrays of another model"):
+        loop.train(
+            loss,
+            PARAMS,
+            state,
+            DATA,
+            num_examples=NUM_EXAMPLES,
+            schedule=SCHEDULE._replace(epochs=1),
+            checkpoints=tmp_path,
+        )
+
+
+def test_what_killed_runs_leave_is_removed(tmp_path, run):
+    shutil.copytree(run[0], tmp_path / "run")
+    for name in (".6.0123abcd.partial", ".6.0123abcd.partial.orbax-checkpoint-tmp"):
+        shutil.copytree(run[0] / "6", tmp_path / "run" / name)
+    assert_identical(train(checkpoints=tmp_path / "run"), run[1])
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["5", "6"]
+
+
+def test_two_runs_on_one_folder(tmp_path):
+    with files.exclusive_lock(tmp_path, "it"), pytest.raises(InputError, match="another process is writing"):
+        train(checkpoints=tmp_path)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_that_is_removed_meanwhile(tmp_path, monkeypatch, replaced):
+    original = Checkpoints.save
+
+    def save(self, epoch, arrays, history):
+        if epoch == 2:
+            shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+            if replaced:
+                (tmp_path / "run").mkdir()
+        original(self, epoch, arrays, history)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    with pytest.raises(InputError, match=r"run was removed or replaced while this process wrote checkpoints there"):
+        train(checkpoints=tmp_path / "run", save_every_s=0)
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, caplog):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    first = Checkpoints(tmp_path / "run", {})
+    with first:
+        first.save(1, [np.zeros(3)], {})
+        before = files.digests(tmp_path / "run")
+        noise = np.random.default_rng(0).normal(size=100_000)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))  # as a full disk, in small
+        try:
+            with pytest.raises(InputError, match=r"2 cannot be written: File too large; run again, .* from epoch 1$"):
+                first.save(2, [noise], {})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert files.digests(tmp_path / "run") == before
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["1"]
+    assert not caplog.records
+
+
+def test_a_single_step_is_taken_at_the_peak():
+    """AdamW's first step is the learning rate in every direction, whatever the gradient's size."""
+    out = train(SCHEDULE._replace(epochs=1, batch_size=NUM_EXAMPLES))
+    np.testing.assert_allclose(abs(out.params["w"]), SCHEDULE.learning_rate, rtol=1e-5)
+
+
+def test_a_batch_is_all_examples_where_there_are_fewer():
+    huge = train(SCHEDULE._replace(epochs=2, batch_size=10**9))
+    assert_identical(huge, train(SCHEDULE._replace(epochs=2, batch_size=NUM_EXAMPLES)))
+    assert huge.state["seen"].tolist() == NUM_EXAMPLES * [2]
 
 
 def test_a_loss_that_is_not_finite():
@@ -155,7 +266,10 @@ def test_a_loss_that_is_not_finite():
         ({"batch_size": 0}, "batch_size should be an integer of at least 1, found 0"),
         ({"learning_rate": 0.0}, "learning_rate should be positive, found 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate should be positive, found nan"),
+        ({"learning_rate": float("inf")}, "learning_rate should be positive, found inf"),
         ({"weight_decay": -1.0}, "weight_decay should be at least 0, found -1.0"),
+        ({"epochs": 10**18}, r"1,000,000,000,000,000,000 epochs are more steps \(5e\+18\) than the 2,147,483,647"),
+        ({"seed": 2**63}, "seed should be an integer of 64 bits, found 9223372036854775808"),
     ],
 )
 def test_impossible_schedules(change, message):
