@@ -185,12 +185,11 @@ def is_ours(pid: int) -> bool:
 def listing(folder: Path) -> set[tuple[str, int, int]]:
     """The files of a folder, their sizes and times."""
     found = set()
-    for path in folder.rglob("*"):
-        try:
-            status = path.stat()
-        except OSError:  # renamed or removed meanwhile
-            continue
-        found.add((str(path), status.st_size, status.st_mtime_ns))
+    for place, _, names in os.walk(folder):  # which passes over folders that are removed meanwhile
+        for path in (Path(place, name) for name in names):
+            with contextlib.suppress(OSError):  # renamed or removed meanwhile
+                status = path.stat()
+                found.add((str(path), status.st_size, status.st_mtime_ns))
     return found
 
 
