@@ -1,6 +1,6 @@
 """A storm: commands killed at random moments and started again, until they end; what they wrote is what it should be.
 
-    KILLS=50 python -m pytest -m slow tests/slow        # 50 kills of each command, a quarter of an hour
+    KILLS=50 python -m pytest -m slow tests/slow        # 50 kills of each command, half an hour on two idle cores
 
 Kills are spread over a command's life: one in five while it starts, the others after the first change in its folder.
 """
