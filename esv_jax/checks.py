@@ -67,11 +67,18 @@ def version(package: str) -> str:
         return "not installed"
 
 
+def shown(name: Any) -> str:
+    """A name of a user's in a sentence: at most `LONGEST_NAME` letters, escaped if some cannot be printed."""
+    text = str(name)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
+
+
 def listed(items: Iterable[Any], limit: int = 3) -> str:
     """The items of a list in a sentence: the first `limit` of them, and how many there are besides."""
-    names = [str(item) for item in items]
-    shown = ", ".join(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in names[:limit])
-    return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
+    names = list(items)
+    first = ", ".join(map(shown, names[:limit]))
+    return f"{first} and {len(names) - limit:,} more" if len(names) > limit else first
 
 
 def check_shape(name: str, array: Any, expected: Sequence[int | str]) -> None:

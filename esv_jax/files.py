@@ -7,11 +7,15 @@ before, and a hidden `.NAME.*.partial` beside it that nothing reads.
 import contextlib
 import csv
 import hashlib
+import io
+import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +30,30 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _PARTIAL = ".partial"
+# How files begin that have got another file's name, and what they are. Markup is compared in small letters.
+_BEGINNINGS = {
+    b"<!doctype html": "an HTML page, as a failed download leaves",
+    b"<html": "an HTML page, as a failed download leaves",
+    b"<head": "an HTML page, as a failed download leaves",
+    b"<?xml": "an XML page, as a failed download leaves",
+    b"version https://git-lfs": "a Git LFS pointer",
+    b"\x1f\x8b": "a gzip file",
+    b"pk\x03\x04": "a zip file",
+    b"pk\x05\x06": "a zip file",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"\x89hdf\r\n\x1a\n": "an HDF5 file",
+}
 _OF_DESKTOPS = {".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".localized", "icon\r"}
 # Of Something-Something's json for training, the largest that we know of, there are 30 MB.
 LARGEST_JSON = 512 << 20
 LARGEST_CARD = 32 << 20
+# In rows of a csv there is ten times as much.
+LARGEST_TABLE = 64 << 20
+MOST_ROWS = 1_000_000
+# What separates the values of tables that are not ours.
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
+_WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 
 
 @contextlib.contextmanager
@@ -104,7 +128,8 @@ def read_json(path: str | os.PathLike, largest: int = LARGEST_JSON) -> Any:
     except InputError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as json: {reason(error)}") from error
+        found = looks_like(path)
+        raise InputError(f"{path} cannot be read as json: {f'it is {found}' if found else reason(error)}") from error
 
 
 def _named_once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -154,32 +179,120 @@ def read_card(
     return found
 
 
-def read_csv(path: str | os.PathLike, what: str) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
+def read_csv(path: str | os.PathLike, what: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The columns of a csv with a header line, and its rows: the number of the line, and the values by column.
 
-    A row with too few values has None for the rest; what is too much is under the key None, as `csv.DictReader` has it.
-
     Args:
-      path: the file, UTF-8.
+      path: the file, as `read_rows` wants it.
       what: it is, in words.
 
     Raises:
-      InputError: it is not there, cannot be read or is no csv.
+      InputError: as `read_rows`; values that are separated by something else than commas, a column twice, or a row with
+        more or fewer values than there are columns.
+    """
+    (_, columns), *rows = read_rows(path, what)
+    if len(columns) == 1:
+        found = next((name for mark, name in _SEPARATORS.items() if mark in columns[0]), None)
+        if found:
+            raise InputError(f"{what} {path} should have commas between its columns, found {found}")
+    repeated = next((column for column, count in Counter(columns).items() if column and count > 1), None)
+    if repeated:
+        raise InputError(f"{what} {path} should have every column once, found {repeated[:80]!r} twice")
+    for line, row in rows:
+        if len(row) != len(columns):
+            raise InputError(
+                f"line {line} of {path} should have {len(columns)} values, as its first line has, found {len(row)}"
+            )
+    return columns, [(line, dict(zip(columns, row, strict=True))) for line, row in rows]
+
+
+def read_rows(path: str | os.PathLike, what: str) -> list[tuple[int, list[str]]]:
+    """The rows of a csv, at least one: the number of the line, and its values. Blank lines are none.
+
+    Args:
+      path: the file: UTF-8, with or without a byte-order mark, its lines ended as on any system.
+      what: it is, in words.
+
+    Raises:
+      InputError: it is not there, cannot be read, is too large, empty, no csv or no UTF-8.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-            return list(reader.fieldnames or ()), rows
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST_TABLE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise InputError(f"{what} {str(path).replace(chr(0), '<NUL>')} cannot be read: {reason(error)}") from error
+    if len(content) > LARGEST_TABLE:
+        raise InputError(f"{what} {path} should have at most {LARGEST_TABLE:,} bytes, found more")
+    found = _begins_like(content)
+    if found is None and b"\0" in content:
+        found = "NULs, as text in UTF-16 has and files that are no text"
+    if found:
+        raise InputError(f"{what} {path} should be a csv in UTF-8, found {found}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, byte = len(content[: error.start + 1].splitlines()), content[error.start]
+        raise InputError(
+            f"{what} {path} should be a csv in UTF-8, found the byte 0x{byte:02x} of another encoding in line {line}"
+        ) from error
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        numbered = ((reader.line_num, row) for row in reader if row)
+        rows = list(itertools.islice(numbered, MOST_ROWS + 1))
+    except csv.Error as error:
         raise InputError(f"{what} {path} cannot be read: {reason(error)}") from error
+    if not rows:
+        raise InputError(f"{what} {path} should be a csv in UTF-8, found blank lines alone")
+    if len(rows) > MOST_ROWS:
+        raise InputError(f"{what} {path} should have at most {MOST_ROWS:,} rows, found more")
+    return rows
+
+
+def whole_number(value: Any) -> int | None:
+    """The number that a cell of a table, or a value of a json, is: 0, 1, 2, ... in plain digits; None if it is none.
+
+    Fractions, truth values, signs, leading zeros, "1e3", "1_0", digits of other scripts and more than 15 digits are
+    none: whoever wrote them may have meant something else than Python's `int` makes of them.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if 0 <= value < 10**15 else None
+    return int(value) if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) else None
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a text, such as a clip's name, can be kept in a line of a table: no line ends, NULs or half characters
+    (surrogates, of which some systems make the bytes of a file's name that are no text)."""
+    return not any(mark in text for mark in "\r\n\0") and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def check_columns(path: str | os.PathLike, columns: Sequence[str], needed: Iterable[str]) -> None:
     """Raises InputError unless all of `needed` are among the `columns` of the csv file `path`."""
     for column in needed:
         if column not in columns:
-            raise InputError(f"{path} should have a column '{column}', found the columns {list(columns)}")
+            raise InputError(
+                f"{path} should have a column '{column}', found the columns {listed(map(repr, columns), 8)}"
+            )
+
+
+def looks_like(path: str | os.PathLike) -> str | None:
+    """What a file is that has been given another one's name, in words and by how it begins; None if nothing is known.
+
+    "an HTML page, as a failed download leaves", "a Git LFS pointer", "a gzip file", "a zip file" (as PyTorch's files,
+    npz and xlsx are), "text in UTF-16", "an HDF5 file", "an empty file".
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(256)
+    except (OSError, ValueError):
+        return None
+    return _begins_like(start)
+
+
+def _begins_like(content: bytes) -> str | None:
+    if not content:
+        return "an empty file"
+    start = content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((what for beginning, what in _BEGINNINGS.items() if start.startswith(beginning)), None)
 
 
 def digest(path: str | os.PathLike) -> str:

@@ -1,11 +1,12 @@
 """The analyses of the paper, for models side by side: tables as csv, and a picture for most of them.
 
     esv-jax analyse --store=out/tsn.zarr --model=out/tsn --store=out/trn.zarr --model=out/trn \\
-        --features=out/features --evidence=out/videos/evidence.json --out=out/analysis
+        --features=out/features --clips=out/videos --evidence=out/videos/evidence.json --out=out/analysis
 
 The stores are those of `compute_esvs`, exact and of held-out clips; the features, the ones that they were
-made of. Without --evidence, what compares with recorded evidence is left out. Run again after an interruption, it goes
-on where it stopped. What the tables hold is said in esv_jax/analyses.
+made of. Without --evidence, what compares with recorded evidence is left out; where the videos are not in --clips, what
+shows their frames is. Run again after an interruption, it goes on where it stopped. What the tables hold is said in
+esv_jax/analyses.
 """
 
 import functools
@@ -26,6 +27,7 @@ from . import cli
 STORE = cli.DEFINE_multi_path("store", None, "Results store; once a model.", required=True)
 MODEL = cli.DEFINE_multi_path("model", None, "Model folder of each store, in the same order.", required=True)
 FEATURES = cli.DEFINE_path("features", None, "Feature store that the values were made of.", required=True)
+CLIPS = cli.DEFINE_path("clips", ".", "Folder that the videos' paths are relative to, as for extract_features.")
 EVIDENCE = cli.DEFINE_path("evidence", None, "evidence.json, as make_videos writes it.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "Frames shown, wherever one number is meant.", lower_bound=2)
 APPROXIMATED = flags.DEFINE_integer("approximated_frames", 12, "Frames shown where values are approximated.", 2)
@@ -38,7 +40,7 @@ _MARKS = "done.json"
 
 def main() -> None:
     out = cli.output_folder(OUT.value)
-    subjects = open_subjects(STORE.value, MODEL.value, FEATURES.value)
+    subjects = open_subjects(STORE.value, MODEL.value, FEATURES.value, CLIPS.value)
     _check_counts(subjects)
     settings = _settings(subjects)
     study = Study(

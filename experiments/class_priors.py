@@ -6,7 +6,8 @@
         --out=noun-priors.csv
     esv-jax class_priors --counts=counts.csv --num_classes=174 --out=class-priors.csv
 
-Classes that never occur are written with 0, and their number is printed.
+Classes that never occur are written with 0, and their number is printed. Labels of a csv path,label that all are
+numbers (0, 1, ...) are class ids: without --classes there are as many classes as the largest of them says.
 """
 
 import numpy as np

@@ -17,6 +17,7 @@ that their sampling errors are not independent.
 import functools
 import sys
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -161,7 +162,7 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
     return {
         "model_kind": model.card.kind,
         "model_digest": model_folder.digest(model),
-        "features_digest": files.digest(FEATURES.value),
+        "features_digest": _digest(Path(FEATURES.value)),
         "split": SPLIT.value,
         "prior_digest": files.short_digest([np.asarray(prior, "<f4")]),
         "estimator": estimator_flags.ESTIMATOR.value,
@@ -170,6 +171,11 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "versions": cli.versions(),
     }
+
+
+def _digest(features: Path) -> str:
+    """Of a feature store or file; what desktops leave in the folder, and the backbone, are no part of it."""
+    return files.digest(features)
 
 
 def _command() -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from esv_jax import progress
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, listed, shown
 from esv_jax.data import feature_store, play_fair_features
 from esv_jax.data.annotations import EPIC_HEADS, read_class_names, read_labelled_clips
 from esv_jax.data.feature_store import FeatureStore, StoredClip
@@ -43,7 +43,7 @@ def main() -> None:
     chosen = {i: clip for i, clip in enumerate(clips) if SPLIT.value in (None, clip.split)}
     if not chosen:
         raise InputError(f"{FEATURES.value} holds no clips of the split {SPLIT.value!r}")
-    write = _write_hdf if Path(OUT.value).suffix in HDF else _write_store
+    write = _write_hdf if Path(OUT.value).suffix.lower() in HDF else _write_store
     write(source, chosen, classes)
     print(f"{OUT.value}: {len(chosen)} clips, {len(classes)} classes, features [{source.header.feature_dim}]")
 
@@ -85,7 +85,7 @@ def _write_hdf(source: Source, clips: dict[int, StoredClip], classes: tuple[str,
     splits = sorted({clip.split for clip in clips.values()})
     if len(splits) > 1:
         raise InputError(
-            f"{FEATURES.value} holds the splits {splits}, of which the file takes one: choose with --split"
+            f"{FEATURES.value} holds the splits {listed(splits)}, of which the file takes one: choose with --split"
         )
     number = {name: i for i, name in enumerate(classes)}
 
@@ -104,7 +104,13 @@ def _write_store(source: Source, clips: dict[int, StoredClip], classes: tuple[st
             backbone = model_folder.load_model(folders[0])
             model_folder.save_model(folders[1], backbone.card, backbone.variables)
         for i, clip in progress.track(list(clips.items()), "converting", "clips"):
-            if clip.uid not in writer.done:
+            done = writer.done.get(clip.uid)
+            if done and (done.label, done.split) != (clip.label, clip.split):
+                raise InputError(
+                    f"{OUT.value} has {shown(clip.uid)} as {done.label!r:.80} ({shown(done.split)}), but it is to be "
+                    f"{clip.label!r:.80} ({shown(clip.split)}): use another folder"
+                )
+            if not done:
                 writer.append(clip.uid, clip.path, clip.label, clip.split, source.features(i))
 
 

@@ -4,8 +4,10 @@
     esv-jax extract_features --clips=clips --labels=clips/labels.csv --hold_out=person=ido,ira \\
         --mobilenet_weights=mobilenet_v1_0.25_224.npz --out=out/features
 
-The csv has a header line and the columns path,label[,split]; paths are relative to --clips. Clips without a split are
-of the split "train". Run again after an interruption, or with more clips in the csv, it goes on where it stopped.
+The csv has a header line and the columns path,label[,split]; paths are relative to --clips, and the store keeps them
+so. Labels that all are numbers (0, 1, ...) are class ids, others are names; --classes=CSV of name,id says which classes
+there are. Clips without a split are of the split "train". Run again after an interruption, or with more clips in the
+csv, it goes on where it stopped.
 Something-Something v2: --labels=...-train.json --classes=...-labels.json --split=train; once a split. EPIC-KITCHENS:
 --labels=EPIC_100_train.csv --head=verb --classes=EPIC_100_verb_classes.csv; `convert_features` then labels the same
 features for the other head.
@@ -56,7 +58,7 @@ NUM_PROCESSES = flags.DEFINE_integer(
     "num_processes", available_cpus(), "Processes that decode; 0: the one that feeds the device does.", lower_bound=0
 )
 ALLOW_FAILURES = flags.DEFINE_integer("allow_failures", 0, "So many clips that cannot be used are no error.", 0)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Frames that go through the backbone at once.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Frames that go through the backbone at once.", 1, 4096)
 OUT = cli.DEFINE_path("out", None, "Folder of the feature store.", required=True)
 
 
@@ -178,12 +180,20 @@ def _features(batches: Iterator[np.ndarray], apply: Apply) -> np.ndarray:
 def _stored(writer: FeatureWriter, clip: LabelledClip, features: np.ndarray) -> str | None:
     """Why the features cannot be stored, if so; a store that cannot be written at all stays an error."""
     try:
-        writer.append(clip.uid, str(clip.path), clip.label, clip.split, features)
+        writer.append(clip.uid, _place(clip.path), clip.label, clip.split, features)
     except InputError as error:
         if writer.closed:
             raise
         return str(error)
     return None
+
+
+def _place(path: Path) -> str:
+    """Where a clip is in --clips, or its name alone if it is elsewhere: a store goes to other people and machines."""
+    for folder in (Path(CLIPS.value), Path(CLIPS.value).absolute()):
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return path.name
 
 
 if __name__ == "__main__":

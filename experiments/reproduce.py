@@ -112,7 +112,9 @@ def _steps(out: Path) -> dict[str, list[str]]:
         ]  # fmt: skip
     compared = [flag for kind in KINDS for flag in (f"--store={out / kind}.zarr", f"--model={out / kind}")]
     evidence = [f"--evidence={out / 'videos' / 'evidence.json'}"] if DATA.value == "procedural" else []
-    steps["analyse"] = ["analyse", *compared, f"--features={features}", *evidence, f"--out={out / 'analysis'}"]
+    folder = {"procedural": out / "videos", "clips": CLIPS.value}.get(DATA.value)
+    shown = [f"--clips={folder}"] if folder else []
+    steps["analyse"] = ["analyse", *compared, f"--features={features}", *shown, *evidence, f"--out={out / 'analysis'}"]
     return steps
 
 

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import hashlib
 import json
 import os
@@ -115,9 +116,10 @@ def test_what_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match=r"^the table .*no\.csv cannot be read: No such file or directory$"):
         files.read_csv(tmp_path / "no.csv", "the table")
     (tmp_path / "bad").write_bytes(b"\xff{")
-    for read in (files.read_json, lambda path: files.read_csv(path, "the table")):
-        with pytest.raises(InputError, match=r"bad cannot be read.*: 'utf-8' codec can't decode"):
-            read(tmp_path / "bad")
+    with pytest.raises(InputError, match=r"bad cannot be read as json: 'utf-8' codec can't decode"):
+        files.read_json(tmp_path / "bad")
+    with pytest.raises(InputError, match=r"bad should be a csv in UTF-8, found the byte 0xff .* in line 1"):
+        files.read_csv(tmp_path / "bad", "the table")
 
 
 def test_cards_say_what_is_wrong_with_them(tmp_path):
@@ -238,5 +240,84 @@ def test_lines_of_a_csv_have_their_numbers_in_the_file(tmp_path):
     assert columns == ["x", "y"]
     assert rows == [(3, {"x": "1", "y": "a\nb"}), (5, {"x": "2", "y": "c"})]
     files.check_columns("a.csv", columns, ("y",))
-    with pytest.raises(InputError, match=r"a.csv should have a column 'z', found the columns \['x', 'y'\]"):
+    with pytest.raises(InputError, match=r"a.csv should have a column 'z', found the columns 'x', 'y'$"):
         files.check_columns("a.csv", columns, ("y", "z"))
+
+
+def test_files_under_another_ones_name_are_called_what_they_are(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "weights.pt"
+    assert files.looks_like(path) is None
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
+    for content, expected in {
+        b"": "an empty file",
+        b"\xef\xbb\xbf\n<!DOCTYPE HTML><title>Not found</title>": "an HTML page, as a failed download leaves",
+        b"  <html>": "an HTML page, as a failed download leaves",
+        pointer.encode(): "a Git LFS pointer",
+        gzip.compress(b"path,label\n"): "a gzip file",
+        "path,label\n".encode("utf-16"): "text in UTF-16",
+        b"path,label\na.mp4,run\n": None,
+        b"[0.5, 0.5]": None,
+    }.items():
+        path.write_bytes(content)
+        assert files.looks_like(path) == expected
+    files.write_npz(path, {"a": np.ones(2)})
+    assert files.looks_like(path) == "a zip file"
+    with h5py.File(path, "w"):
+        pass
+    assert files.looks_like(path) == "an HDF5 file"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "found an empty file"),
+        (b"\n\r\n", "found blank lines alone"),
+        (b"<!doctype html>", "found an HTML page"),
+        ("x,y\n".encode("utf-16"), "found text in UTF-16"),
+        ("x,y\n1,2\n".encode("utf-16-le"), "found NULs, as text in UTF-16 has"),
+        ("x,y\n1,2\nü,3".encode("latin-1"), "found the byte 0xfc of another encoding in line 3"),
+        (b"x;y\n1;2\n", "commas between its columns, found semicolons"),
+        (b"x\ty\n1\t2\n", "found tabs"),
+        (b"a.avi 0\nb.avi 1\n", "found blanks"),
+        (b"x,y,x\n1,2,3\n", "every column once, found 'x' twice"),
+        (b"x,y\n1,2\n1,2,3\n", "line 3 of .* should have 2 values, .* found 3"),
+        (b"x,y\n1\n", "line 2 of .* should have 2 values, .* found 1"),
+        (b'x,y\n1,"2\n', "cannot be read: unexpected end of data"),
+    ],
+)
+def test_tables_of_other_kinds_are_told_what_they_are(tmp_path, content, found):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(InputError, match=found):
+        files.read_csv(tmp_path / "a.csv", "the table")
+
+
+def test_tables_end_their_lines_as_any_system_does_and_may_have_columns_without_names(tmp_path):
+    for end in ("\n", "\r\n", "\r"):
+        (tmp_path / "a.csv").write_bytes(f",x,,{end}0,é,,{end}{end}1,b,,".encode())
+        columns, rows = files.read_csv(tmp_path / "a.csv", "the table")
+        assert columns == ["", "x", "", ""]
+        assert [row["x"] for _, row in rows] == ["é", "b"]
+
+
+def test_tables_too_large_are_not_read(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_bytes(b"x,y\n1,2\n3,4\n")
+    monkeypatch.setattr(files, "MOST_ROWS", 2)
+    with pytest.raises(InputError, match="should have at most 2 rows"):
+        files.read_csv(tmp_path / "a.csv", "the table")
+    monkeypatch.setattr(files, "LARGEST_TABLE", 11)
+    with pytest.raises(InputError, match="should have at most 11 bytes"):
+        files.read_csv(tmp_path / "a.csv", "the table")
+
+
+def test_whole_numbers_are_plain_digits():
+    for value in (0, 7, "0", "7", "120"):
+        assert files.whole_number(value) == int(value)
+    refused = (True, -1, 0.2, 1.0, None, "", "-1", "+1", "007", "1.0", "1e3", "1_0", " 2", "2\n", "٣", "²", "9" * 16)
+    assert [value for value in (*refused, 10**15) if files.whole_number(value) is not None] == []
+
+
+def test_lines_have_no_ends_and_no_half_characters():
+    assert files.is_one_line('Öffnen, "a" 開')
+    for text in ("a\nb", "a\r", "a\0", "a\udce4"):
+        assert not files.is_one_line(text)

@@ -95,9 +95,18 @@ class Subject(NamedTuple):
 
 
 def open_subjects(
-    stores: Sequence[str | os.PathLike], models: Sequence[str | os.PathLike], features: str | os.PathLike
+    stores: Sequence[str | os.PathLike],
+    models: Sequence[str | os.PathLike],
+    features: str | os.PathLike,
+    clips: str | os.PathLike = ".",
 ) -> list[Subject]:
     """The subjects of results stores, one of each model, reduced to the videos that all of them hold.
+
+    Args:
+      stores: results stores.
+      models: the model folder of each.
+      features: the feature store.
+      clips: the folder that the videos' paths in the feature store are relative to; only pictures need the videos.
 
     Raises:
       InputError: as many stores as models are needed; a store, model or features that do not belong together.
@@ -112,7 +121,7 @@ def open_subjects(
             f"the stores {', '.join(map(str, stores))} should hold the same videos, found none in all of them"
         )
     subjects = [
-        _subject(store, datasets, model_folder.load_model(model), source, common)
+        _subject(store, datasets, model_folder.load_model(model), source, common, Path(clips))
         for store, datasets, model in zip(stores, opened, models, strict=True)
     ]
     if len({subject.name for subject in subjects}) < len(subjects):
@@ -121,7 +130,12 @@ def open_subjects(
 
 
 def _subject(
-    store: str | os.PathLike, datasets: dict[int, Any], model: Model, source: FeatureStore, common: set[str]
+    store: str | os.PathLike,
+    datasets: dict[int, Any],
+    model: Model,
+    source: FeatureStore,
+    common: set[str],
+    folder: Path,
 ) -> Subject:
     first = next(iter(datasets.values()))
     if first.attrs["model_digest"] != model_folder.digest(model):
@@ -151,7 +165,7 @@ def _subject(
         classes=tuple(first["class_name"].values.tolist()),
         uid=tuple(uids[i] for i in rows),
         label=label,
-        path=tuple(source.clips[i].path for i in clips),
+        path=tuple(str(folder / source.clips[i].path) for i in clips),
         num_frames_in_video=np.asarray(first["num_frames_in_video"].values, np.int64)[rows],
         values=values,
         features=features,

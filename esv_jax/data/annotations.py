@@ -1,41 +1,24 @@
 """Which clip shows what: one's own csv, and the files of Something-Something v2 and of EPIC-KITCHENS.
 
-Something-Something (Goyal et al., 2017) has a json for each split, whose clips are whole videos. EPIC-KITCHENS (Damen
-et al., 2018 and 2022) has csvs of actions in long videos, each with a verb and a noun. Models of it have two heads;
-here each is a model of its own on the same features, with its own classes and priors.
+Something-Something (Goyal et al., 2017) has a json for each split, whose clips are whole videos. EPIC-KITCHENS
+(`epic.py`) has csvs of actions in long videos, each with a verb and a noun. Models of it have two heads; here each is a
+model of its own on the same features, with its own classes and priors.
 """
 
 import os
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from esv_jax import files
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, listed, shown
+from esv_jax.data.epic import EPIC_HEADS as EPIC_HEADS
+from esv_jax.data.epic import read_epic_clips
+from esv_jax.data.labelled_clip import LabelledClip
 
 DEFAULT_SPLIT = "train"
 HELD_OUT_SPLIT = "test"
-EPIC_HEADS = ("verb", "noun")
-_EPIC_SUFFIXES = ("", ".MP4", ".mp4", ".avi")
-
-
-class LabelledClip(NamedTuple):
-    """A video, or a part of one, and its class.
-
-    Attributes:
-      uid: what the clip is called, unique in its file: the path as written in a csv, the id in a file of a dataset.
-      path: where the video is.
-      label: the name of its class.
-      split: "train", "validation", "test" or what the file says.
-      start, stop: the frames start .. stop - 1 of the video; all from `start` on if `stop` is None.
-    """
-
-    uid: str
-    path: Path
-    label: str
-    split: str
-    start: int = 0
-    stop: int | None = None
+MOST_CLASSES = 100_000
 
 
 def read_labelled_clips(
@@ -52,23 +35,24 @@ def read_labelled_clips(
     Args:
       path: a csv path,label[,split]; a json of Something-Something; or, if `head` is given, a csv of EPIC-KITCHENS.
       folder: what the videos' paths are relative to.
-      classes: file of class names (`read_class_names`); only one's own csv can do without: its labels in sorted order.
+      classes: file of class names (`read_class_names`). Labels of one's own csv are such names, or all of them are
+        class ids and no names. Only such a csv can do without the file: labels that all are numbers in plain digits are
+        class ids, the classes are "0" .. "C-1" up to the largest, and one that does not occur has its place; where none
+        is a number, the labels in sorted order are the classes. Anything else needs the file.
       head: "verb" or "noun" of EPIC-KITCHENS.
       split: of the clips of files that do not say.
       hold_out: as `read_labels_csv`, which is the only one to have it.
 
     Raises:
-      InputError: as the readers; or the class names are needed and not given.
+      InputError: as the readers; the class names are needed and not given; or a label that is neither a name nor a
+        class id, or that may be either.
     """
     names = read_class_names(classes) if classes is not None else None
-    if head is None and Path(path).suffix != ".json":
+    if head is None and not _is_json(path):
         clips = read_labels_csv(path, folder, hold_out=hold_out)
-        if names is None:
-            return clips, tuple(sorted({clip.label for clip in clips}))
-        strange = next((clip for clip in clips if clip.label not in names), None)
-        if strange:
-            raise InputError(f"the label {strange.label!r} of {strange.uid} in {path} is not one of those in {classes}")
-        return clips, names
+        if names is None or classes is None:
+            return clips, _classes_of_labels({clip.label for clip in clips}, path)
+        return _named(clips, names, path, classes), names
     if hold_out is not None:
         raise InputError(f"clips are held out by the columns of a csv path,label, which {path} is not")
     if names is None:
@@ -85,9 +69,10 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
     have, id,key.
 
     Raises:
-      InputError: no such file, not such a json or csv, a repeated name, or numbers that are not 0..C-1.
+      InputError: no such file, not such a json or csv, an empty or a repeated name, numbers that are not 0..C-1, or too
+        many of them.
     """
-    if Path(path).suffix == ".json":
+    if _is_json(path):
         content = files.read_json(path)
         if not isinstance(content, dict) or not content:
             raise InputError(f'{path} should be a json object {{class name: "number", ...}}')
@@ -96,17 +81,28 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
         columns, rows = files.read_csv(path, "the class names")
         name = "name" if "name" in columns else "key"
         if not {name, "id"} <= set(columns):
-            raise InputError(f"{path} should have the columns name,id or id,key, found {','.join(columns)}")
-        numbered = [(row[name], row["id"]) for _, row in rows]
-    try:
-        by_number = {int(number): name for name, number in numbered}
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path} has a class whose number is not one: {error}") from error
-    if not numbered or sorted(by_number) != list(range(len(numbered))):
-        raise InputError(f"{path} should number its {len(numbered)} classes 0..{len(numbered) - 1}")
+            raise InputError(f"{path} should have the columns name,id or id,key, found {listed(columns, 8)}")
+        numbered = [(row[name].strip(), row["id"].strip()) for _, row in rows]
+    if not 0 < len(numbered) <= MOST_CLASSES:
+        raise InputError(f"{path} should name 1 to {MOST_CLASSES} classes, found {len(numbered)}")
+    by_number: dict[int, str] = {}
+    for name, value in numbered:
+        number = files.whole_number(value)
+        if number is None:
+            raise InputError(f"{path} should number the class {name!r:.80} in plain digits, found {value!r:.80}")
+        if number >= len(numbered) or number in by_number:
+            again = "a second time " if number in by_number else ""
+            raise InputError(
+                f"{path} should number its {len(numbered)} classes 0..{len(numbered) - 1}, found {number} {again}"
+                f"for {name!r:.80}"
+            )
+        if not name or not files.is_one_line(name):
+            raise InputError(f"{path} should name every class in one line of text, found {name!r:.80}")
+        by_number[number] = name
     names = tuple(by_number[i] for i in range(len(numbered)))
-    if len(set(names)) != len(names):
-        raise InputError(f"{path} names a class twice")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InputError(f"{path} names a class twice: {listed(repeated)}")
     return names
 
 
@@ -136,21 +132,21 @@ def read_labels_csv(
     files.check_columns(path, columns, ("path", "label", held_column))
     clips: dict[str, LabelledClip] = {}
     for line, row in rows:
-        if None in row or None in row.values():
-            raise InputError(f"line {line} of {path} should have {len(columns)} values, as its first line has")
         uid, label = row["path"].strip(), row["label"].strip()
         if not uid or not label:
             raise InputError(f"line {line} of {path} has an empty {'label' if uid else 'path'}")
         if uid in clips:
-            raise InputError(f"line {line} of {path} repeats the clip {uid}")
+            raise InputError(f"line {line} of {path} repeats the clip {shown(uid)}")
         held = row[held_column].strip() in held_values
         split = HELD_OUT_SPLIT if held else row.get("split", "").strip() or DEFAULT_SPLIT
+        if not all(map(files.is_one_line, (uid, label, split))):
+            raise InputError(f"the values before line {line} of {path} should be of one line each, found {uid!r:.80}")
         clips[uid] = LabelledClip(uid, base / uid, label, split)
     if not clips:
         raise InputError(f"{path} holds no clips")
     missing = set(held_values) - {row[held_column].strip() for _, row in rows}
     if missing:
-        raise InputError(f"no clip of {path} has the {held_column} {', '.join(sorted(missing))} that is to be held out")
+        raise InputError(f"no clip of {path} has the {held_column} {listed(sorted(missing))} that is to be held out")
     return list(clips.values())
 
 
@@ -174,72 +170,80 @@ def read_ssv2_entries(
     names, clips = set(classes), {}
     for i, entry in enumerate(content):
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
-            raise InputError(f'entry {i} of {path} should be an object with an "id", found {entry!r}')
+            raise InputError(f'entry {i} of {path} should be an object with an "id" in quotes, found {entry!r:.80}')
         uid, template = entry["id"], entry.get("template")
+        if not uid or not files.is_one_line(uid):
+            raise InputError(f'entry {i} of {path} should have an "id" that is a name of a file, found {uid!r:.80}')
         if not isinstance(template, str):
             raise InputError(
-                f'entry {i} of {path} (id {uid}) has no "template": clips without labels are of no use here'
+                f'entry {i} of {path} (id {shown(uid)}) has no "template": clips without labels are of no use here'
             )
         label = template.replace("[", "").replace("]", "")
         if label not in names:
-            raise InputError(f"entry {i} of {path} (id {uid}) is of the unknown class {label!r}")
+            raise InputError(f"entry {i} of {path} (id {shown(uid)}) is of the unknown class {label!r:.80}")
         if uid in clips:
-            raise InputError(f"entry {i} of {path} repeats the id {uid}")
+            raise InputError(f"entry {i} of {path} repeats the id {shown(uid)}")
         clips[uid] = LabelledClip(uid, Path(folder) / f"{uid}.webm", label, split)
     return list(clips.values())
 
 
-def read_epic_clips(
-    path: str | os.PathLike, classes: tuple[str, ...], folder: str | os.PathLike, *, head: str, split: str
+def _classes_of_labels(found: set[str], path: str | os.PathLike) -> tuple[str, ...]:
+    """The classes of a csv path,label that comes without their names, in the order of the scores."""
+    ids = [files.whole_number(label) for label in found]
+    if None not in ids:
+        largest = max(number for number in ids if number is not None)
+        if largest >= MOST_CLASSES:
+            raise InputError(
+                f"the labels in {path} are numbers up to {largest}, but a class id should be less than {MOST_CLASSES}: "
+                "if they are names, give all classes in a csv name,id (--classes)"
+            )
+        return tuple(map(str, range(largest + 1)))
+    numbers = sorted(filter(_is_a_number, found))
+    if len(numbers) == len(found):
+        strange = [label for label in numbers if files.whole_number(label) is None]
+        raise InputError(
+            f"the labels in {path} are numbers, but class ids are written 0, 1, 2, ...; found {listed(strange)}: write "
+            "them so, or give all classes in a csv name,id (--classes)"
+        )
+    if numbers:
+        words = sorted(found.difference(numbers))
+        raise InputError(
+            f"the labels in {path} should be class ids or names, found numbers ({listed(numbers)}) beside words "
+            f"({listed(words)}): give all classes in a csv name,id (--classes)"
+        )
+    return tuple(sorted(found))
+
+
+def _named(
+    clips: Sequence[LabelledClip], names: Sequence[str], path: str | os.PathLike, classes: str | os.PathLike
 ) -> list[LabelledClip]:
-    """The actions of a csv such as EPIC_100_train.csv, labelled for one head; a clip's uid is its narration id.
-
-    Needs the columns narration_id (or uid), participant_id, video_id, start_frame and stop_frame (the first and the
-    last frame, counted from 1), verb_class and noun_class; others are not looked at. A video is looked for as
-    folder/VIDEO, folder/PARTICIPANT/VIDEO and folder/PARTICIPANT/*/VIDEO: a folder of images (much faster, as the
-    videos are long) or a file.
-
-    Args:
-      path: the csv.
-      classes: names of the head's classes.
-      folder: where the videos are.
-      head: "verb" or "noun".
-      split: of all these clips.
-
-    Raises:
-      InputError: no such file, not a csv, no actions, a missing column, a repeated id, numbers that are none, or a
-        class number that is not one of `classes`; names the line.
-    """
-    columns, rows = files.read_csv(path, "the annotations")
-    name = "narration_id" if "narration_id" in columns else "uid"
-    needed = (name, "participant_id", "video_id", "start_frame", "stop_frame", "verb_class", "noun_class")
-    files.check_columns(path, columns, needed)
-    clips: dict[str, LabelledClip] = {}
-    videos: dict[str, Path] = {}
-    for line, row in rows:
-        uid, participant, video, *numbers = (row[column] or "" for column in needed)
-        try:
-            first, last, verb, noun = map(int, numbers)
-        except ValueError:
-            raise InputError(f"line {line} of {path} should hold whole numbers, found {numbers}") from None
-        if not 1 <= first <= last or verb < 0 or noun < 0:
-            raise InputError(f"line {line} of {path} has impossible frames or classes: {numbers}")
-        if not uid or uid in clips:
-            raise InputError(f"line {line} of {path} repeats the action {uid}" if uid else f"line {line} has no {name}")
-        number = verb if head == "verb" else noun
-        if number >= len(classes):
-            raise InputError(f"the {head} class {number} of {uid} in {path} is not one of the {len(classes)} classes")
-        if video not in videos:
-            videos[video] = _epic_video(Path(folder), participant, video)
-        clips[uid] = LabelledClip(uid, videos[video], classes[number], split, first - 1, last)
-    if not clips:
-        raise InputError(f"{path} holds no actions")
-    return list(clips.values())
+    """The clips of a csv path,label with names of classes for labels, which are such names or all are class ids."""
+    known = set(names)
+    strange = next((clip for clip in clips if clip.label not in known), None)
+    if strange is None:
+        return list(clips)
+    ids = [files.whole_number(clip.label) for clip in clips]
+    if None in ids or any(clip.label in known for clip in clips):
+        raise InputError(
+            f"the label {strange.label!r:.80} of {shown(strange.uid)} in {path} is not one of those in {classes}"
+        )
+    outside = next((clip for clip, number in zip(clips, ids, strict=True) if (number or 0) >= len(names)), None)
+    if outside is not None:
+        raise InputError(
+            f"the class id {outside.label} of {shown(outside.uid)} in {path} is not one of the {len(names)} classes in "
+            f"{classes}, 0..{len(names) - 1}"
+        )
+    return [clip._replace(label=names[number or 0]) for clip, number in zip(clips, ids, strict=True)]
 
 
-def _epic_video(folder: Path, participant: str, video: str) -> Path:
-    """Where the video is; where it should be if it is not there."""
-    below = folder / participant
-    around = [folder, below, *(sorted(p for p in below.iterdir() if p.is_dir()) if below.is_dir() else ())]
-    places = [place / f"{video}{suffix}" for place in around for suffix in _EPIC_SUFFIXES]
-    return next((place for place in places if place.exists()), folder / f"{video}.MP4")
+def _is_json(path: str | os.PathLike) -> bool:
+    return Path(path).suffix.lower() == ".json"
+
+
+def _is_a_number(label: str) -> bool:
+    """Whether a label reads as a number, however it is written: "7", "007", "1.0", "0,5", "1e3", "-1", "nan"."""
+    try:
+        float(label.replace(",", "."))
+    except ValueError:
+        return False
+    return True

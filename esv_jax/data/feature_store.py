@@ -2,16 +2,19 @@
 
 store.json     what the features are: backbone, preprocessing, classes, dtype; written first
 features.bin   little-endian float16 or float32 rows [D] of all frames, clips one after another
-clips.csv      uid,path,label,split,num_frames,offset: a line is added when the clip's rows are safely on disk
+clips.csv      uid,path,label,split,num_frames,offset,checksum: a line is added when the clip's rows are safely on disk
 backbone/      the backbone's own model folder (put there by whoever extracts), so that the store needs nothing else
 
 A run that is killed leaves at most rows, or half a line, that no clip owns; the next run cuts them off and goes on.
+The checksum, CRC-32 of the rest of the line and of the clip's rows, is looked at whenever these are read. Stores of
+format 1 have none, and get none when clips are added.
 """
 
 import contextlib
 import csv
 import io
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +22,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError, check_finite, check_floating, check_shape, version
+from esv_jax.checks import InputError, check_finite, check_floating, check_shape, listed, shown, version
 from esv_jax.video.preprocess import Preprocess, preprocess_from_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+LARGEST_DIM = 1 << 24
 DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+_LARGEST_TABLE = 512 << 20  # bytes of clips.csv, of some million clips
+_REPAIR = "and run again what made the store"
 _HEADER_FILE, _FEATURES_FILE, _CLIPS_FILE = "store.json", "features.bin", "clips.csv"
 
 
@@ -46,7 +52,11 @@ class StoreHeader(NamedTuple):
 
 
 class StoredClip(NamedTuple):
-    """A line of clips.csv: rows offset .. offset + num_frames of the features are this clip's."""
+    """A line of clips.csv: rows offset .. offset + num_frames of the features are this clip's.
+
+    The path is relative to the folder of the clips, which the store does not know. The checksum is 8 hex digits, or ""
+    where there is none.
+    """
 
     uid: str
     path: str
@@ -54,6 +64,7 @@ class StoredClip(NamedTuple):
     split: str
     num_frames: int
     offset: int
+    checksum: str = ""
 
 
 class FeatureStore(NamedTuple):
@@ -70,18 +81,28 @@ class FeatureStore(NamedTuple):
     rows: np.ndarray
 
     def features(self, i: int) -> np.ndarray:
-        """Features [num_frames, D] of clip i, in the store's dtype; a view of the file."""
+        """Features [num_frames, D] of clip i, in the store's dtype; a view of the file.
+
+        Raises:
+          InputError: they are not what was stored.
+        """
         clip = self.clips[i]
-        return self.rows[clip.offset : clip.offset + clip.num_frames]
+        rows = self.rows[clip.offset : clip.offset + clip.num_frames]
+        _check_rows(clip, rows, self.rows.filename)  # type: ignore[attr-defined]
+        return rows
 
     def read(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """As `features`, of several clips, but copies: what was read of a memory map counts as this process's."""
-        dim, dtype = self.header.feature_dim, self.rows.dtype
+        dim, dtype, path = self.header.feature_dim, self.rows.dtype, self.rows.filename  # type: ignore[attr-defined]
         features = []
-        with open(self.rows.filename, "rb") as file:  # type: ignore[attr-defined]
+        with files.disk_errors(f"{path} cannot be read"), open(path, "rb") as file:
             for clip in (self.clips[i] for i in numbers):
                 file.seek(clip.offset * dim * dtype.itemsize)
-                features.append(np.fromfile(file, dtype, clip.num_frames * dim).reshape(-1, dim))
+                rows = np.fromfile(file, dtype, clip.num_frames * dim)
+                if len(rows) < clip.num_frames * dim:
+                    raise InputError(f"{path} has become shorter since it was opened: {_REPAIR[4:]}")
+                _check_rows(clip, rows, path)
+                features.append(rows.reshape(-1, dim))
         return features
 
 
@@ -99,12 +120,12 @@ class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
             self._rows = opened.enter_context(open(folder / _FEATURES_FILE, "ab", buffering=0))
             self._clips = opened.enter_context(open(folder / _CLIPS_FILE, "ab", buffering=0))
             opened.enter_context(files.exclusive_lock(folder / _CLIPS_FILE, f"the feature store {folder}"))
-            clips, num_bytes = _read_clips(folder, header)
+            clips, num_bytes, self._columns = _read_clips(folder, header)
             self._num_rows = sum(clip.num_frames for clip in clips)
             self._clips.truncate(num_bytes)
             self._rows.truncate(self._num_rows * _row_bytes(header))
             if num_bytes == 0:
-                _write(self._clips, _csv_line(StoredClip._fields))
+                _write(self._clips, _csv_line(self._columns))
             self._opened = opened.pop_all()
         self.done = {clip.uid: clip for clip in clips}
         self.num_new_frames = 0
@@ -121,7 +142,8 @@ class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
 
         Raises:
           InputError: wrong shape or dtype, NaN or infinite (also by rounding to float16), a uid that is there, a label
-            that is not a class, or a disk that cannot be written (the writer is closed then).
+            that is not a class, texts of more than a line, or a disk that cannot be written or a store that is no
+            longer where it was (the writer is closed then).
         """
         header = self._header
         check_shape(f"the features of {uid}", features, ("T", header.feature_dim))
@@ -136,19 +158,31 @@ class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
             raise InputError(f"the clip {uid} is in the store {self._folder} already")
         if label not in header.classes:
             raise InputError(f"the label {label!r} of {uid} is not one of the store's {len(header.classes)} classes")
-        if any(mark in text for text in (uid, path, label, split) for mark in "\r\n"):
-            raise InputError(f"a uid, path, label or split of a clip should be of one line, found {uid!r}")
+        if not all(map(files.is_one_line, (uid, path, label, split))):
+            raise InputError(f"a uid, path, label or split of a clip should be of one line of text, found {uid!r:.80}")
         clip = StoredClip(uid, path, label, split, len(rows), self._num_rows)
+        if "checksum" in self._columns:
+            clip = clip._replace(checksum=_checksum(clip, rows))
         try:
             with files.disk_errors(f"the store {self._folder} cannot be written"):
+                self._check_place()
                 _write(self._rows, rows.tobytes())
-                _write(self._clips, _csv_line(clip))
+                _write(self._clips, _csv_line(clip[: len(self._columns)]))
         except InputError:
             self.close()
             raise
         self.done[uid] = clip
         self._num_rows += len(rows)
         self.num_new_frames += len(rows)
+
+    def _check_place(self) -> None:
+        """Raises InputError if the store was removed or moved: what is written to files without a name is lost."""
+        for file, name in ((self._rows, _FEATURES_FILE), (self._clips, _CLIPS_FILE)):
+            path = self._folder / name
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                raise InputError(
+                    f"the store {self._folder} was removed or moved while clips were added: {path} is not there now"
+                )
 
     @property
     def closed(self) -> bool:
@@ -174,7 +208,7 @@ def create_or_append(
       InputError: the header contradicts itself or is not that of the store that is there, the folder holds something
         else, is damaged, cannot be written, or another process is adding to it.
     """
-    folder = Path(path)
+    folder = _folder(path)
     _check_header(header, "the header of the store")
     with files.disk_errors(f"the store {folder} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,9 +226,9 @@ def open_store(path: str | os.PathLike) -> FeatureStore:
     Raises:
       InputError: there is no store at `path`, it is damaged, or of a newer format.
     """
-    folder = Path(path)
+    folder = _folder(path)
     header = read_header(folder)
-    clips, _ = _read_clips(folder, header)
+    clips, _, _ = _read_clips(folder, header)
     shape = (sum(clip.num_frames for clip in clips), header.feature_dim)
     if not clips:  # an empty file cannot be mapped
         return FeatureStore(header, clips, np.empty(shape, DTYPES[header.dtype]))
@@ -208,7 +242,7 @@ def read_header(path: str | os.PathLike) -> StoreHeader:
     Raises:
       InputError: as `open_store`.
     """
-    folder = Path(path)
+    folder = _folder(path)
     fields = files.read_card(
         folder,
         _HEADER_FILE,
@@ -217,11 +251,24 @@ def read_header(path: str | os.PathLike) -> StoreHeader:
         fields=StoreHeader._fields,
         optional=("esv_jax_version", "versions"),
     )
+    where = str(folder / _HEADER_FILE)
+    if not isinstance(fields["classes"], list):
+        raise InputError(f"classes in {where} should be a list of names, found {fields['classes']!r:.80}")
     fields["classes"] = tuple(fields["classes"])
-    fields["preprocess"] = fields["preprocess"] and preprocess_from_json(fields["preprocess"])
+    if fields["preprocess"] is not None:
+        try:
+            fields["preprocess"] = preprocess_from_json(dict(fields["preprocess"]))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where} should say what was done to the images: {files.reason(error)}") from error
     header = StoreHeader(**fields)
-    _check_header(header, str(folder / _HEADER_FILE))
+    _check_header(header, where)
     return header
+
+
+def _folder(path: str | os.PathLike) -> Path:
+    if "\0" in str(path):
+        raise InputError(f"the path of a feature store should have no NUL in it, found {str(path)!r:.80}")
+    return Path(path)
 
 
 def _write_header(folder: Path, header: StoreHeader, versions: Mapping[str, str]) -> None:
@@ -231,46 +278,108 @@ def _write_header(folder: Path, header: StoreHeader, versions: Mapping[str, str]
 
 
 def _check_header(header: StoreHeader, where: str) -> None:
-    if header.dtype not in DTYPES:
-        raise InputError(f"dtype in {where} should be one of {list(DTYPES)}, found {header.dtype!r}")
-    if not isinstance(header.feature_dim, int) or header.feature_dim < 1:
-        raise InputError(f"feature_dim in {where} should be an integer of at least 1, found {header.feature_dim!r}")
-    if not header.classes or len(set(header.classes)) != len(header.classes):
-        raise InputError(f"classes in {where} should be different names, found {list(header.classes)}")
+    if not isinstance(header.dtype, str) or header.dtype not in DTYPES:
+        raise InputError(f"dtype in {where} should be one of {list(DTYPES)}, found {header.dtype!r:.80}")
+    dim = header.feature_dim
+    if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= LARGEST_DIM:
+        raise InputError(
+            f"feature_dim in {where} should be an integer of at least 1 and at most {LARGEST_DIM}, found {dim!r:.80}"
+        )
+    classes = header.classes
+    strange = next((name for name in classes if not isinstance(name, str) or not files.is_one_line(name)), None)
+    if strange is not None:
+        raise InputError(f"classes in {where} should be names of one line each, found {strange!r:.80}")
+    if not classes or len(set(classes)) != len(classes):
+        raise InputError(f"classes in {where} should be different names, found {listed(classes) or 'none'}")
+    backbone = header.backbone
+    if backbone is not None and not (
+        isinstance(backbone, dict) and all(isinstance(text, str) for text in backbone.values())
+    ):
+        raise InputError(f"backbone in {where} should be a name and a digest, found {backbone!r:.80}")
 
 
 def _check_same(found: StoreHeader, wanted: StoreHeader, folder: Path) -> None:
     for name, old, new in zip(StoreHeader._fields, found, wanted, strict=True):
         if old != new:
-            raise InputError(f"the store {folder} has {name} {old}, but {new} is to be added: use another folder")
+            raise InputError(
+                f"the store {folder} has {name} {_told(old)}, but {_told(new)} is to be added: use another folder"
+            )
 
 
-def _read_clips(folder: Path, header: StoreHeader) -> tuple[tuple[StoredClip, ...], int]:
-    """The clips of a store, and how many bytes of clips.csv are theirs: a last line without an end is not one."""
-    file = folder / _CLIPS_FILE
-    try:
+def _told(value: Any) -> str:
+    """A field of a header in a sentence; of the names of classes, the first and how many."""
+    return f"{listed(value)} ({len(value)})" if type(value) is tuple else f"{value!s:.120}"
+
+
+def _read_clips(folder: Path, header: StoreHeader) -> tuple[tuple[StoredClip, ...], int, tuple[str, ...]]:
+    """The clips of a store, how many bytes of clips.csv are theirs (a last line without an end is not one), and its
+    columns."""
+    file, rows = folder / _CLIPS_FILE, folder / _FEATURES_FILE
+    with files.disk_errors(f"the feature store {folder} cannot be read"):
+        size = os.path.getsize(rows) if rows.exists() else 0
+        if file.exists() and os.path.getsize(file) > _LARGEST_TABLE:
+            raise InputError(f"{file} should have at most {_LARGEST_TABLE:,} bytes, found {os.path.getsize(file):,}")
         content = file.read_bytes() if file.exists() else b""
-        num_bytes = content.rfind(b"\n") + 1
-        lines = list(csv.reader(io.StringIO(content[:num_bytes].decode(), newline="")))
-        clips = tuple(StoredClip(*line[:4], *map(int, line[4:])) for line in lines[1:])  # type: ignore[arg-type]
-        size = os.path.getsize(folder / _FEATURES_FILE) if clips else 0
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise InputError(f"the feature store {folder} is damaged: {error}") from error
-    if lines and lines[0] != list(StoredClip._fields):
-        raise InputError(
-            f"{file} should begin with the line {','.join(StoredClip._fields)}, found {','.join(lines[0])}"
-        )
+    num_bytes = content.rfind(b"\n") + 1
+    if not num_bytes:  # a killed run has written no rows yet
+        if size:
+            raise InputError(
+                f"{folder} has lost its {_CLIPS_FILE}, which says whose features it holds: remove it, {_REPAIR}"
+            )
+        return (), 0, StoredClip._fields
+    lines = csv.reader(io.TextIOWrapper(io.BytesIO(content[:num_bytes]), "utf-8", newline=""), strict=True)
+    clips: list[StoredClip] = []
+    known: set[str] = set()
     offset = 0
-    for clip in clips:
-        if clip.offset != offset or clip.num_frames < 1 or clip.label not in header.classes:
-            raise InputError(f"{file} is damaged at the clip {clip.uid}")
-        offset += clip.num_frames
-    if len({clip.uid for clip in clips}) != len(clips):
-        raise InputError(f"{file} is damaged: it holds a uid twice")
-    promised = offset * _row_bytes(header)
-    if size < promised:
-        raise InputError(f"{folder / _FEATURES_FILE} is damaged: it has {size} bytes of the {promised} of its clips")
-    return clips, num_bytes
+    try:
+        columns = tuple(next(lines))
+        if columns not in (StoredClip._fields, StoredClip._fields[:-1]):
+            raise InputError(
+                f"{file} should begin with the line {','.join(StoredClip._fields)}, found {listed(columns, 8)}"
+            )
+        classes = set(header.classes)
+        for line in lines:
+            clip = _clip_of_line(line, len(columns))
+            if clip is None or clip.offset != offset or clip.label not in classes:
+                raise InputError(
+                    f"{file} is damaged at line {lines.line_num}: take away this line and those below it, {_REPAIR}"
+                )
+            if clip.uid in known:
+                raise InputError(f"{file} is damaged: it holds a uid twice, {shown(clip.uid)}")
+            known.add(clip.uid)
+            clips.append(clip)
+            offset += clip.num_frames
+            if offset * _row_bytes(header) > size:
+                raise InputError(
+                    f"{rows} is damaged: it has {size} bytes, which end before those of the clip {shown(clip.uid)}: "
+                    f"take away line {lines.line_num} of {_CLIPS_FILE} and those below it, {_REPAIR}"
+                )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} is damaged: {files.reason(error)}") from error
+    return tuple(clips), num_bytes, columns
+
+
+def _clip_of_line(line: list[str], num_columns: int) -> StoredClip | None:
+    """The clip of a line of clips.csv, None if it is none."""
+    if len(line) != num_columns or not all(map(files.is_one_line, line)):
+        return None
+    num_frames, offset = (files.whole_number(text) for text in line[4:6])
+    if not num_frames or offset is None:
+        return None
+    return StoredClip(*line[:4], num_frames, offset, *line[6:])  # type: ignore[arg-type, call-arg]
+
+
+def _checksum(clip: StoredClip, rows: np.ndarray) -> str:
+    start = zlib.crc32(_csv_line(clip._replace(checksum="")))
+    return f"{zlib.crc32(np.ascontiguousarray(rows).data.cast('B'), start):08x}"
+
+
+def _check_rows(clip: StoredClip, rows: np.ndarray, path: str | os.PathLike) -> None:
+    if clip.checksum and _checksum(clip, rows) != clip.checksum:
+        raise InputError(
+            f"the clip {shown(clip.uid)} in {Path(path).parent} is damaged: its features, or its line, are not those "
+            f"that were stored; take away this line of {_CLIPS_FILE} and those below it, {_REPAIR}"
+        )
 
 
 def _row_bytes(header: StoreHeader) -> int:

@@ -5,6 +5,7 @@
 {split}/labels/{uid, label, action}   the class numbers, by uid
 """
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError, check_floating, check_shape, require
-from esv_jax.data.feature_store import StoredClip, StoreHeader
+from esv_jax.checks import InputError, check_floating, check_shape, listed, require, shown
+from esv_jax.data.feature_store import LARGEST_DIM, StoredClip, StoreHeader
 
 _BLOCK = 256  # clips that are looked at together when lengths are counted
+_LARGEST = 256 << 20  # bytes of a column of the file, and of a chunk, which HDF5 reads whole
 
 
 class PlayFairFeatures(NamedTuple):
@@ -40,7 +42,9 @@ class PlayFairFeatures(NamedTuple):
 
     def read(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """As `features`, of several clips by increasing numbers; faster than one by one."""
-        return [np.asarray(flat, np.float32).reshape(-1, self.header.feature_dim) for flat in self.rows[list(numbers)]]
+        flat, dim = _flat(self.rows, list(numbers)), self.header.feature_dim
+        with np.errstate(over="ignore"):  # float64 too large for float32 is infinite, which is told of where it matters
+            return [np.asarray(values, np.float32).reshape(-1, dim) for values in flat]
 
 
 def open_features(path: str | os.PathLike, split: str | None = None) -> PlayFairFeatures:
@@ -52,23 +56,32 @@ def open_features(path: str | os.PathLike, split: str | None = None) -> PlayFair
 
     Raises:
       InputError: no such file, truncated or not HDF5, not such a file, several splits and none chosen, a uid that comes
-        twice or has no label, features that are no whole number of frames.
+        twice or has no label, features that are no whole number of frames, links (other than hard ones) and data that
+        lie in other files, more clips than the file has bytes.
       MissingExtraError: h5py is not installed.
     """
     h5py = require("h5py", extra="io")
     if not os.path.isfile(path):
-        raise InputError(f"there is no feature file {path}")
+        raise InputError(f"there is no feature file {str(path).replace(chr(0), '<NUL>')}")
     try:
         file = h5py.File(path, "r")
+    except OSError as error:
+        found = files.looks_like(path)
+        found = None if found == "an HDF5 file" else found
+        why = f"it is {found}" if found else files.reason(error)
+        raise InputError(f"{path} cannot be read as a feature file of HDF5: {why}") from error
+    try:
         group = _group(file, path, split)
+        dim, rows = _rows(group, path)
         uids, labels = _labels(group, path)
-        dim, rows = _dimension(group, path), group["features"]
         if rows.shape != (len(uids),):
             raise InputError(f"{path} has {len(uids)} uids, but features of the shape {list(rows.shape)}")
         clips = tuple(_clips(rows, uids, labels, dim, group.name.strip("/"), path))
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        file.close()
+        raise
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        file.close()
         raise InputError(f"{path} cannot be read as a feature file of HDF5: {files.reason(error)}") from error
     return PlayFairFeatures(StoreHeader(dim, "float32", ()), clips, labels, rows)
 
@@ -89,10 +102,13 @@ def write_features(
       split: the group to put them in.
 
     Raises:
-      InputError: features of another shape, a uid that comes twice, or the file cannot be written.
+      InputError: features of another shape, a uid that comes twice, a split that is no name of a group, or the file
+        cannot be written.
       MissingExtraError: h5py is not installed.
     """
     h5py = require("h5py", extra="io")
+    if split.strip(".") == "" or "/" in split or not files.is_one_line(split):
+        raise InputError(f"the split should be a name that a group of {path} can have, found {split!r:.80}")
     uids: dict[str, int] = {}
     try:
         with files.atomic(path) as partial, h5py.File(partial, "w") as file:
@@ -118,49 +134,157 @@ def write_features(
 
 
 def _group(file: Any, path: str | os.PathLike, split: str | None) -> Any:
-    splits = [name for name, group in file.items() if hasattr(group, "keys") and "features" in group]
+    groups = {name: _item(file, name, path) for name in file}
+    splits = [name for name, group in groups.items() if hasattr(group, "keys") and _holds(group, "features")]
     if not splits:
         raise InputError(
-            f"{path} is not a feature file of Play Fair: it should hold SPLIT/features, found {sorted(file)}"
+            f"{path} is not a feature file of Play Fair: it should hold SPLIT/features, found {listed(groups)}"
         )
     if split is None and len(splits) > 1:
-        raise InputError(f"{path} holds the splits {splits}: choose one")
+        raise InputError(f"{path} holds the splits {listed(splits)}: choose one")
     if split is not None and split not in splits:
-        raise InputError(f"{path} holds the splits {splits}, not {split!r}")
-    return file[split or splits[0]]
+        raise InputError(f"{path} holds the splits {listed(splits)}, not {split!r:.80}")
+    return groups[split or splits[0]]
+
+
+def _holds(group: Any, name: str) -> bool:
+    """Whether a group has something of a name; `name in group` would follow links, into other files too."""
+    return group.id.links.exists(name.encode())
+
+
+def _item(group: Any, name: str, path: str | os.PathLike) -> Any:
+    """What a group holds under a name, if the file itself holds it: reading must not open other files."""
+    h5py = require("h5py", extra="io")
+    where = f"{group.name.rstrip('/')}/{name}"
+    if group.id.links.get_info(name.encode(errors="surrogateescape")).type != h5py.h5l.TYPE_HARD:
+        raise InputError(
+            f"{where!r:.80} in {path} is a link, which is not followed: a feature file should hold its data"
+        )
+    item = group[name]
+    if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+        raise InputError(f"{where!r:.80} in {path} lies in other files: a feature file should hold its data")
+    return item
+
+
+def _column(group: Any, name: str, path: str | os.PathLike) -> Any:
+    """A dataset of one value a clip that is small enough to be read."""
+    h5py = require("h5py", extra="io")
+    column = _item(group, name, path)
+    where = f"{shown(column.name)} of {path}"
+    if not isinstance(column, h5py.Dataset) or column.ndim != 1:
+        found = f"the shape {list(column.shape or ())}" if isinstance(column, h5py.Dataset) else "no dataset"
+        raise InputError(f"{where} should be one value a clip, found {found}")
+    size = os.path.getsize(path)
+    if len(column) > size:
+        raise InputError(f"{where} should be of the clips in the file, found {len(column):,} of them in {size:,} bytes")
+    at_once = math.prod(column.chunks or (0,)) * column.dtype.itemsize
+    if max(column.nbytes, at_once) > _LARGEST:
+        raise InputError(f"{where} should have at most {_LARGEST:,} bytes, found {max(column.nbytes, at_once):,}")
+    return column
 
 
 def _labels(group: Any, path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     """The uids in the order of the features, and their class numbers [N]."""
-    if "uids" not in group or "labels" not in group:
-        raise InputError(f"{path} is not a feature file of Play Fair: {group.name} lacks uids or labels")
-    uids = [_text(uid) for uid in group["uids"][()]]
+    if not _holds(group, "uids") or not _holds(group, "labels"):
+        raise InputError(f"{path} is not a feature file of Play Fair: {shown(group.name)} lacks uids or labels")
+    uids = _texts(group, "uids", path)
     repeated = next((uid for uid, count in Counter(uids).items() if count > 1), None)
     if repeated is not None:
-        raise InputError(f"{path} holds the uid {repeated} twice")
-    table = group["labels"]
-    names = [name for name in ("label", "action") if name in table]
-    if not names or "uid" not in table:
-        raise InputError(f"{path} should have labels/uid and labels/label, found {sorted(table)}")
-    columns = [np.asarray(table[name][()]) for name in names]
-    if any(not np.issubdtype(column.dtype, np.integer) for column in columns):
-        raise InputError(f"labels/{names[0]} of {path} should be class numbers, found {columns[0].dtype}")
+        raise InputError(f"{path} holds the uid {repeated!r:.80} twice")
+    table = _item(group, "labels", path)
+    if not hasattr(table, "keys"):
+        raise InputError(f"{shown(table.name)} of {path} should be a group of uid and label, found a dataset")
+    names = [name for name in ("label", "action") if _holds(table, name)]
+    if not names or not _holds(table, "uid"):
+        raise InputError(f"{path} should have labels/uid and labels/label, found {listed(table)}")
+    columns = [_class_numbers(table, name, path) for name in names]
     if any(not np.array_equal(columns[0], column) for column in columns):
         raise InputError(f"labels/label and labels/action of {path} disagree")
-    of = dict(zip((_text(uid) for uid in table["uid"][()]), columns[0].tolist(), strict=True))
+    known = _texts(table, "uid", path)
+    if len(known) != len(columns[0]):
+        raise InputError(f"{path} should have a label for every uid, found {len(columns[0])} for {len(known)}")
+    of = dict(zip(known, columns[0].tolist(), strict=True))
+    if len(of) < len(known):
+        raise InputError(f"labels/uid of {path} holds a uid twice")
     missing = [uid for uid in uids if uid not in of]
     if missing:
-        raise InputError(
-            f"{path} has no label for {len(missing)} of its {len(uids)} clips, the first of them {missing[0]}"
-        )
+        raise InputError(f"{path} has no label for {len(missing)} of its {len(uids)} clips: {listed(missing)}")
     return uids, np.array([of[uid] for uid in uids], np.int64)
 
 
-def _dimension(group: Any, path: str | os.PathLike) -> int:
-    dim = group["features"].attrs.get("feature_dim")
-    if not isinstance(dim, int | np.integer) or dim < 1:
-        raise InputError(f"the features of {path} should have the attribute feature_dim, at least 1, found {dim!r}")
-    return int(dim)
+def _class_numbers(table: Any, name: str, path: str | os.PathLike) -> np.ndarray:
+    h5py = require("h5py", extra="io")
+    column = _column(table, name, path)
+    if not np.issubdtype(column.dtype, np.integer) or h5py.check_enum_dtype(column.dtype):
+        raise InputError(f"labels/{name} of {path} should be class numbers, found {_kind(column.dtype)}")
+    return column[()]
+
+
+def _texts(group: Any, name: str, path: str | os.PathLike) -> list[str]:
+    """A column of uids: texts, of variable or fixed length, or whole numbers."""
+    h5py = require("h5py", extra="io")
+    column = _column(group, name, path)
+    is_text = h5py.check_string_dtype(column.dtype) is not None
+    if not is_text and (not np.issubdtype(column.dtype, np.integer) or h5py.check_enum_dtype(column.dtype)):
+        raise InputError(
+            f"{shown(column.name)} of {path} should be texts or whole numbers, found {_kind(column.dtype)}"
+        )
+    try:
+        texts = [uid.decode() if isinstance(uid, bytes) else str(uid) for uid in column[()]]
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{shown(column.name)} of {path} should be text in UTF-8, found {error.object!r:.80}"
+        ) from error
+    bad = next((text for text in texts if not text or not files.is_one_line(text)), None)
+    if bad is not None:
+        raise InputError(f"{shown(column.name)} of {path} should be names of one line each, found {bad!r:.80}")
+    return texts
+
+
+def _rows(group: Any, path: str | os.PathLike) -> tuple[int, Any]:
+    """The dimension of the features, and the dataset of them."""
+    h5py = require("h5py", extra="io")
+    rows = _column(group, "features", path)
+    kind = h5py.check_vlen_dtype(rows.dtype)
+    if kind is None or not isinstance(kind, np.dtype) or kind.kind not in "fiu" or h5py.check_enum_dtype(kind):
+        raise InputError(
+            f"{shown(rows.name)} of {path} should be numbers of variable length, one row a clip, found "
+            f"{_kind(rows.dtype)}"
+        )
+    dim = rows.attrs.get("feature_dim")
+    if not isinstance(dim, int | np.integer) or isinstance(dim, bool) or not 1 <= dim <= LARGEST_DIM:
+        raise InputError(
+            f"the features of {path} should have the attribute feature_dim, 1 to {LARGEST_DIM:,}, found {dim!r:.80}"
+        )
+    return int(dim), rows
+
+
+def _flat(rows: Any, which: slice | list[int]) -> list[np.ndarray]:
+    """Some rows of a dataset of variable length.
+
+    h5py gives those of the other byte order as if they were of this machine's: the bytes are those of the file's type.
+    """
+    h5py = require("h5py", extra="io")
+    kind = h5py.check_vlen_dtype(rows.dtype)
+    try:
+        found = rows[which]
+    except OSError as error:
+        raise InputError(f"{shown(rows.name)} of {rows.file.filename} cannot be read: {files.reason(error)}") from error
+    return [values if values.dtype == kind else values.view(kind) for values in found]
+
+
+def _kind(dtype: np.dtype) -> str:
+    """What the values of a dataset are, in words."""
+    h5py = require("h5py", extra="io")
+    if h5py.check_enum_dtype(dtype):
+        return "an enumeration"
+    if h5py.check_ref_dtype(dtype):
+        return "references"
+    if h5py.check_string_dtype(dtype):
+        return "texts"
+    if h5py.check_vlen_dtype(dtype) is not None:
+        return f"rows of {h5py.check_vlen_dtype(dtype)}"
+    return f"compounds of {listed(dtype.names)}" if dtype.names else str(dtype)
 
 
 def _clips(
@@ -168,16 +292,12 @@ def _clips(
 ) -> Iterator[StoredClip]:
     offset = 0
     for start in range(0, len(uids), _BLOCK):
-        for i, flat in enumerate(rows[start : start + _BLOCK], start):
+        for i, flat in enumerate(_flat(rows, slice(start, start + _BLOCK)), start):
             num_frames, rest = divmod(len(flat), dim)
             if rest or num_frames == 0:
                 raise InputError(
-                    f"the clip {uids[i]} in {path} should have a whole number of frames of {dim} features, "
+                    f"the clip {shown(uids[i])} in {path} should have a whole number of frames of {dim} features, "
                     f"found {len(flat)} numbers"
                 )
             yield StoredClip(uids[i], "", str(labels[i]), split, num_frames, offset)
             offset += num_frames
-
-
-def _text(uid: Any) -> str:
-    return uid.decode() if isinstance(uid, bytes) else str(uid)

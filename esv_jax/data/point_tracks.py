@@ -1,6 +1,5 @@
 """Tracks of a point, such as a fingertip's: a csv of a class number and x,y of every moment in each line."""
 
-import csv
 import os
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ _HELD_OUT_EVERY = 5  # blocks
 _TEST_EVERY = 4  # lines of a block held out
 _CENTRES = np.linspace(-2.0, 2.0, 8)  # along x and along y, in root mean squares
 _WIDTH = 0.5
+_LARGEST = 1e6  # of coordinates
 
 
 class Tracks(NamedTuple):
@@ -34,28 +34,45 @@ def read_tracks(path: str | os.PathLike) -> Tracks:
     root mean square in training.
 
     Raises:
-      InputError: no such file, or lines that are not a class and the same number of points each.
+      InputError: no such file, or lines that are not a class number and the same number of points each, or points that
+        are not finite, or of one place alone.
     """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [np.array(row, np.float64) for row in csv.reader(file)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"the tracks {path} cannot be read: {files.reason(error)}") from error
-    lengths = {len(row) for row in rows}
-    if len(lengths) != 1 or (length := lengths.pop()) < 3 or length % 2 == 0:
+    rows = [row for _, row in files.read_rows(path, "the tracks")]
+    length = len(rows[0])
+    if length < 3 or length % 2 == 0 or any(len(row) != length for row in rows):
         raise InputError(f"every line of {path} should be a class and the x,y of a track, all of the same length")
-    table = np.stack(rows)
-    line = np.arange(len(table))
-    points = table[:, 1:].reshape(len(table), -1, 2)
+    labels = [files.whole_number(row[0].strip()) for row in rows]
+    if None in labels:
+        strange = rows[labels.index(None)][0]
+        raise InputError(
+            f"every line of {path} should begin with a class number in plain digits, found {strange!r:.80}"
+        )
+    try:
+        table = np.array([row[1:] for row in rows], np.float64)
+    except ValueError as error:
+        raise InputError(f"the tracks {path} cannot be read: {files.reason(error)}") from error
+    if not (np.abs(table) < _LARGEST).all():
+        raise InputError(f"{path} should have finite points of less than {_LARGEST:g}, found others")
+    label, line = np.array(labels, np.int64), np.arange(len(table))
+    points = table.reshape(len(table), -1, 2)
     held_out = line // BLOCK % _HELD_OUT_EVERY == _HELD_OUT_EVERY // 2
-    distance = np.abs(line[:, None] - line[held_out][None]).min(axis=1, initial=len(line))
-    training = distance >= points.shape[1]
+    training = _distance(line, line[held_out]) >= points.shape[1]
     if not held_out.any() or not training.any():
         raise InputError(f"{path} should have tracks to train on and to hold out, found {len(line)} lines")
     chosen = training | (held_out & (line % _TEST_EVERY == 0))
     split = np.where(held_out, "test", "train")
-    points = points / np.sqrt(np.square(points[training]).mean())
-    return Tracks(points[chosen].astype(np.float32), table[chosen, 0].astype(np.int64), line[chosen], split[chosen])
+    size = np.sqrt(np.square(points[training]).mean())
+    if size == 0:
+        raise InputError(f"{path} should have points in several places to train on, found all of them at 0,0")
+    points = points / size
+    return Tracks(points[chosen].astype(np.float32), label[chosen], line[chosen], split[chosen])
+
+
+def _distance(line: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How far each line is from the nearest of some others, which increase."""
+    around = np.concatenate([[-len(line)], others, [2 * len(line)]])
+    above = np.searchsorted(around, line)
+    return np.minimum(line - around[above - 1], around[above] - line)
 
 
 def features_of(points: np.ndarray) -> np.ndarray:

@@ -6,14 +6,17 @@ for what they mean, by class id, whatever the order of the lines.
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError, check_positive
+from esv_jax.checks import InputError, check_positive, listed
+from esv_jax.data.annotations import MOST_CLASSES
 
+_DECIMAL = re.compile(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|[0-9]+\.")
 SUM_TOLERANCE = 1e-3  # priors written to six digits or so need not sum to 1 exactly
 
 
@@ -51,25 +54,31 @@ def read_priors(path: str | os.PathLike, num_classes: int) -> np.ndarray:
       float32 [C], every entry >= 0, summing to 1 within `SUM_TOLERANCE` as the file has them.
 
     Raises:
-      InputError: no such file, not such a csv or json, a class outside 0..C-1 or given twice, a list of another
-        length, entries that are negative or no numbers, or priors whose sum is farther than 1e-3 from 1.
+      InputError: no such file, not such a csv or json, too many classes, a class outside 0..C-1 or given twice, a list
+        of another length, entries that are negative or no numbers, or priors whose sum is farther than 1e-3 from 1.
     """
     check_positive("num_classes", num_classes)
+    if num_classes > MOST_CLASSES:
+        raise InputError(f"num_classes should be at most {MOST_CLASSES}, found {num_classes}")
     path = Path(path)
-    pairs, are_counts = (_json_pairs(path, num_classes), False) if path.suffix == ".json" else _csv_pairs(path)
+    is_json = path.suffix.lower() == ".json"
+    pairs, are_counts = (_json_pairs(path, num_classes), False) if is_json else _csv_pairs(path)
     priors = np.zeros(num_classes)
     seen: set[int] = set()
     for name, text in pairs:
-        number, value = _class_number(name, num_classes, path), _value(text, name, path)
+        number = _class_number(name, num_classes, path)
         if number in seen:
             raise InputError(f"{path} gives the class {number} twice")
         seen.add(number)
-        priors[number] = value
-    total = priors.sum()
-    if are_counts and total > 0:
+        priors[number] = _value(text, number, path)
+    with np.errstate(over="ignore"):
+        total = float(priors.sum())
+    if are_counts and 0 < total < math.inf:
         return (priors / total).astype(np.float32)
-    if abs(total - 1) > SUM_TOLERANCE:
-        raise InputError(f"the priors in {path} should sum to 1 within {SUM_TOLERANCE}, found a sum of {total:.6g}")
+    if not abs(total - 1) <= SUM_TOLERANCE:
+        kind = "counts" if are_counts else "priors"
+        wanted = "have a finite sum above 0" if are_counts else f"sum to 1 within {SUM_TOLERANCE}"
+        raise InputError(f"the {kind} in {path} should {wanted}, found a sum of {total:.6g}")
     return priors.astype(np.float32)
 
 
@@ -98,10 +107,10 @@ def _csv_pairs(path: Path) -> tuple[list[tuple[Any, Any]], bool]:
     columns, rows = files.read_csv(path, "the priors")
     value = next((name for name in ("prior", "count") if name in columns), None)
     if "class" not in columns or value is None:
-        raise InputError(f"{path} should have the columns class,prior or class,count, found {','.join(columns)}")
+        raise InputError(f"{path} should have the columns class,prior or class,count, found {listed(columns, 8)}")
     if not rows:
         raise InputError(f"{path} holds no priors")
-    return [(row["class"], row[value]) for _, row in rows], value == "count"
+    return [(row["class"].strip(), row[value].strip()) for _, row in rows], value == "count"
 
 
 def _json_pairs(path: Path, num_classes: int) -> list[tuple[Any, Any]]:
@@ -116,20 +125,24 @@ def _json_pairs(path: Path, num_classes: int) -> list[tuple[Any, Any]]:
 
 
 def _class_number(name: Any, num_classes: int, path: Path) -> int:
-    try:
-        number = int(name)
-    except (TypeError, ValueError):
-        raise InputError(f"a class in {path} should be its number, found {name!r}") from None
-    if not 0 <= number < num_classes:
+    number = files.whole_number(name)
+    if number is None:
+        raise InputError(f"a class in {path} should be its number in plain digits, found {name!r:.80}")
+    if number >= num_classes:
         raise InputError(f"{path} has the class {number}, but the classes are 0..{num_classes - 1}")
     return number
 
 
-def _value(text: Any, name: Any, path: Path) -> float:
+def _value(text: Any, number: int, path: Path) -> float:
+    """A number of at least 0: of a json, or in a csv's text as Python and spreadsheets write them ("0.5", "5e-05")."""
+    is_number = isinstance(text, int | float) and not isinstance(text, bool)
+    is_text = isinstance(text, str) and _DECIMAL.fullmatch(text)
     try:
-        value = float(text)
-    except (TypeError, ValueError):
-        value = math.nan
+        value = float(text) if is_number or is_text else math.nan
+    except OverflowError:  # of a whole number
+        value = math.inf
     if not 0 <= value < math.inf:
-        raise InputError(f"the prior of the class {name} in {path} should be a number of at least 0, found {text!r}")
+        raise InputError(
+            f"the prior of the class {number} in {path} should be a number of at least 0, found {text!r:.80}"
+        )
     return value

@@ -1,8 +1,8 @@
 """Frames of a video, which is a file (mp4, webm, avi, mkv and whatever else PyAV reads) or a folder of images.
 
-A folder's images are its frames in natural order (frame2 before frame10), displayed at 25 frames a second. Times are
-seconds after the first frame, from the file's own timestamps; where it has none that make sense, frame number / fps.
-Pixels are taken as stored: non-square ones are not stretched.
+A folder's images are its frames in the order of the numbers in their names (frame2 before frame10), displayed at 25
+frames a second. Times are seconds after the first frame, from the file's own timestamps; where it has none that make
+sense, frame number / fps. Pixels are taken as stored: non-square ones are not stretched.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from esv_jax.checks import InputError
 from esv_jax.video import image_folder, video_file
 from esv_jax.video.frame_sampling import segment_centres
-from esv_jax.video.frames import Frames
+from esv_jax.video.frames import Frames, NumberInName, Seconds
 
 
 def read_frames(path: str | os.PathLike, indices: Sequence[int] | np.ndarray) -> Frames:
@@ -56,17 +56,22 @@ def sample_frames(path: str | os.PathLike, num_frames: int) -> Frames:
     return _pick(path, choose)
 
 
-def iter_frames(path: str | os.PathLike, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+def iter_frames(
+    path: str | os.PathLike, start: int | Seconds = 0, stop: int | Seconds | None = None
+) -> Iterator[np.ndarray]:
     """The frames start .. stop - 1 in display order, uint8 [H, W, 3] each, holding one at a time.
 
     Args:
       path: the video.
-      start: number of the first frame wanted.
-      stop: number of the first one that is not, more than `start`; None: all to the end.
+      start: number of the first frame wanted, counted from 0. Or, of a file, `Seconds`, which stand for the frame that
+        begins nearest to them; of a folder, a `NumberInName`.
+      stop: of the same kind, of the first one that is not, more than `start`; None: all to the end.
 
     Raises:
       InputError: the video ends before the frames asked for; or as for `read_frames`, when the fault is reached.
     """
+    if not os.path.isdir(path) and (isinstance(start, NumberInName) or isinstance(stop, NumberInName)):
+        raise InputError(f"frames are asked for by the numbers in their names, but {path} is no folder of them")
     return (image_folder if os.path.isdir(path) else video_file).iter_frames(path, start, stop)
 
 

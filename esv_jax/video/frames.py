@@ -12,6 +12,10 @@ class Seconds(float):
     """A time after a video's first frame, in seconds."""
 
 
+class NumberInName(int):
+    """The number that a frame of a folder has in its file's name, such as 8 of frame_0000000008.jpg."""
+
+
 class Frames(NamedTuple):
     """Some frames of a video.
 

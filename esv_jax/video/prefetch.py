@@ -9,36 +9,33 @@ memory does not grow with the videos.
 """
 
 import contextlib
-import multiprocessing
 import os
+import pickle
 import queue
-import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError
-from esv_jax.video import decode
+from esv_jax.video import decode, decoder_process
+from esv_jax.video.frames import Seconds
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
 
 FRAMES_AHEAD = 256  # of every process
 
 
 class Video(NamedTuple):
-    """A video, or a part of one: the frames start .. stop - 1, all from `start` on if `stop` is None."""
+    """A video, or a part of one, given as `decode.iter_frames` takes it."""
 
     path: Path
-    start: int = 0
-    stop: int | None = None
-
-
-class _Worker(NamedTuple):
-    process: Any
-    connection: Connection
+    start: int | Seconds = 0
+    stop: int | Seconds | None = None
 
 
 @contextlib.contextmanager
@@ -59,38 +56,28 @@ def batches_of(
     if num_processes == 0:
         yield (_batches(video, preprocess, batch_size) for video in videos)
         return
-    workers: dict[int, _Worker] = {}
+    workers: dict[int, Any] = {}
     num_processes = min(num_processes, len(videos))
-
-    def start(first: int) -> _Worker:
-        """A process for the videos first, first + P, ..."""
-        context = multiprocessing.get_context("spawn")  # a fork of a process with threads, such as JAX's, may hang
-        here, there = context.Pipe(duplex=False)
-        arguments = (there, videos[first::num_processes], preprocess, batch_size)
-        process = context.Process(target=_serve, args=arguments, daemon=True)
-        process.start()
-        there.close()  # so that its end is seen here
-        return _Worker(process, here)
 
     def of_video(i: int) -> Iterator[np.ndarray]:
         place = i % num_processes
         try:
-            yield from _received(workers[place].connection)
-        except (EOFError, OSError):
-            workers[place].process.join()
-            code = workers[place].process.exitcode
+            yield from _received(workers[place].stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            _end(workers[place])
+            code = workers[place].returncode
             if i + num_processes < len(videos):
-                workers[place] = start(i + num_processes)
+                workers[place] = _started((videos[i + num_processes :: num_processes], preprocess, batch_size))
             raise InputError(f"the process that decoded {videos[i].path} ended with the code {code}") from None
 
     try:
-        workers.update({place: start(place) for place in range(num_processes)})
+        for place in range(num_processes):
+            workers[place] = _started((videos[place::num_processes], preprocess, batch_size))
         yield (of_video(i) for i in range(len(videos)))
     finally:
         for worker in workers.values():
-            worker.connection.close()
-            worker.process.terminate()
-            worker.process.join()
+            worker.terminate()
+            _end(worker)
 
 
 def available_cpus() -> int:
@@ -100,19 +87,46 @@ def available_cpus() -> int:
 
 def _batches(video: Video, preprocess: Preprocess, batch_size: int) -> Iterator[np.ndarray]:
     batch: list[np.ndarray] = []
-    for frame in decode.iter_frames(video.path, video.start, video.stop):
-        batch.append(resize_and_crop(frame[None], preprocess)[0])
-        if len(batch) == batch_size:
-            yield np.stack(batch)
-            batch = []
+    try:
+        for frame in decode.iter_frames(video.path, video.start, video.stop):
+            batch.append(resize_and_crop(frame[None], preprocess)[0])
+            if len(batch) == batch_size:
+                yield np.stack(batch)
+                batch = []
+    except (OSError, MemoryError) as error:
+        raise InputError(f"{video.path} cannot be read: {files.reason(error)}") from error
     if batch:
         yield np.stack(batch)
 
 
-def _received(connection: Connection) -> Iterator[np.ndarray]:
+def _started(arguments: tuple[Sequence[Video], Preprocess, int]) -> Any:
+    """A process (`subprocess.Popen`) that does `_serve(.., *arguments)`.
+
+    Not one of multiprocessing, which imports the user's script first, and in that time does not see its parent die.
+    """
+    job = pickle.dumps((sys.path, pickle.dumps((_serve, arguments))))
+    with files.disk_errors("no process that decodes can be started"):
+        worker: Any = subprocess.Popen(
+            [sys.executable, "-P", decoder_process.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+    with contextlib.suppress(OSError):  # it has ended already, which is seen where its answers are read
+        worker.stdin.write(len(job).to_bytes(decoder_process.LENGTH_BYTES, "little") + job)
+        worker.stdin.flush()
+    return worker
+
+
+def _end(worker: Any) -> None:
+    """Waits for a process that has ended, or ends as nobody listens any more."""
+    for pipe in (worker.stdin, worker.stdout):
+        with contextlib.suppress(OSError):  # what could not be written
+            pipe.close()
+    worker.wait()
+
+
+def _received(answers: IO[bytes]) -> Iterator[np.ndarray]:
     """What `_serve` sends of one video."""
     while True:
-        message = connection.recv()
+        message = pickle.load(answers)  # noqa: S301 (of a process of ours)
         if message is None:
             return
         if isinstance(message, str):
@@ -120,11 +134,10 @@ def _received(connection: Connection) -> Iterator[np.ndarray]:
         yield message
 
 
-def _serve(connection: Connection, videos: Sequence[Video], preprocess: Preprocess, batch_size: int) -> None:
+def _serve(answers: IO[bytes], videos: Sequence[Video], preprocess: Preprocess, batch_size: int) -> None:
     """A process: sends its videos' batches, and after each video None, or a sentence that says why it ended early."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started this process ends it
     messages: queue.Queue[Any] = queue.Queue(max(1, FRAMES_AHEAD // batch_size))
-    threading.Thread(target=_send, args=(connection, messages), daemon=True).start()
+    threading.Thread(target=_send, args=(answers, messages), daemon=True).start()
     for video in videos:
         end: str | None = None
         try:
@@ -136,10 +149,11 @@ def _serve(connection: Connection, videos: Sequence[Video], preprocess: Preproce
     messages.join()
 
 
-def _send(connection: Connection, messages: queue.Queue[Any]) -> None:
+def _send(answers: IO[bytes], messages: queue.Queue[Any]) -> None:
     while True:
         try:
-            connection.send(messages.get())
+            pickle.dump(messages.get(), answers, pickle.HIGHEST_PROTOCOL)
+            answers.flush()
         except OSError:  # nobody listens any more
             os._exit(0)
         messages.task_done()

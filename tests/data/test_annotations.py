@@ -5,7 +5,6 @@ import pytest
 from esv_jax.checks import InputError
 from esv_jax.data.annotations import (
     read_class_names,
-    read_epic_clips,
     read_labelled_clips,
     read_labels_csv,
     read_ssv2_entries,
@@ -41,13 +40,18 @@ def test_held_out_values_go_to_the_test_split(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "should have a column 'path', found the columns"),
+        ("", "should be a csv in UTF-8, found an empty file"),
         ("path,class\na,b\n", "should have a column 'label', found the columns"),
         ("path,label\n", "holds no clips"),
         ("path,label\na,run\n\n,run\n", "line 4 of .*labels.csv has an empty path"),
         ("path,label\na, \n", "line 2 of .* has an empty label"),
         ("path,label\na,run\na,jump\n", "line 3 of .* repeats the clip a"),
         ("path,label\na,run,extra\n", "line 2 of .* should have 2 values"),
+        ("path,label\na.mp4,0,1,162\n", "line 2 of .* should have 2 values"),
+        ('path,label\n"a\nb",run\n', "of one line each"),
+        ("path, label\na, run\n", "a column 'label', found the columns 'path', ' label'"),
+        ("path;label\na;run\n", "found semicolons"),
+        ("a.mp4 0\nb.mp4 1\n", "found blanks"),
         ("path,label\na\n", "line 2 of .* should have 2 values"),
         ('path,label\n"a,run\n', "cannot be read"),
     ],
@@ -69,7 +73,7 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_labels_csv(tmp_path / "none.csv")
     (tmp_path / "bytes.csv").write_bytes(b"path,label\n\xff\xfe,run\n")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="found the byte 0xff of another encoding in line 2"):
         read_labels_csv(tmp_path / "bytes.csv")
     with pytest.raises(InputError, match="cannot be read as json: No such file"):
         read_class_names(tmp_path / "none.json")
@@ -98,10 +102,43 @@ def test_templates_lose_their_brackets(tmp_path):
     assert clips[1][:4] == ("12", tmp_path / "clips" / "12.webm", "Putting something next to something", "validation")
 
 
-@pytest.mark.parametrize("content", [[], ["a"], {}, {"a": "x"}, {"a": "0", "b": "0"}, {"a": "1"}, {"a": None}])
-def test_faults_of_a_classes_json(tmp_path, content):
-    with pytest.raises(InputError, match=r"file\.json"):
+def test_class_numbers_of_a_json_may_be_numbers_and_its_suffix_in_capitals(tmp_path):
+    path = tmp_path / "CLASSES.JSON"
+    path.write_text(json.dumps({"b": 1, "a": 0}), encoding="utf-8-sig")
+    assert read_class_names(path) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "should be a json object"),
+        (["a"], "should be a json object"),
+        ({}, "should be a json object"),
+        ({"a": "x"}, "should number the class 'a' in plain digits, found 'x'"),
+        ({"a": None}, "found None"),
+        ({"a": 0.2, "b": 1.9}, "should number the class 'a' in plain digits, found 0.2"),
+        ({"a": False, "b": True}, "found False"),
+        ({"a": "00", "b": "1"}, "found '00'"),
+        ({"a": "1_0"}, "found '1_0'"),
+        ({"a": "-1"}, "found '-1'"),
+        ({"a": 10**400}, "found 1000"),
+        ({"a": ["0"]}, r"found \['0'\]"),
+        ({"a": "1"}, r"should number its 1 classes 0\.\.0, found 1 for 'a'"),
+        ({"a": "0", "b": "0"}, "found 0 a second time for 'b'"),
+        ({"": "0"}, "should name every class in one line of text, found ''"),
+        ({"a\nb": "0"}, "in one line of text, found 'a"),
+        ({"\ud800": "0"}, "in one line of text, found"),
+    ],
+)
+def test_faults_of_a_classes_json(tmp_path, content, message):
+    with pytest.raises(InputError, match=rf"file\.json .*{message}"):
         read_class_names(json_file(tmp_path, content))
+
+
+def test_a_class_that_a_json_names_twice_is_not_the_last_one(tmp_path):
+    (tmp_path / "file.json").write_text('{"a": "0", "b": "1", "a": "2"}')
+    with pytest.raises(InputError, match="names 'a' twice"):
+        read_class_names(tmp_path / "file.json")
 
 
 @pytest.mark.parametrize(
@@ -114,6 +151,8 @@ def test_faults_of_a_classes_json(tmp_path, content):
         ([{"id": "1"}], r"entry 0 of .* \(id 1\) has no \"template\""),
         ([{"id": "1", "template": "[B]"}], "is of the unknown class 'B'"),
         ([{"id": "1", "template": "A"}] * 2, "entry 1 of .* repeats the id 1"),
+        ([{"id": "a\0b", "template": "A"}], 'entry 0 of .* "id" that is a name of a file, found'),
+        ([{"id": "", "template": "A"}], "that is a name of a file, found ''"),
     ],
 )
 def test_faults_of_an_entries_json(tmp_path, content, message):
@@ -121,45 +160,67 @@ def test_faults_of_an_entries_json(tmp_path, content, message):
         read_ssv2_entries(json_file(tmp_path, content), ["A"], tmp_path, split="train")
 
 
-# EPIC-KITCHENS
+# Labels that are numbers, as in lists of Kinetics, of UCF101 and of mmaction
 
-# As EPIC_100_train.csv has them, with fewer columns.
-EPIC_COLUMNS = "narration_id,participant_id,video_id,start_frame,stop_frame,narration,verb,verb_class,noun,noun_class"
-EPIC_LINES = [
-    "P01_01_0,P01,P01_01,8,202,open door,open,3,door,2",
-    'P01_01_1,P01,P01_01,262,370,"turn on, light",turn-on,0,light,1',
-    "P02_03_7,P02,P02_03,1,1,take plate,take,0,plate,2",
-]
+
+def labelled(tmp_path, labels, names=None):
+    """The labels, and the classes, that are read of a csv of such labels; with the class names "id,name" if given."""
+    path = labels_file(tmp_path, "path,label\n" + "".join(f"{i}.mp4,{label}\n" for i, label in enumerate(labels)))
+    classes = tmp_path / "classes.csv" if names else None
+    if classes:
+        classes.write_text("name,id\n" + "".join(f"{name},{i}\n" for i, name in enumerate(names)))
+    clips, found = read_labelled_clips(path, tmp_path, classes=classes)
+    return [clip.label for clip in clips], found
+
+
+def test_labels_that_are_all_numbers_are_class_ids(tmp_path):
+    labels = [str(number) for number in (2, 10, 1, 0, 11, 2)]
+    found, classes = labelled(tmp_path, labels)
+    assert found == labels
+    assert classes == tuple(map(str, range(12)))  # 3 to 9 have their places
+
+
+def test_class_ids_of_one_who_gives_the_names(tmp_path):
+    names = ("run", "jump", "sit", "bend")
+    assert labelled(tmp_path, ["3", "0", "3"], names) == (["bend", "run", "bend"], names)
+    assert labelled(tmp_path, ["bend", "run", "sit"], names) == (["bend", "run", "sit"], names)
+    with pytest.raises(InputError, match=r"the class id 4 of 1.mp4 in .* one of the 4 classes in .*, 0..3"):
+        labelled(tmp_path, ["0", "4"], names)
+    for mixed in (["0", "run"], ["run", "0"], ["0", "1.0"]):
+        with pytest.raises(InputError, match=r"the label '.*' of .*\.mp4 in .* is not one of those in .*classes\.csv"):
+            labelled(tmp_path, mixed, names)
+
+
+def test_names_that_are_numbers_are_names_if_they_are_given(tmp_path):
+    """As of UCF101, whose classes count from 1, and of names with zeros in front."""
+    names = ("1", "2", "10")
+    assert labelled(tmp_path, ["10", "2"], names) == (["10", "2"], names)
+    assert labelled(tmp_path, ["0"], names) == (["1"], names)
+    with pytest.raises(InputError, match=r"the label .0. of 1\.mp4"):
+        labelled(tmp_path, ["1", "0"], names)
+    assert labelled(tmp_path, ["007", "1"], ("1", "007")) == (["007", "1"], ("1", "007"))
+
+
+@pytest.mark.parametrize("number", ["007", "1.0", "0.5", "1e3", "-1", "+1", "1_0", "٣", '"1,5"', "nan", "inf"])
+def test_numbers_that_are_not_written_as_class_ids_are_refused(tmp_path, number):
+    with pytest.raises(InputError, match=r"are numbers, but class ids are written 0, 1, 2, ...; found .*--classes"):
+        labelled(tmp_path, ["0", number])
+    with pytest.raises(InputError, match=r"found numbers \(.*\) beside words \(run\): .*--classes"):
+        labelled(tmp_path, ["run", number])
+
+
+def test_numbers_beside_words_and_numbers_too_large(tmp_path):
+    with pytest.raises(InputError, match=r"found numbers \(0, 1, 10 and 1 more\) beside words \(jump, run\)"):
+        labelled(tmp_path, ["10", "0", "run", "jump", "2", "1"])
+    with pytest.raises(InputError, match="numbers up to 100000, but a class id should be less than 100000"):
+        labelled(tmp_path, ["100000"])
+    assert labelled(tmp_path, ["True", "False"])[1] == ("False", "True")
+    assert labelled(tmp_path, ["2 steps", "10 steps"])[1] == ("10 steps", "2 steps")
+
+
+# Class names of EPIC-KITCHENS, whose actions have a file of tests of their own
+
 VERBS, NOUNS = ("take", "put", "wash", "open"), ("knife", "light", "door")
-
-
-def epic_csv(tmp_path, lines=EPIC_LINES, columns=EPIC_COLUMNS):
-    path = tmp_path / "EPIC_100_train.csv"
-    path.write_text("\n".join([columns, *lines]) + "\n")
-    return path
-
-
-def epic_clips(tmp_path, classes=VERBS, **content):
-    return read_epic_clips(epic_csv(tmp_path, **content), classes, tmp_path, head="verb", split="train")
-
-
-def test_actions_are_parts_of_videos_counted_from_0(tmp_path):
-    clips = epic_clips(tmp_path)
-    assert clips[0] == ("P01_01_0", tmp_path / "P01_01.MP4", "open", "train", 7, 202)
-    assert clips[2] == ("P02_03_7", tmp_path / "P02_03.MP4", "take", "train", 0, 1)
-    older = EPIC_COLUMNS.replace("narration_id", "uid")
-    assert epic_clips(tmp_path, columns=older) == clips
-
-
-def test_each_head_has_its_labels(tmp_path):
-    path = epic_csv(tmp_path)
-    verbs = epic_clips(tmp_path)
-    nouns, names = read_labelled_clips(path, tmp_path, classes=classes_file(tmp_path, NOUNS), head="noun", split="x")
-    assert [clip.label for clip in verbs] == ["open", "take", "take"]
-    assert [clip.label for clip in nouns] == ["door", "light", "door"]
-    assert names == NOUNS
-    assert [clip.split for clip in nouns] == ["x"] * 3
-    assert [(clip.start, clip.stop) for clip in nouns] == [(7, 202), (261, 370), (0, 1)]
 
 
 def classes_file(tmp_path, names):
@@ -175,50 +236,6 @@ def test_class_names_of_epic(tmp_path):
         read_class_names(classes_file(tmp_path, ("a", "b", "a")))
 
 
-def test_videos_are_found_where_they_usually_are(tmp_path):
-    clips = epic_clips(tmp_path)
-    assert [clip.path for clip in clips] == [tmp_path / f"{video}.MP4" for video in ("P01_01", "P01_01", "P02_03")]
-    (tmp_path / "P01" / "videos").mkdir(parents=True)
-    (tmp_path / "P01" / "videos" / "P01_01.MP4").touch()
-    (tmp_path / "P02" / "rgb_frames" / "P02_03").mkdir(parents=True)
-    clips = epic_clips(tmp_path)
-    assert clips[0].path == tmp_path / "P01" / "videos" / "P01_01.MP4"
-    assert clips[2].path == tmp_path / "P02" / "rgb_frames" / "P02_03"
-    (tmp_path / "P01_01.mp4").touch()
-    assert epic_clips(tmp_path)[0].path == tmp_path / "P01_01.mp4"
-
-
-@pytest.mark.parametrize(
-    ("lines", "columns", "message"),
-    [
-        ([], EPIC_COLUMNS, "holds no actions"),
-        (EPIC_LINES, EPIC_COLUMNS.replace("noun_class", "noun_id"), "should have a column 'noun_class'"),
-        (EPIC_LINES, EPIC_COLUMNS.replace("narration_id", "id"), "should have a column 'uid'"),
-        ([*EPIC_LINES, EPIC_LINES[0]], EPIC_COLUMNS, "line 5 of .* repeats the action P01_01_0"),
-        (
-            [EPIC_LINES[0].replace("202", "7")],
-            EPIC_COLUMNS,
-            r"line 2 of .* has impossible frames or classes: \['8', '7'",
-        ),
-        ([EPIC_LINES[0].replace(",8,", ",0,")], EPIC_COLUMNS, "has impossible frames"),
-        ([EPIC_LINES[0].replace(",3,", ",-3,")], EPIC_COLUMNS, "has impossible frames or classes"),
-        ([EPIC_LINES[0].replace(",8,", ",x,")], EPIC_COLUMNS, "line 2 of .* should hold whole numbers, found"),
-        ([EPIC_LINES[0][:20]], EPIC_COLUMNS, "line 2 of .* should hold whole numbers"),
-        ([EPIC_LINES[0].replace("P01_01_0", "")], EPIC_COLUMNS, "line 2 has no narration_id"),
-    ],
-)
-def test_faults_of_actions_are_named(tmp_path, lines, columns, message):
-    with pytest.raises(InputError, match=message):
-        epic_clips(tmp_path, lines=lines, columns=columns)
-
-
-def test_a_class_that_is_none(tmp_path):
-    with pytest.raises(InputError, match=r"the verb class 3 of P01_01_0 in .* is not one of the 3 classes"):
-        epic_clips(tmp_path, VERBS[:3])
-    with pytest.raises(InputError, match="cannot be read: No such file"):
-        read_epic_clips(tmp_path / "none.csv", VERBS, tmp_path, head="verb", split="train")
-
-
 def test_label_files_of_other_kinds(tmp_path):
     own = tmp_path / "labels.csv"
     own.write_text("path,label\na.avi,take\nb.avi,open\n")
@@ -228,6 +245,6 @@ def test_label_files_of_other_kinds(tmp_path):
     with pytest.raises(InputError, match=r"the label 'take' of a.avi in .* is not one of those in .*classes.csv"):
         read_labelled_clips(own, tmp_path, classes=classes_file(tmp_path, NOUNS))
     with pytest.raises(InputError, match="their names are needed too"):
-        read_labelled_clips(epic_csv(tmp_path), tmp_path, head="verb")
+        read_labelled_clips(tmp_path / "EPIC_100_train.csv", tmp_path, head="verb")
     with pytest.raises(InputError, match="held out by the columns of a csv path,label"):
-        read_labelled_clips(epic_csv(tmp_path), tmp_path, head="verb", hold_out=("a", ["b"]))
+        read_labelled_clips(tmp_path / "EPIC_100_train.csv", tmp_path, head="verb", hold_out=("a", ["b"]))

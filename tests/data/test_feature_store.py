@@ -1,8 +1,10 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -37,8 +39,12 @@ def test_clips_come_back_as_they_were_stored(tmp_path):
         writer.append("b", "b.avi", "jump", "", rows(1, 2))
     store = open_store(tmp_path / "store")
     assert store.header == HEADER
-    assert store.clips[0] == ("a", "some, 'odd'/a.avi", "run", "train", 5, 0)
-    assert store.clips[1] == ("b", "b.avi", "jump", "", 1, 5)
+    checksums = [
+        f"{zlib.crc32(line + rows(n, seed).tobytes()):08x}"
+        for line, n, seed in ((b"a,\"some, 'odd'/a.avi\",run,train,5,0,\n", 5, 1), (b"b,b.avi,jump,,1,5,\n", 1, 2))
+    ]
+    assert store.clips[0] == ("a", "some, 'odd'/a.avi", "run", "train", 5, 0, checksums[0])
+    assert store.clips[1] == ("b", "b.avi", "jump", "", 1, 5, checksums[1])
     np.testing.assert_array_equal(store.features(0), rows(5, 1))
     np.testing.assert_array_equal(store.features(1), rows(1, 2))
     assert isinstance(store.rows, np.memmap)
@@ -94,7 +100,10 @@ def test_what_append_has_stored_survives_being_killed(tmp_path):
     [
         ({"feature_dim": 4}, "has feature_dim 3, but 4 is to be added"),
         ({"dtype": "float16"}, "has dtype float32, but float16"),
-        ({"classes": ("jump", "run", "walk")}, "has classes"),
+        (
+            {"classes": ("jump", "run", "walk")},
+            r"has classes jump, run \(2\), but jump, run, walk \(3\) is to be added",
+        ),
         ({"backbone": {"name": "frame_cnn", "digest": "9"}}, "has backbone"),
         ({"preprocess": None}, "has preprocess"),
     ],
@@ -116,6 +125,8 @@ def test_other_features_than_the_stores_are_refused(tmp_path, change, message):
         (("n", "p", "run", "", rows(0)), "at least 1 frame"),
         (("n", "p", "run", "", np.float32([[1, np.nan, 0]])), r"features of n should be finite.*index \(0, 1\)"),
         (("n\nm", "p", "run", "", rows(2)), "of one line"),
+        (("n\0", "p", "run", "", rows(2)), "of one line"),
+        (("n", "p\udce4", "run", "", rows(2)), "of one line"),
     ],
 )
 def test_bad_clips_are_refused_and_leave_no_trace(tmp_path, clip, message):
@@ -125,6 +136,85 @@ def test_bad_clips_are_refused_and_leave_no_trace(tmp_path, clip, message):
     store = open_store(tmp_path)
     assert len(store.clips) == 1
     assert (tmp_path / "features.bin").stat().st_size == store.rows.nbytes
+
+
+@pytest.mark.parametrize("field", ["uid", "path", "split", "a feature"])
+def test_bits_that_changed_are_noticed_where_they_are_read(tmp_path, field):
+    """The clip before the damaged one is read as ever."""
+    fill(tmp_path, ["a", "bb"])
+    if field == "a feature":
+        content = bytearray((tmp_path / "features.bin").read_bytes())
+        content[-7] ^= 0x10
+        (tmp_path / "features.bin").write_bytes(content)
+    else:
+        old, new = {"uid": ("\nbb,", "\nbc,"), "path": ("bb.avi", "bb.avj"), "split": ("train,2", "traim,2")}[field]
+        text = (tmp_path / "clips.csv").read_text()
+        assert text.count(old) == 1
+        (tmp_path / "clips.csv").write_text(text.replace(old, new))
+    store = open_store(tmp_path)
+    np.testing.assert_array_equal(store.features(0), rows(1, seed=1))
+    for read in (lambda: store.features(1), lambda: store.read([0, 1])):
+        with pytest.raises(InputError, match=r"the clip b[bc] in .* is damaged: .*; take away this line of clips\.csv"):
+            read()
+
+
+def test_stores_without_checksums_are_read_and_added_to(tmp_path):
+    """Those of format 1."""
+    fill(tmp_path / "new", ["a", "bb"])
+    fill(tmp_path / "old", ["a"])
+    header, clips = (tmp_path / "old" / name for name in ("store.json", "clips.csv"))
+    header.write_text(json.dumps(json.loads(header.read_text()) | {"format_version": 1}))
+    lines = [line.rpartition(",")[0] for line in clips.read_text().splitlines()]
+    assert lines == ["uid,path,label,split,num_frames,offset", "a,a.avi,run,train,1,0"]
+    clips.write_text("\n".join(lines) + "\n")
+    fill(tmp_path / "old", ["a", "bb"])
+    assert clips.read_text().splitlines()[2:] == ["bb,bb.avi,run,train,2,1"]
+    old, new = open_store(tmp_path / "old"), open_store(tmp_path / "new")
+    assert old.clips == tuple(clip._replace(checksum="") for clip in new.clips)
+    np.testing.assert_array_equal(old.rows, new.rows)
+
+
+@pytest.mark.parametrize("what", ["removed", "moved", "made anew"])
+def test_a_store_that_is_gone_is_told_of_at_once(tmp_path, what):
+    with create_or_append(tmp_path / "store", HEADER) as writer:
+        writer.append("a", "a", "run", "train", rows(4))
+        if what == "removed":
+            shutil.rmtree(tmp_path / "store")
+        else:
+            (tmp_path / "store").rename(tmp_path / "moved")
+        if what == "made anew":
+            fill(tmp_path / "store", ["bb"])
+        with pytest.raises(InputError, match=r"store was removed or moved while clips were added"):
+            writer.append("b", "b", "run", "train", rows(2))
+        assert writer.closed
+    if what != "removed":
+        assert [clip.uid for clip in open_store(tmp_path / "moved").clips] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"feature_dim": 10**9}, "feature_dim in .*store.json should be an integer"),
+        ({"feature_dim": "3"}, "feature_dim in .*store.json should be an integer"),
+        ({"dtype": {"a": 1}}, "dtype in .*store.json should be one of"),
+        ({"dtype": "object"}, "dtype in .*store.json should be one of"),
+        ({"classes": "run"}, "classes in .* should be a list of names, found 'run'"),
+        ({"classes": None}, "classes in .* should be a list of names, found None"),
+        ({"classes": [["run"]]}, "should be names of one line each, found"),
+        ({"classes": [f"c{i}" for i in range(999)] * 2}, "different names, found c0, c1, c2 and 1,995 more"),
+        ({"backbone": [1]}, "should be a name and a digest"),
+        ({"preprocess": 3}, "should say what was done to the images"),
+        ({"preprocess": {}}, "should say what was done to the images: preprocess should have the fields"),
+        ({"preprocess": {**HEADER.preprocess._asdict(), "std": ["a", "b", "c"]}}, "should say what was done"),
+        ({"preprocess": {**HEADER.preprocess._asdict(), "mean": [[1], [2, 3], 4]}}, "should say what was done"),
+    ],
+)
+def test_headers_that_promise_what_cannot_be(tmp_path, fields, message):
+    fill(tmp_path, ["a"])
+    file = tmp_path / "store.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    with pytest.raises(InputError, match=message):
+        open_store(tmp_path)
 
 
 def test_two_processes_do_not_write_to_one_store(tmp_path):
@@ -157,7 +247,14 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
         ({"dtype": "int8"}, "dtype in the header of the store should be one of"),
         ({"feature_dim": 0}, "feature_dim in the header"),
         ({"classes": ("run", "run")}, "should be different names"),
-        ({"classes": ()}, "should be different names"),
+        ({"classes": ()}, "should be different names, found none"),
+        ({"classes": ("a", "b\n")}, r"should be names of one line each, found 'b\\n'"),
+        ({"classes": ("a", 3)}, "should be names of one line each, found 3"),
+        ({"feature_dim": True}, "feature_dim in the header"),
+        ({"feature_dim": 10**9}, "at least 1 and at most 16777216, found 1000000000"),
+        ({"feature_dim": 2.0}, "found 2.0"),
+        ({"dtype": ["float16"]}, "dtype in the header"),
+        ({"backbone": "cnn"}, "backbone in the header of the store should be a name and a digest, found 'cnn'"),
     ],
 )
 def test_impossible_headers_are_refused(tmp_path, change, message):
@@ -189,27 +286,41 @@ def test_newer_and_damaged_stores_are_refused(tmp_path):
     good = {file: file.read_bytes() for file in (json_file, csv_file, bin_file)}
 
     fields = json.loads(good[json_file])
-    json_file.write_text(json.dumps(fields | {"format_version": 2}))
-    with pytest.raises(InputError, match="format 2, newer than format 1"):
+    json_file.write_text(json.dumps(fields | {"format_version": 3}))
+    with pytest.raises(InputError, match="format 3, newer than format 2"):
         read_header(tmp_path)
     json_file.write_bytes(good[json_file])
 
     bin_file.write_bytes(good[bin_file][:-1])
     for opens in (open_store, lambda path: create_or_append(path, HEADER)):
-        with pytest.raises(InputError, match="71 bytes of the 72"):
+        with pytest.raises(InputError, match=r"71 bytes, .* of the clip bb: take away line 3 of clips.csv and those"):
             opens(tmp_path)
+    bin_file.unlink()
+    with pytest.raises(InputError, match=r"0 bytes, which end before those of the clip aaaa: take away line 2"):
+        open_store(tmp_path)
     bin_file.write_bytes(good[bin_file])
 
     for wrong, message in [
-        (good[csv_file].replace(b",0\n", b",7\n"), "damaged at the clip aaaa"),
-        (good[csv_file].replace(b",run,", b",fly,"), "damaged at the clip aaaa"),
-        (good[csv_file].replace(b"bb,", b"aaaa,"), "holds a uid twice"),
-        (good[csv_file].replace(b",4,0", b""), "is damaged"),
+        (good[csv_file].replace(b",4,0,", b",4,7,"), "damaged at line 2"),
+        (good[csv_file].replace(b",4,0,", b",4,00,"), "damaged at line 2"),
+        (good[csv_file].replace(b",4,0,", b",-4,0,"), "damaged at line 2"),
+        (good[csv_file].replace(b",2,4,", b",0,4,"), "damaged at line 3"),
+        (good[csv_file].replace(b",4,0,", b",100000000000000,0,"), "which end before those of the clip aaaa"),
+        (
+            good[csv_file].replace(b",run,", b",fly,"),
+            "damaged at line 2: take away this line and those below it, and run",
+        ),
+        (good[csv_file].replace(b"bb,", b"aaaa,"), "holds a uid twice, aaaa"),
+        (good[csv_file].replace(b",4,0", b""), "damaged at line 2"),
+        (good[csv_file].replace(b"aaaa,", b"\xff,"), "is damaged: 'utf-8' codec"),
         (good[csv_file].replace(b"uid,", b"id,"), "should begin with the line uid,path,label,split,num_frames,offset"),
+        (b"", "has lost its clips.csv"),
     ]:
         csv_file.write_bytes(wrong)
-        with pytest.raises(InputError, match=message):
-            open_store(tmp_path)
+        for opens in (open_store, lambda path: create_or_append(path, HEADER)):
+            with pytest.raises(InputError, match=message):
+                opens(tmp_path)
+        assert bin_file.read_bytes() == good[bin_file]
     csv_file.write_bytes(good[csv_file])
 
     json_file.unlink()

@@ -25,10 +25,27 @@ def test_blocks_are_held_out_with_a_gap(tmp_path):
     np.testing.assert_array_equal(tracks.label, (tracks.line * 2 // 700))
 
 
-@pytest.mark.parametrize("content", ["", "0,1,2\n0,1,2,3,4\n", "0,1\n", "a,1,2\n", "0,1,2\n1,1,2\n"])
-def test_what_is_no_table_of_tracks(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "found an empty file"),
+        ("0,1,2\n0,1,2,3,4\n", "all of the same length"),
+        ("0,1\n", "all of the same length"),
+        ("0,1,2,3\n", "all of the same length"),
+        ("a,1,2\n", "a class number in plain digits, found 'a'"),
+        ("0.5,1,2\n", "a class number in plain digits, found '0.5'"),
+        ("-1,1,2\n", "a class number in plain digits, found '-1'"),
+        ("0,1,x\n", "cannot be read: could not convert string to float: 'x'"),
+        ("0,1,nan\n", "should have finite points"),
+        ("0,1,1e200\n", "should have finite points"),
+        ("0;1;2\n", "all of the same length"),
+        ("0,1,2\n1,1,2\n", "to train on and to hold out, found 2 lines"),
+        ("0,0,0\n" * 400, "found all of them at 0,0"),
+    ],
+)
+def test_what_is_no_table_of_tracks(tmp_path, content, message):
     (tmp_path / "t.csv").write_text(content)
-    with pytest.raises(InputError, match=r"t\.csv"):
+    with pytest.raises(InputError, match=rf"t\.csv.*{message}"):
         point_tracks.read_tracks(tmp_path / "t.csv")
 
 

@@ -58,6 +58,8 @@ def test_counts_and_json(tmp_path):
         "list.json": json.dumps([0.25, 0, 0.75]),
         "object.json": json.dumps({"2": 0.75, "0": 0.25}),
         "more.csv": "prior,name,class\n0.25,a,0\n0.75,c,2\n",
+        "blanks.csv": "class,prior\n2 , 7.5e-1\n0,.25\n",
+        "CAPITALS.JSON": "\ufeff[0.25, 0, 0.75]",
     }.items():
         np.testing.assert_array_equal(read_priors(prior_file(tmp_path, text, name), 3), expected)
 
@@ -65,8 +67,8 @@ def test_counts_and_json(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "should have the columns class,prior or class,count"),
-        ("class,share\n0,1\n", "should have the columns class,prior or class,count, found class,share"),
+        ("", "should be a csv in UTF-8, found an empty file"),
+        ("class,share\n0,1\n", "should have the columns class,prior or class,count, found class, share"),
         ("class,prior\n", "holds no priors"),
         ("class,prior\n0,0.5\n1,0.4\n", "should sum to 1 within 0.001, found a sum of 0.9"),
         ("class,prior\n0,0.5\n1,0.5\n1,0.5\n", "gives the class 1 twice"),
@@ -74,9 +76,21 @@ def test_counts_and_json(tmp_path):
         ("class,prior\n0,1.5\n1,-0.5\n", "prior of the class 1 .* should be a number of at least 0, found '-0.5'"),
         ("class,prior\n0,nan\n1,1\n", "prior of the class 0 .* should be a number of at least 0, found 'nan'"),
         ("class,prior\n0,\n1,1\n", "prior of the class 0 .* found ''"),
-        ("class,prior\n0\n1,1\n", "prior of the class 0 .* found None"),
-        ("class,prior\nrun,1\n", "a class in .* should be its number, found 'run'"),
-        ("class,count\n0,0\n", "found a sum of 0"),
+        ("class,prior\n0\n1,1\n", "line 2 of .* should have 2 values"),
+        ("class,prior\n0,0,5\n1,0,5\n", "line 2 of .* should have 2 values, .* found 3"),
+        ('class,prior\n0,"0,5"\n1,"0,5"\n', "prior of the class 0 .* found '0,5'"),
+        ("class,prior\n0,60%\n1,40%\n", "found '60%'"),
+        ("class,prior\n0,60\n1,40\n", "should sum to 1 within 0.001, found a sum of 100"),
+        ("class,prior\n0,1_0\n", "found '1_0'"),
+        ("class,prior\n0,inf\n", "found 'inf'"),
+        ("class,prior\n0,1e999\n", "found '1e999'"),
+        ("class,prior\nrun,1\n", "a class in .* should be its number in plain digits, found 'run'"),
+        ("class,prior\n0.0,1\n", "found '0.0'"),
+        ("class,prior\n00,1\n", "found '00'"),
+        ("class,prior\n-1,1\n", "found '-1'"),
+        ("class,prior,class\n0,1,1\n", "every column once, found 'class' twice"),
+        ("class,count\n0,0\n", "counts in .* should have a finite sum above 0, found a sum of 0"),
+        ("class,count\n0,1e308\n1,1e308\n2,1e308\n", "found a sum of inf"),
     ],
 )
 def test_faults_are_named(tmp_path, text, message):
@@ -97,13 +111,25 @@ def test_a_sum_within_the_tolerance_is_taken_as_it_is(tmp_path):
         ("[0.5, 0.5]", "should list the priors of 3 classes, found 2"),
         ('"x"', "should be a json list"),
         ("[", "cannot be read"),
-        ('{"a": 1}', "should be its number, found 'a'"),
+        ('{"a": 1}', "should be its number in plain digits, found 'a'"),
+        ('{"0": 0.5, "0": 1}', "names '0' twice"),
         ('[1, 0, "x"]', "prior of the class 2"),
+        ("[1, 0, null]", "found None"),
+        ("[true, false, false]", "prior of the class 0 .* found True"),
+        ("[NaN, 0, 1]", "found nan"),
+        ("[Infinity, 0, 1]", "found inf"),
+        (f"[1{'0' * 400}, 0, 0]", "prior of the class 0 .* found 1000"),
+        ("[[1], 0, 0]", r"found \[1\]"),
     ],
 )
 def test_faults_of_a_json(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         read_priors(prior_file(tmp_path, text, "priors.json"), 3)
+
+
+def test_more_classes_than_there_can_be(tmp_path):
+    with pytest.raises(InputError, match="num_classes should be at most 100000, found 10000000000"):
+        read_priors(prior_file(tmp_path, "class,prior\n0,1\n"), 10**10)
 
 
 def test_no_file(tmp_path):

@@ -72,6 +72,11 @@ def test_subjects_are_of_the_videos_that_all_hold(world, stores):
         np.testing.assert_allclose(one.mean_feature, training.mean(axis=0), rtol=1e-5)
 
 
+def test_videos_are_looked_for_in_the_folder_of_the_clips(world, stores, tmp_path):
+    (one, _) = open_subjects(*stores, world / "features", tmp_path)
+    assert one.path == tuple(str(tmp_path / f"{uid}.webm") for uid in one.uid)
+
+
 def test_stores_and_models_that_do_not_belong_together(world, stores):
     with pytest.raises(InputError, match="not of the one given"):
         open_subjects(stores[0], stores[1][::-1], world / "features")

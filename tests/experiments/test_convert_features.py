@@ -91,7 +91,7 @@ def test_priors_of_something_something_and_of_counts(tmp_path, script):
         (
             "convert_features",
             {"classes": "classes.csv", "split": "train"},
-            "holds the splits ['validation'], not 'train'",
+            "holds the splits validation, not 'train'",
         ),
         ("convert_features", {"labels": "own.csv"}, "has no label for the clip 100001 of"),
         ("class_priors", {}, "give either --labels or --counts"),
@@ -113,6 +113,44 @@ def test_mistakes_are_one_sentence(tmp_path, script, name, given, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_suffixes_may_be_in_capitals(tmp_path, script):
+    header = feature_store.StoreHeader(2, "float16", ("a", "b"))
+    with feature_store.create_or_append(tmp_path / "store", header) as writer:
+        writer.append("x", "", "b", "test", np.ones((3, 2), np.float32))
+    for name in ("FEATURES.HDF5", "Features.Hdf", "f.H5"):
+        ran = script("convert_features", features=tmp_path / "store", out=tmp_path / name)
+        assert ran.exit_code == 0, ran.stderr
+        np.testing.assert_array_equal(play_fair_features.open_features(tmp_path / name).labels, [1])
+
+
+def test_labels_that_are_numbers_are_the_class_numbers_of_the_file(tmp_path, script):
+    labels = [(7 * i) % 11 for i in range(12)]
+    (tmp_path / "own.csv").write_text("path,label\n" + "".join(f"{100000 + i},{n}\n" for i, n in enumerate(labels)))
+    ran = script("convert_features", features=GOLDEN, labels=tmp_path / "own.csv", out=tmp_path / "store")
+    assert ran.exit_code == 0, ran.stderr
+    assert "12 clips, 11 classes" in ran.stdout
+    script("convert_features", features=tmp_path / "store", out=tmp_path / "back.hdf")
+    np.testing.assert_array_equal(play_fair_features.open_features(tmp_path / "back.hdf").labels, labels)
+
+    other = "".join(f"{100000 + i},{n}\n" for i, n in enumerate(labels[::-1]))
+    (tmp_path / "own.csv").write_text("path,label\n" + other)
+    ran = script("convert_features", features=GOLDEN, labels=tmp_path / "own.csv", out=tmp_path / "store")
+    assert ran.exit_code == 1
+    assert "has 100001 as '7' (validation), but it is to be '4' (validation): use another folder" in ran.stderr
+
+
+def test_priors_of_labels_that_are_numbers(tmp_path, script):
+    """Class 10 is not the one after class 1; the class that does not occur has its place."""
+    counts = {0: 1, 1: 2, 2: 3, 10: 4}
+    lines = [f"{c}_{i}.mp4,{c},train\n" for c, count in counts.items() for i in range(count)]
+    (tmp_path / "own.csv").write_text("path,label,split\n" + "".join(lines) + "x.mp4,11,test\n")
+    ran = script("class_priors", labels=tmp_path / "own.csv", out=tmp_path / "p.csv")
+    assert ran.exit_code == 0, ran.stderr
+    assert "12 classes, 8 of which never occur (prior 0): 3, 4, 5, 6, 7, 8, 9, 11" in ran.stdout
+    expected = np.float32([counts.get(c, 0) / 10 for c in range(12)])
+    np.testing.assert_array_equal(read_priors(tmp_path / "p.csv", 12), expected)
+
+
 def test_one_split_goes_into_a_file(tmp_path, script):
     header = feature_store.StoreHeader(2, "float16", ("a", "b"))
     with feature_store.create_or_append(tmp_path / "store", header) as writer:
@@ -120,7 +158,7 @@ def test_one_split_goes_into_a_file(tmp_path, script):
             writer.append(f"clip {i}", "", "b", split, np.full((3, 2), i, np.float32))
     ran = script("convert_features", features=tmp_path / "store", out=tmp_path / "f.hdf")
     assert ran.exit_code == 1
-    assert "holds the splits ['test', 'train'], of which the file takes one: choose with --split" in ran.stderr
+    assert "holds the splits test, train, of which the file takes one: choose with --split" in ran.stderr
     ran = script("convert_features", features=tmp_path / "store", split="train", out=tmp_path / "f.hdf")
     assert ran.exit_code == 0, ran.stderr
     read = play_fair_features.open_features(tmp_path / "f.hdf", "train")

@@ -111,6 +111,40 @@ def test_the_store_holds_every_frame_of_every_clip(root, tmp_path, extract):
         assert np.ptp(store.features(i), axis=0).max() > 1e-3  # frames differ, so their order was put to the test
 
 
+def test_a_store_tells_nothing_of_where_it_was_made(root, tmp_path, extract):
+    """Of a clip elsewhere there is the name; one that the csv names by its whole path is called so, by its maker."""
+    shutil.copytree(root / "clips" / "folder", tmp_path / "elsewhere")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\nfolder,run\n./a.avi,run\n../clips/b.webm,run\n")
+    assert extract(labels=labels).exit_code == 0
+    assert [clip.path for clip in open_store(tmp_path / "store").clips] == ["folder", "a.avi", "../clips/b.webm"]
+    for file in (tmp_path / "store").rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert str(root).encode() not in content, file
+            assert str(tmp_path).encode() not in content, file
+    labels.write_text(f"path,label\n{root / 'clips' / 'folder'},run\n{tmp_path / 'elsewhere'},run\n")
+    assert extract(labels=labels, out=tmp_path / "absolute").exit_code == 0
+    assert [clip.path for clip in open_store(tmp_path / "absolute").clips] == ["folder", "elsewhere"]
+
+
+def test_an_output_folder_removed_in_the_middle_is_told_of_at_once(tmp_path, extract, monkeypatch):
+    original, read = decode.iter_frames, []
+
+    def removing(path, *part):
+        read.append(path.name)
+        if path.name == "folder":
+            shutil.rmtree(tmp_path / "store")
+        return original(path, *part)
+
+    monkeypatch.setattr(decode, "iter_frames", removing)
+    ran = extract()
+    assert ran.exit_code == 1
+    assert "store was removed or moved while clips were added" in ran.stderr
+    assert read == ["a.avi", "folder"]
+    assert not (tmp_path / "store").exists()
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, extract, monkeypatch):
     assert extract(out=tmp_path / "whole").exit_code == 0
     original, read = decode.iter_frames, []
@@ -191,19 +225,22 @@ def test_something_something_annotations(root, tmp_path, extract):
     assert ran.exit_code == 0, ran.stderr
     store = open_store(tmp_path / "store")
     assert store.header.classes == ("Bending something", "Closing something")
-    assert [clip[:4] for clip in store.clips] == [
-        ("b", str(root / "clips" / "b.webm"), "Closing something", "validation")
-    ]
+    assert [clip[:4] for clip in store.clips] == [("b", "b.webm", "Closing something", "validation")]
 
 
 def test_epic_kitchens_annotations_are_of_parts_of_videos(root, tmp_path, extract):
     classes, actions = tmp_path / "classes.csv", tmp_path / "EPIC_100_train.csv"
     classes.write_text("id,key\n0,take\n1,open\n")
-    columns = "narration_id,participant_id,video_id,start_frame,stop_frame,verb_class,noun_class\n"
-    actions.write_text(f"{columns}x_0,x,folder,2,3,1,7\nx_1,x,a.avi,4,9,0,3\nx_2,x,a.avi,20,22,0,3\n")
+    lines = [
+        "narration_id,participant_id,video_id,start_timestamp,stop_timestamp,start_frame,stop_frame,verb_class,noun_class",
+        "x_0,x,folder,00:00:00.00,00:00:00.04,1,2,1,7",
+        "x_1,x,a.avi,00:00:00.12,00:00:00.36,7,21,0,3",  # 60 frames a second; the file has 25
+        "x_2,x,a.avi,00:00:00.76,00:00:00.96,46,57,0,3",
+    ]
+    actions.write_text("\n".join(lines) + "\n")
     ran = extract("--head=verb", f"--classes={classes}", "--allow_failures=1", "--dtype=float32", labels=actions)
     assert ran.exit_code == 0, ran.stderr
-    assert "x_2: the frames 19..21 are asked for, but" in ran.stderr
+    assert "x_2: the part from 0.76 s to 0.96 s is asked for, but" in ran.stderr
     parts = open_store(tmp_path / "store")
     assert [(clip.uid, clip.label, clip.num_frames) for clip in parts.clips] == [("x_0", "open", 2), ("x_1", "take", 6)]
     extract("--dtype=float32", out=tmp_path / "whole")

@@ -4,12 +4,11 @@ import sys
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from esv_jax.checks import InputError, MissingExtraError
 from esv_jax.data import decode as old_decode
 from esv_jax.video import decode, video_file
-from tests.video.videos import check_by_decoding, numbered_image, numbers_of, rewrite_packets, write_video
+from tests.video.videos import check_by_decoding, numbers_of, rewrite_packets, write_images, write_video
 
 FAST = {"preset": "ultrafast", "crf": "18"}
 H264 = {"g": "12", "bf": "2", "preset": "veryfast", "crf": "18"}
@@ -205,58 +204,6 @@ def test_repeated_timestamps_are_not_trusted(tmp_path):
     assert frames.num_frames_in_video == 50
     assert numbers_of(frames.images) == frames.indices.tolist()
     assert (np.diff(frames.times) > 0).all()
-
-
-# Folders of images
-
-
-def write_images(folder, names):
-    folder.mkdir()
-    for number, name in enumerate(names):
-        Image.fromarray(numbered_image(number)).save(folder / name)
-    return folder
-
-
-def test_a_folder_of_images_is_a_video_in_natural_order(tmp_path):
-    folder = write_images(tmp_path / "frames", ["f1.png", "f2.bmp", "F3.PNG", "f10.png", "f20.jpg", "f100.jpeg"])
-    (folder / "notes.txt").write_text("not a frame")
-    (folder / "._f1.png").write_text("left by a Mac")
-    frames = decode.sample_frames(folder, 3)
-    assert numbers_of(frames.images) == frames.indices.tolist() == [1, 3, 5]
-    np.testing.assert_allclose(frames.times, [1 / 25, 3 / 25, 5 / 25])
-    assert frames.num_frames_in_video == 6
-    assert numbers_of(decode.read_frames(folder, [5, 0, 5]).images) == [5, 0, 5]
-    assert numbers_of(decode.iter_frames(folder)) == list(range(6))
-
-
-def test_images_are_turned_as_their_orientation_says(tmp_path):
-    (tmp_path / "frames").mkdir()
-    image = Image.fromarray(numbered_image(7))
-    exif = image.getexif()
-    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
-    image.save(tmp_path / "frames" / "1.png", exif=exif)
-    (turned,) = decode.read_frames(tmp_path / "frames", [0]).images
-    np.testing.assert_array_equal(turned, np.rot90(numbered_image(7), -1))
-
-
-def test_bad_image_folders(tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(InputError, match=r"the folder .*empty holds no images \(\.png, \.jpg, \.jpeg, \.bmp\)"):
-        decode.sample_frames(empty, 1)
-
-    mixed = write_images(tmp_path / "mixed", ["1.png", "2.png"])
-    Image.fromarray(numbered_image(2)[:, :40]).save(mixed / "3.png")
-    with pytest.raises(InputError, match=r"3\.png is 40x48, but 1\.png is 64x48"):
-        decode.sample_frames(mixed, 3)
-    with pytest.raises(InputError, match=r"3\.png is 40x48, but 1\.png is 64x48"):
-        list(decode.iter_frames(mixed))
-
-    for name, content in [("text", b"hello"), ("cut", (mixed / "1.png").read_bytes()[:60])]:
-        folder = write_images(tmp_path / name, ["1.png"])
-        (folder / "2.png").write_bytes(content)
-        with pytest.raises(InputError, match=r"the image .*2\.png cannot be read"):
-            decode.sample_frames(folder, 2)
 
 
 # Bad input

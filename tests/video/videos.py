@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from PIL import Image
 
 from esv_jax.video import video_file
 
@@ -63,6 +64,14 @@ def write_streams(path, streams):
         for stream, _ in made:
             file.mux(stream.encode(None))
     return path
+
+
+def write_images(folder, names, numbers=None):
+    """Pictures that show these numbers, or 0, 1, ..."""
+    folder.mkdir()
+    for number, name in zip(numbers or range(len(names)), names, strict=True):
+        Image.fromarray(numbered_image(number)).save(folder / name)
+    return folder
 
 
 def rewrite_packets(source, target, change, pts=None):
