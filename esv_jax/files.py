@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _PARTIAL = ".partial"
+_LOCK = ".lock"
 # How files begin that have got another file's name, and what they are. Markup is compared in small letters.
 _BEGINNINGS = {
     b"<!doctype html": "an HTML page, as a failed download leaves",
@@ -316,10 +318,10 @@ def digest(path: str | os.PathLike) -> str:
 def digests(folder: Path, pattern: str = "**/*") -> dict[str, str]:
     """SHA-256 of the files of a folder that match a pattern, by their names in it, in the order of these.
 
-    Files of desktops (`is_of_desktop`) and what killed runs left are no part of it.
+    Files of desktops (`is_of_desktop`), locks, and what killed runs left are no part of it.
     """
     found = [path for path in folder.glob(pattern) if path.is_file() and not is_of_desktop(path.name)]
-    names = [path.relative_to(folder).as_posix() for path in found if not path.name.endswith(_PARTIAL)]
+    names = [path.relative_to(folder).as_posix() for path in found if not path.name.endswith((_PARTIAL, _LOCK))]
     return {name: digest(folder / name) for name in sorted(names)}
 
 
@@ -339,6 +341,9 @@ def short_digest(parts: Iterable[Any]) -> str:
 @contextlib.contextmanager
 def exclusive_lock(path: Path, what: str) -> Iterator[None]:
     """Keeps other processes from locking a file or folder until the block ends, or this process does, however it does.
+
+    Where the file system has no locks, as network file systems may not, the process is named in a file `.NAME.lock`
+    beside it: what a killed process left there is taken over on the same machine, and told of on another one.
 
     Args:
       path: to be locked; it is there.
@@ -365,9 +370,66 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InputError(f"another process is writing {what}") from error
-            except OSError:  # a file system without locks
-                pass
+            except OSError:
+                held.enter_context(_named_in_a_file(path, what))
         yield
+
+
+@contextlib.contextmanager
+def _named_in_a_file(path: Path, what: str) -> Iterator[None]:
+    """`exclusive_lock` by a file that only one process can make."""
+    path = path.resolve()
+    lock = path.with_name(f".{path.name}{_LOCK}")
+    ours = f"{socket.gethostname()} {os.getpid()}"
+    with disk_errors(f"{what} cannot be locked"):
+        theirs = _text_of(lock)
+        if theirs is not None:
+            _take_over(lock, theirs, what)
+        try:
+            with lock.open("x", encoding="utf-8") as file:
+                file.write(ours)
+        except FileExistsError as error:  # between those two lines
+            raise InputError(f"another process is writing {what}") from error
+    try:
+        yield
+    finally:
+        if _text_of(lock) == ours:
+            _remove(lock)
+
+
+def _take_over(lock: Path, theirs: str, what: str) -> None:
+    """Removes the lock of a process of this machine that is no more."""
+    host, _, number = theirs.partition(" ")
+    if host != socket.gethostname() or not number.isdecimal() or _is_running(int(number)):
+        raise InputError(
+            f"another process ({number or 'unknown'} on {host or 'some machine'}) is writing {what}: if it is no more, "
+            f"remove {lock} and run this again"
+        )
+    # Of several that come here at once, one alone can rename it; another may have made its own since.
+    aside = lock.with_name(f"{lock.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(lock, aside)
+        if _text_of(aside) == theirs:
+            _remove(aside)
+        else:
+            os.rename(aside, lock)
+
+
+def _text_of(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")[:200]
+    except FileNotFoundError:
+        return None
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 @contextlib.contextmanager

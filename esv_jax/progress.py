@@ -28,7 +28,7 @@ def bars(unit: str) -> Progress:
 
     `said` is shown behind the count.
     """
-    columns = TextColumn("{task.description}"), BarColumn(), _Count(unit), TimeRemainingColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), _Count(unit), TimeRemainingColumn()
     return Progress(*columns, console=Console(stderr=True))
 
 

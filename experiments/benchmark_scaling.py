@@ -31,6 +31,7 @@ import esv_jax
 from esv_jax import checks, models
 from esv_jax.base import Plan
 from esv_jax.benchmarks import peers
+from esv_jax.results import pictures
 
 from . import cli
 
@@ -78,7 +79,8 @@ def main() -> None:
     for (model, estimator), mine in table.groupby(["model", "estimator"], sort=False):
         if estimator in ("stratified", "orderings"):
             print(f"{model}, {estimator}: time grows as T^{_slope(mine):.2f}")
-    _picture(table, folder / "scaling.png")
+    with pictures.drawing({}):
+        pictures.save(_picture(table), folder / "scaling.png", dpi=150)
     print(f"{folder / 'scaling.csv'} and {folder / 'scaling.png'} written")
 
 
@@ -239,9 +241,9 @@ def _slope(table: pd.DataFrame) -> float:
     return float(np.polyfit(np.log(table["frames"]), np.log(table["milliseconds"]), 1)[0])
 
 
-def _picture(table: pd.DataFrame, path: object) -> None:
-    plt = checks.require("matplotlib.pyplot", extra="plots")
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+def _picture(table: pd.DataFrame) -> Any:
+    figure = checks.require("matplotlib.figure", extra="plots").Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
     looks = {"tsn": ("o", "#0072B2", "TSN"), "trn": ("s", "#D55E00", "multi-scale TRN")}
     for estimator, dashes, how in (("exact", "-", "exact"), ("stratified", "--", f"sampled, m = {PER_SIZE.value}")):
         for model, (marker, colour, name) in looks.items():
@@ -254,7 +256,7 @@ def _picture(table: pd.DataFrame, path: object) -> None:
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 if __name__ == "__main__":

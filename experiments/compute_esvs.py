@@ -27,7 +27,7 @@ from rich.progress import Progress
 
 import esv_jax
 from esv_jax import files, progress
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, listed
 from esv_jax.data import priors
 from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite, open_labelled
 from esv_jax.explaining import runner
@@ -47,8 +47,9 @@ SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
 MODEL = cli.DEFINE_path("model", None, "Model folder.", required=True)
 PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_multi_integer("num_frames", [8], "Frames shown of each video; repeatable.", lower_bound=1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Videos worked on and written at once.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "The most videos worked on and written at once.", lower_bound=1)
 OUT = cli.DEFINE_path("out", None, "The results store, a folder that usually ends in .zarr.", required=True)
+LARGEST_CHUNK = 2**28  # floats
 
 
 class OfLength(NamedTuple):
@@ -130,9 +131,23 @@ def _of_length(
         num_videos=len(videos.numbers),
         floats_of_a_video=floats,
         key=jax.random.key(estimator_flags.SEED.value),
-        chunk=BATCH_SIZE.value,
+        chunk=_batch_size(len(videos.numbers), num_frames * (model.card.feature_dim + 2 * len(prior))),
     )
     return OfLength(videos, work)
+
+
+def _batch_size(num_videos: int, floats_of_a_video: int) -> int | None:
+    """--batch_size, no more than the power of two that holds all videos, and such as memory holds."""
+    if BATCH_SIZE.value is None:
+        return None
+    batch_size = min(BATCH_SIZE.value, 2 ** (num_videos - 1).bit_length())
+    largest = max(1, LARGEST_CHUNK // floats_of_a_video)
+    if batch_size > largest:
+        raise InputError(
+            f"--batch_size should be at most {largest}, so that the frames and values of a batch take at most 1 GiB, "
+            f"found {BATCH_SIZE.value}"
+        )
+    return batch_size
 
 
 def _videos(features: LabelledFeatures, length: OfLength, k: int) -> np.ndarray:
@@ -187,7 +202,8 @@ def _command() -> str:
             next(given, None)
         elif not flag.startswith("out="):
             arguments.append(argument)
-    return cli.command("compute_esvs", *arguments)
+    # Bytes of a name that are no text cannot be kept.
+    return cli.command("compute_esvs", *arguments).encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _report(lengths: list[OfLength]) -> None:
@@ -202,7 +218,7 @@ def _report(lengths: list[OfLength]) -> None:
     if overflown:
         raise InputError(
             f"{len(overflown)} videos in {OUT.value} have values that are not finite, their features or the weights "
-            f"being too large: {', '.join(overflown)}"
+            f"being too large: {listed(overflown)}"
         )
 
 

@@ -9,6 +9,7 @@ attribution.json to the folder --out.
 """
 
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -134,11 +135,21 @@ def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Arr
 
 
 def _title(frames: Frames, method: dict[str, Any]) -> str:
-    video, model = Path(VIDEO.value), Path(MODEL.value).resolve()
     how = ", ".join(f"{name} {value}" for name, value in method.items() if name != "estimator")
     how = f"{method['estimator']} ESVs" + (f" ({how})" if how else "")
-    times = ", 25 a second" if video.is_dir() else ""
-    return f"{video.name}, {len(frames.indices)} of {frames.num_frames_in_video} frames{times}; {model.name}; {how}"
+    times = ", 25 a second" if Path(VIDEO.value).is_dir() else ""
+    shown = f"{len(frames.indices)} of {frames.num_frames_in_video} frames{times}"
+    return f"{_name(VIDEO.value)}, {shown}; {_name(MODEL.value)}; {how}"
+
+
+def _name(path: str) -> str:
+    """The last part of a path: results go to places where there is no such folder."""
+    return _in_unicode(os.path.basename(os.path.abspath(path)))
+
+
+def _in_unicode(text: str) -> str:
+    """Text of the system's, with a sign in place of bytes that are none."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _enlarged(preprocess: Preprocess) -> Preprocess:
@@ -157,20 +168,20 @@ def _prints_unicode() -> bool:
 
 def _provenance(model: Model, frames: Frames, method: dict[str, Any]) -> dict[str, Any]:
     return {
-        "command": sys.argv,
+        "command": _in_unicode(cli.command("explain_video", *sys.argv[1:])),
         "video": {
-            "path": VIDEO.value,
+            "name": _name(VIDEO.value),
             "sha256": None if Path(VIDEO.value).is_dir() else files.digest(VIDEO.value),
             "num_frames": frames.num_frames_in_video,
         },
         "model": {
-            "path": MODEL.value,
+            "name": _name(MODEL.value),
             "kind": model.card.kind,
             "digest": model_folder.digest(model),
             "provenance": model.card.provenance,
         },
         "method": method,
-        "versions": cli.versions(),
+        "versions": cli.versions("av", "pillow"),
     }
 
 

@@ -4,8 +4,11 @@
     esv-jax export_esvs --store=out/esvs.zarr --class_name="Opening something" --out=opening.csv
     esv-jax export_esvs --store=out/esvs.zarr --out=labels.csv
 
-The last one has every video's values for its own class.
+The last one has every video's values for its own class. Texts and numbers in a csv are those of the store, letter by
+letter; where a spreadsheet would run one as a formula, none is written.
 """
+
+from pathlib import Path
 
 from absl import flags
 
@@ -22,13 +25,14 @@ OUT = cli.DEFINE_path("out", None, "File to write, .csv or .npz.", required=True
 
 
 def main() -> None:
-    dataset = esv_jax.results.open(STORE.value, NUM_FRAMES.value)
-    if OUT.value.endswith(".csv"):
-        export.save_csv(dataset, OUT.value, CLASS_NAME.value or None)
-    elif OUT.value.endswith(".npz") and not CLASS_NAME.value:
-        export.save_npz(dataset, OUT.value)
-    else:
+    ending = Path(OUT.value).suffix.lower()
+    if ending not in (".csv", ".npz") or (ending == ".npz" and CLASS_NAME.value):
         raise InputError(f"--out should end in .csv, or in .npz and have no --class_name, found {OUT.value}")
+    dataset = esv_jax.results.open(STORE.value, NUM_FRAMES.value)
+    if ending == ".csv":
+        export.save_csv(dataset, OUT.value, CLASS_NAME.value or None)
+    else:
+        export.save_npz(dataset, OUT.value)
     print(f"wrote {OUT.value}: {dataset.sizes['video']} videos, {dataset.sizes['frame']} frames of each")
 
 

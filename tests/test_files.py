@@ -1,11 +1,14 @@
 import csv
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +161,7 @@ def test_errors_of_the_disk_are_one_sentence():
 
 def test_digests_are_sha256(tmp_path):
     content = {"b": b"1", "a": bytes(100_000), "Z": b"", "deep/a": b"22"}
-    for name, of_file in content.items():
+    for name, of_file in {**content, ".b.lock": b"host 1"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(of_file)
     expected = {name: hashlib.sha256(of_file).hexdigest() for name, of_file in content.items()}
@@ -223,15 +226,84 @@ def test_without_fcntl_and_filelock_the_package_is_named(tmp_path, monkeypatch):
             pass
 
 
-def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch):
-    fcntl = pytest.importorskip("fcntl")
+NO_FLOCK = """
+def no_locks(*_):
+    raise OSError(95, "Operation not supported")
+files.fcntl.flock = no_locks
+"""
+
+
+@pytest.fixture
+def no_flock(monkeypatch):
+    """A file system without locks, as network file systems may be."""
 
     def no_locks(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    with files.exclusive_lock(tmp_path, "the box"):
-        assert os.listdir(tmp_path) == []
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", no_locks)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_one_process_at_a_time_where_the_file_system_has_no_locks(tmp_path, no_flock, kind):
+    path = tmp_path / "box"
+    path.mkdir() if kind == "folder" else path.touch()
+    with files.exclusive_lock(path, "the box"):
+        assert names(tmp_path) == [".box.lock", "box"]
+        told = python(NO_FLOCK + LOCKING, path).stdout
+        assert told == (
+            f"another process ({os.getpid()} on {socket.gethostname()}) is writing the box {path}: if it is no more, "
+            f"remove {tmp_path / '.box.lock'} and run this again\n"
+        )
+        assert names(tmp_path) == [".box.lock", "box"]
+    assert names(tmp_path) == ["box"]
+    assert python(NO_FLOCK + LOCKING, path).stdout == "locked\n"
+
+
+def test_the_lock_of_a_killed_process_is_taken_over_on_its_machine_and_told_of_on_others(tmp_path, no_flock):
+    (tmp_path / "box").mkdir()
+    killed = "with files.exclusive_lock(pathlib.Path(given[0]), 'it'):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    assert python(NO_FLOCK + killed, tmp_path / "box").returncode == -signal.SIGKILL
+    assert names(tmp_path) == [".box.lock", "box"]
+    with files.exclusive_lock(tmp_path / "box", "the box"):
+        assert (tmp_path / ".box.lock").read_text() == f"{socket.gethostname()} {os.getpid()}"
+    assert names(tmp_path) == ["box"]
+    for left in ("elsewhere 17", "", f"{socket.gethostname()} what"):
+        (tmp_path / ".box.lock").write_text(left)
+        with pytest.raises(InputError, match=r"is writing the box: if it is no more, remove .*/\.box\.lock and run"):  # noqa: SIM117
+            with files.exclusive_lock(tmp_path / "box", "the box"):
+                pass
+        assert (tmp_path / ".box.lock").read_text() == left
+
+
+def test_of_many_that_take_over_a_lock_at_once_one_has_it(tmp_path, no_flock):
+    (tmp_path / "box").mkdir()
+    (tmp_path / ".box.lock").write_text(f"{socket.gethostname()} {2**22 + 1}")  # no process has this number
+    holding = """
+import time
+pathlib.Path(given[1], given[2]).touch()
+while not os.path.exists(given[1] + "/go"):
+    pass
+try:
+    with files.exclusive_lock(pathlib.Path(given[1], "box"), "the box"):
+        start = time.monotonic()
+        time.sleep(0.2)
+        print(start, time.monotonic())
+except files.InputError:
+    print("refused")
+"""
+    imports = "import os, pathlib, sys\nfrom esv_jax import files\ngiven = sys.argv\n"
+    command = [sys.executable, "-c", imports + NO_FLOCK + holding, str(tmp_path)]
+    all_of_them = [
+        subprocess.Popen([*command, f"ready{i}"], cwd=ROOT, stdout=subprocess.PIPE, text=True) for i in range(3)
+    ]
+    while len(list(tmp_path.glob("ready*"))) < 3:
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    said = [process.communicate()[0].split() for process in all_of_them]
+    held = sorted(tuple(map(float, words)) for words in said if words != ["refused"])
+    assert held
+    for (_, ended), (started, _) in itertools.pairwise(held):
+        assert ended <= started
 
 
 def test_lines_of_a_csv_have_their_numbers_in_the_file(tmp_path):

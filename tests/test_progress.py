@@ -14,3 +14,9 @@ def test_bars_count_and_say_on_stderr(capsys):
 def test_tracked_items_are_given_back(capsys):
     assert list(progress.track(["a", "b"], "converting", "clips")) == ["a", "b"]
     assert "2/2 clips" in capsys.readouterr().err
+
+
+def test_names_are_no_markup(capsys):
+    with progress.bars("videos") as bars:
+        bars.add_task("[bold]clip[/x]", total=1, completed=1)
+    assert "[bold]clip[/x]" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from esv_jax.checks import require
+from esv_jax.results import pictures
 
 WIDTH = 6.3  # inches
 INK, FAINT = "#1A1A1A", "#6A6A6A"
@@ -13,9 +14,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (6, 2)), (0, (2, 1)), (0, (1, 2)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "x", "*")
 _STYLE = {
-    "text.usetex": False,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "text.parse_math": False,  # of classes, whose names may hold dollars
     "font.size": 8.0,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8.0,
@@ -41,9 +40,8 @@ def save(path: Path, draw: Callable[[], Any]) -> None:
     Raises:
       MissingExtraError: matplotlib is not installed.
     """
-    matplotlib = require("matplotlib", extra="plots")
-    with matplotlib.rc_context(_STYLE):
-        draw().savefig(path, dpi=140, format="png", metadata={"Software": None})
+    with pictures.drawing(_STYLE):
+        pictures.save(draw(), path, dpi=140)
 
 
 def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Any, Any]:

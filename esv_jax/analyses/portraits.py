@@ -100,6 +100,6 @@ def _misled(subject: Subject, num_frames: int, videos: np.ndarray) -> Any:
 
 def _strip(axes: Any, images: np.ndarray) -> None:
     for i, image in enumerate(images):
-        axes.imshow(image, extent=(i - 0.46, i + 0.46, 0, 1), aspect="auto")
+        axes.imshow(image, extent=(i - 0.46, i + 0.46, 0, 1), aspect="auto", origin="upper")
     axes.set(xlim=(-0.5, len(images) - 0.5), ylim=(-0.03, 1.03), yticks=[], xticks=[])
     axes.spines[:].set_visible(False)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from esv_jax import checks
+from esv_jax.results import pictures
 
 RESAMPLES = 2000
 # Float32's rounding is the floor of what can be told apart.
@@ -40,7 +42,7 @@ def write(runs: pd.DataFrame, out: Path) -> None:
     text = "\n".join(_table(runs, means[names]))
     print(f"\n{text}")
     (out / "table.md").write_text(text + "\n", encoding="utf-8")
-    _picture(means[names], out / "errors.png")
+    draw_errors(means[names], out / "errors.png")
 
 
 def _table(runs: pd.DataFrame, means: pd.DataFrame) -> list[str]:
@@ -83,13 +85,21 @@ def paired_ratio(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float
     return float(np.exp(logs.mean())), float(low), float(high)
 
 
-def _picture(means: pd.DataFrame, path: Path) -> None:
-    """Error against evaluations: a row a game, a column a number of frames, a line an estimator."""
-    checks.require("matplotlib", extra="plots")
-    from matplotlib.figure import Figure
+def draw_errors(means: pd.DataFrame, path: Path) -> None:
+    """A PNG of error against evaluations: a row a game, a column a number of frames, a line an estimator.
 
+    Args:
+      means: NMSE by the levels `CELL`, a column an estimator.
+      path: the file, replaced if it exists.
+    """
+    with pictures.drawing({}):
+        pictures.save(_picture(means), path, dpi=110)
+
+
+def _picture(means: pd.DataFrame) -> Any:
     games, frames, budgets = (means.index.unique(name).sort_values() for name in CELL)
-    figure = Figure(figsize=(2.6 * len(frames) + 2.2, 2.5 * len(games)), layout="constrained")
+    figure_module = checks.require("matplotlib.figure", extra="plots")
+    figure = figure_module.Figure(figsize=(2.6 * len(frames) + 2.2, 2.5 * len(games)), layout="constrained")
     axes = figure.subplots(len(games), len(frames), squeeze=False, sharex=True, sharey="row")
     markers = "os^vDPX<>"
     lines = {}
@@ -115,4 +125,4 @@ def _picture(means: pd.DataFrame, path: Path) -> None:
     for axis in axes[:, 0]:
         axis.set_ylabel("NMSE")
     figure.legend(list(lines.values()), list(lines), loc="outside right center")
-    figure.savefig(path, dpi=110)
+    return figure

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from esv_jax.base import Attribution
-from esv_jax.checks import InputError, check_finite, check_shape
+from esv_jax.checks import InputError, check_finite, check_shape, listed
 
 
 class Explanation(NamedTuple):
@@ -96,8 +96,10 @@ def class_index(class_names: Sequence[str], name: str) -> int:
     close = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
     within = [known for known in folded if name and name.casefold() in known]
     likely = [by_folded[f] for f in dict.fromkeys(within + close)][:3]
-    hint = f"close names are {', '.join(map(repr, likely))}" if likely else f"the first is {class_names[0]!r}"
-    raise InputError(f"unknown class {name!r}: the model knows {len(class_names)} classes; {hint}")
+    hint = (
+        f"close names are {listed(map(repr, likely))}" if likely else f"the first is {listed([repr(class_names[0])])}"
+    )
+    raise InputError(f"unknown class {listed([repr(name)])}: the model knows {len(class_names)} classes; {hint}")
 
 
 def add_up(terms: np.ndarray, total: float, decimals: int) -> np.ndarray:

@@ -3,12 +3,14 @@
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from esv_jax import files
+from esv_jax.checks import InputError, listed
 from esv_jax.results.explanation import class_index
 
 if TYPE_CHECKING:
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
 
 COLUMNS = ("uid", "label", "class", "class_name", "frame", "frame_index", "esv", "std_error", "score", "prior")
 _VIDEOS_AT_ONCE = 256
+# Behind a sign, names such as YouTube's ids ("-5KQ66BBWC4") are none, nor are numbers.
+_FORMULA = re.compile(r"[=@\t\r\n]|[+-].*[^\w.\- ]", re.DOTALL)
+
+
+def is_formula(cell: str) -> bool:
+    """Whether a spreadsheet would run a cell of this text: one that begins with =, @ or a control character, or with a
+    sign before more than a name or a number."""
+    return _FORMULA.match(cell) is not None
 
 
 def save_csv(dataset: "xarray.Dataset", path: str | os.PathLike, classes: Sequence[str] | None = None) -> None:
@@ -24,13 +34,20 @@ def save_csv(dataset: "xarray.Dataset", path: str | os.PathLike, classes: Sequen
     Args:
       dataset: of `esv_jax.results.open`.
       path: the csv file, replaced if it exists.
-      classes: names of the classes; None for every video's own, that of its label.
+      classes: names of the classes, each written once; None for every video's own, that of its label.
 
     Raises:
-      InputError: an unknown class, or the file cannot be written.
+      InputError: an unknown class, a uid or class name that a spreadsheet would run as a formula, or the file cannot be
+        written.
     """
     names = dataset["class_name"].values.tolist()
-    chosen = None if classes is None else [class_index(names, name) for name in classes]
+    # What stands in the cells is what stands in the store, letter by letter: it cannot be quoted out of harm's way.
+    formulas = [ascii(text) for text in (*names, *dataset["uid"].values.tolist()) if is_formula(text)]
+    if formulas:
+        raise InputError(
+            f"{path} would have cells that a spreadsheet runs as formulas, {listed(formulas)}: write them as .npz"
+        )
+    chosen = None if classes is None else list(dict.fromkeys(class_index(names, name) for name in classes))
     starts = range(0, dataset.sizes["video"], _VIDEOS_AT_ONCE)
     parts = (dataset.isel(video=slice(start, start + _VIDEOS_AT_ONCE)) for start in starts)
     lines = itertools.chain.from_iterable(_lines(part, names, chosen) for part in parts)

@@ -59,7 +59,7 @@ def draw_frames(axes: Any, explained: Explanation, row: slice) -> None:
     axes.set_axis_off()
     decimals = 2 if explained.times.max() < 100 else 1 if explained.times.max() < 1000 else 0
     for i, (image, time) in enumerate(zip(images, times, strict=True)):
-        axes.imshow(image, extent=(i - 0.47, i + 0.47, 0, 1), aspect="auto")
+        axes.imshow(image, extent=(i - 0.47, i + 0.47, 0, 1), aspect="auto", origin="upper")
         axes.text(i, 1.04, f"{time:.{decimals}f} s", ha="center", va="bottom", size=SMALL)
     axes.set(xlim=(-0.5, len(images) - 0.5), ylim=(0, 1))
 

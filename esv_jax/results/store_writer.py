@@ -2,6 +2,7 @@
 
 Every file appears whole, by renaming: first the root group's metadata, then a group with its index (who the videos
 are), then chunk after chunk. Nothing is ever changed: what an interrupted run leaves is a beginning of the same store.
+A batch that is no more what was written, by its checksum, is one that is missing.
 """
 
 import contextlib
@@ -14,16 +15,27 @@ from typing import Any
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError, check_shape, require
+from esv_jax.checks import InputError, check_shape, listed, require
+from esv_jax.results.export import is_formula
 from esv_jax.results.store import (
+    DIGEST,
     FLOAT,
     FORMAT,
     FORMAT_VERSION,
+    INDEX,
+    LARGEST_METADATA,
     METADATA_FILE,
+    VALUES,
     Chunks,
+    check_names,
+    checksum,
+    chunk_file,
     chunks_of,
     group_name,
-    read_configuration,
+    is_sound,
+    metadata_digest,
+    read_group,
+    read_root,
     strings_are_fine,
 )
 from esv_jax.results.video_index import VideoIndex
@@ -47,7 +59,7 @@ def writing(path: str | os.PathLike, configuration: Mapping[str, Any]) -> Iterat
         folder.mkdir(parents=True, exist_ok=True)
     with files.exclusive_lock(folder, f"the results store {folder}"):
         if (folder / METADATA_FILE).exists():
-            _check_same(read_configuration(folder), dict(configuration), folder)
+            _check_same(*read_root(folder), dict(configuration), folder)
         else:
             with _told_of(folder):
                 _start(folder, configuration)
@@ -77,16 +89,16 @@ def open_group(
       provenance: json-able; the attributes of the Dataset.
 
     Raises:
-      InputError: the group is there with another batch size, or cannot be written.
+      InputError: the group is there with another batch size or damaged, or cannot be written; names that cannot be kept
+        or that a spreadsheet would run.
     """
+    _check_table_cells(index.uid, class_names)
     sizes = {"video": len(index.uid), "frame": index.frame_index.shape[1], "class": len(class_names)}
     group = folder / group_name(sizes["frame"])
     chunks = chunks_of(group, sizes, batch_size=batch_size, sampled=sampled)
     if group.exists():
-        found = files.read_json(group / METADATA_FILE)["attributes"]["batch_size"]
-        if found != batch_size:
-            raise InputError(f"{group} was begun with a batch size of {found}, not of {batch_size}: go on with {found}")
-        return chunks
+        _check_begun(folder, sizes, batch_size, sampled)
+        return chunks._replace(identity=_identity(group))
     attributes = {
         **provenance,
         "num_frames": sizes["frame"],
@@ -96,7 +108,7 @@ def open_group(
     }
     with _told_of(folder), strings_are_fine(), files.atomic(group) as partial:
         _make_group(partial, index, prior, class_names, chunks, attributes)
-    return chunks
+    return chunks._replace(identity=_identity(group))
 
 
 def write_chunk(chunks: Chunks, k: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -108,27 +120,48 @@ def write_chunk(chunks: Chunks, k: int, arrays: Mapping[str, np.ndarray]) -> Non
       arrays: float32 [n, ...] for every name in chunks.shapes, of the batch's videos.
 
     Raises:
-      InputError: the disk cannot be written; the batch is then not finished.
+      InputError: the disk cannot be written, or the store was removed or replaced; the batch is then not finished.
     """
+    if _identity(chunks.group) != chunks.identity:
+        raise InputError(
+            f"{chunks.group} was removed or replaced while it was written: run the same command again, it goes on with "
+            "what is there"
+        )
     num_videos = min(chunks.batch_size, chunks.num_videos - k * chunks.batch_size)
     for name, shape in chunks.shapes.items():
         check_shape(f"{name} of batch {k}", arrays[name], (num_videos, *shape))
         filled = np.full((chunks.batch_size, *shape), np.nan, FLOAT)
         filled[:num_videos] = arrays[name]
-        file = chunks.file(name, k)
+        content = filled.reshape(-1).view(np.uint8)
+        file, array = chunk_file(chunks.group, name, k), chunks.group / name
         with _told_of(chunks.group.parent):
-            file.parent.mkdir(parents=True, exist_ok=True)
+            for parent in [*reversed(file.relative_to(array).parents)][1:]:
+                (array / parent).mkdir(exist_ok=True)  # not what is above, were it removed
             files.remove_leftovers(file.parent)
-            files.write_bytes(file, filled.data)
+            files.write_bytes(file, content.tobytes() + checksum(content))
 
 
 def _start(folder: Path, configuration: Mapping[str, Any]) -> None:
-    foreign = sorted(file.name for file in folder.iterdir() if not file.name.startswith(f".{METADATA_FILE}."))
+    names = sorted(file.name for file in folder.iterdir())
+    foreign = [n for n in names if not n.startswith(f".{METADATA_FILE}.") and not files.is_of_desktop(n)]
     if foreign:
-        raise InputError(f"{folder} is not a results store: it holds {foreign[0]}; give a new folder")
+        raise InputError(f"{folder} is not a results store: it holds {listed(foreign, 1)}; give a new folder")
     attributes = {"format": FORMAT, "format_version": FORMAT_VERSION, "configuration": dict(configuration)}
-    content = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    files.write_text(folder / METADATA_FILE, json.dumps(content, indent=1, allow_nan=False))
+    _write_metadata(folder, attributes, [])
+
+
+def _write_metadata(folder: Path, attributes: Mapping[str, Any], arrays: Sequence[str]) -> None:
+    """Writes the metadata of a group, sealed with a digest of themselves and of those of its arrays."""
+    content = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+    of_arrays = [files.read_json(folder / name / METADATA_FILE) for name in arrays]
+    content["attributes"] = {**attributes, DIGEST: metadata_digest(content, of_arrays)}
+    text = json.dumps(content, indent=1, allow_nan=False)
+    if len(text) > LARGEST_METADATA:
+        raise InputError(
+            f"{folder.parent} should keep how it was made and which videos were left out in {LARGEST_METADATA:,} "
+            f"bytes, found {len(text):,}: leave them out of the features"
+        )
+    files.write_text(folder / METADATA_FILE, text)
 
 
 def _make_group(
@@ -139,34 +172,72 @@ def _make_group(
     chunks: Chunks,
     attributes: Mapping[str, Any],
 ) -> None:
-    zarr = require("zarr", extra="io")
-    group = zarr.create_group(path, zarr_format=3, attributes=dict(attributes))
-    num_videos, num_frames = index.frame_index.shape
-    num_classes = len(class_names)
-
-    def results(name: str, dims: list[str], shape: tuple[int, ...], fill: float) -> None:
-        sizes = (num_videos, *shape)
-        chunk = (chunks.batch_size, *shape)
+    zarr, codecs = require("zarr", extra="io"), require("zarr.codecs", extra="io")
+    group = zarr.create_group(path, zarr_format=3)
+    # A checksum tells of every bit that changes. Chunks that hold nothing but zeros are written too.
+    options = {"compressors": [codecs.Crc32cCodec()], "config": {"write_empty_chunks": True}}
+    for name, dims in VALUES.items():
+        shape = chunks.shapes.get(name, chunks.shapes["esv"])
         group.create_array(
-            name, shape=sizes, chunks=chunk, dtype=FLOAT, fill_value=fill, compressors=None, dimension_names=dims
+            name,
+            shape=(chunks.num_videos, *shape),
+            chunks=(chunks.batch_size, *shape),
+            dtype=FLOAT,
+            fill_value=np.nan if name in chunks.shapes else 0.0,
+            dimension_names=dims,
+            **options,
         )
+    values = {**index._asdict(), "prior": np.asarray(prior, FLOAT), "class_name": np.array(class_names, object)}
+    values["uid"] = np.array(index.uid, object)
+    for name, dims in INDEX.items():
+        of_all = values[name]
+        dtype = str if of_all.dtype == object else of_all.dtype
+        array = group.create_array(
+            name, shape=of_all.shape, chunks=of_all.shape, dtype=dtype, dimension_names=dims, **options
+        )
+        array[...] = of_all
+    _write_metadata(path, attributes, (*VALUES, *INDEX))
 
-    def index_array(name: str, dims: list[str], values: np.ndarray) -> None:
-        chunk = tuple(max(1, n) for n in values.shape)
-        dtype = str if values.dtype == object else values.dtype
-        array = group.create_array(name, shape=values.shape, chunks=chunk, dtype=dtype, dimension_names=dims)
-        array[...] = values
 
-    per_frame = ["video", "frame", "class"]
-    results("esv", per_frame, (num_frames, num_classes), np.nan)
-    results("std_error", per_frame, (num_frames, num_classes), np.nan if "std_error" in chunks.shapes else 0.0)
-    results("score", ["video", "class"], (num_classes,), np.nan)
-    index_array("uid", ["video"], np.array(index.uid, object))
-    index_array("label", ["video"], index.label)
-    index_array("num_frames_in_video", ["video"], index.num_frames_in_video)
-    index_array("frame_index", ["video", "frame"], index.frame_index)
-    index_array("prior", ["class"], np.asarray(prior, FLOAT))
-    index_array("class_name", ["class"], np.array(class_names, object))
+def _check_begun(folder: Path, sizes: Mapping[str, int], batch_size: int, sampled: bool) -> None:
+    """Shows that the group that is there is a beginning of the one to be written."""
+    chunks = read_group(folder, sizes["frame"]).chunks
+    if chunks.batch_size != batch_size:
+        raise InputError(
+            f"{chunks.group} was begun with a batch size of {chunks.batch_size}, not of {batch_size}: go on with "
+            f"{chunks.batch_size}"
+        )
+    expected = chunks_of(chunks.group, sizes, batch_size=batch_size, sampled=sampled)
+    if chunks != expected:
+        raise InputError(
+            f"{chunks.group} was begun for {chunks.num_videos} videos of values {chunks.shapes}, not for "
+            f"{expected.num_videos} of {expected.shapes}: use another folder"
+        )
+    changed = [str(file) for file in (chunk_file(chunks.group, name) for name in INDEX) if not is_sound(file)]
+    if changed:
+        raise InputError(f"{changed[0]} has changed since it was written: remove {chunks.group} and run this again")
+
+
+def _check_table_cells(uids: Sequence[str], class_names: Sequence[str]) -> None:
+    for what, names in (("uids", uids), ("class names", class_names)):
+        check_names(what, names)
+        strange = [name for name in names if name.encode(errors="ignore").decode() != name]
+        if strange:
+            raise InputError(f"{what} should be text, found {listed(map(ascii, strange))}, which is not in UTF-8")
+        formulas = [name for name in names if is_formula(name)]
+        if formulas:
+            raise InputError(
+                f"{what} should not begin as formulas do, which a spreadsheet runs, found "
+                f"{listed(map(ascii, formulas))}: rename them"
+            )
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _told_of(folder: Path) -> contextlib.AbstractContextManager[None]:
@@ -174,8 +245,13 @@ def _told_of(folder: Path) -> contextlib.AbstractContextManager[None]:
     return files.disk_errors(f"the results store {folder} cannot be written", advice)
 
 
-def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
-    wanted = json.loads(json.dumps(wanted))
+def _check_same(version: int, found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"the results store {folder} is of format {version}, without checksums, and this esv_jax adds to stores of "
+            f"format {FORMAT_VERSION} alone: use another folder"
+        )
+    found, wanted = _flat(found), _flat(json.loads(json.dumps(wanted)))
     different = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
     if different:
         name = different[0]
@@ -183,3 +259,12 @@ def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Pat
             f"the results store {folder} was made with {name} {found.get(name)}, not {wanted.get(name)}: "
             "use another folder"
         )
+
+
+def _flat(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What is in objects of the configuration, under names such as versions.jax."""
+    flat = {}
+    for name, value in configuration.items():
+        inner = {f"{name}.{key}": of_key for key, of_key in value.items()} if isinstance(value, dict) else {name: value}
+        flat.update(inner)
+    return flat

@@ -19,7 +19,7 @@ class VideoIndex(NamedTuple):
       num_frames_in_video: int64 [V].
       frame_index: int64 [V, T], which frames of the video.
       left_out: uid -> why there are no values of this video.
-      numbers: of the V videos' clips in their features.
+      numbers: of the V videos' clips in their features, where they are read from these.
     """
 
     uid: tuple[str, ...]
@@ -27,7 +27,7 @@ class VideoIndex(NamedTuple):
     num_frames_in_video: np.ndarray
     frame_index: np.ndarray
     left_out: dict[str, str]
-    numbers: list[int]
+    numbers: Sequence[int] = ()
 
 
 def video_index(

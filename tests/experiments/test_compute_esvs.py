@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,15 +9,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from absl import flags as absl_flags
 
 import esv_jax
 from esv_jax import files, models
 from esv_jax.data import feature_store, play_fair_features
 from esv_jax.explaining import batch as explain_batch
 from esv_jax.interop import heads
+from esv_jax.results import store_writer
 from esv_jax.saved import model_folder
 from esv_jax.video.frame_sampling import segment_centres
-from tests.experiments.scripts import run_script
+from tests.experiments.scripts import imported, run_script
 from tests.results.stores import files_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "play_fair"
@@ -123,13 +127,13 @@ def test_the_store_says_how_it_was_made(root, tmp_path, compute):
     compute("--num_frames=4", "--seed=5")
     how = esv_jax.results.open(tmp_path / "s.zarr").attrs
     assert how["command"] == (
-        f"python -m experiments.compute_esvs --features={root / 'features'} --model={root / 'multiscale_trn'} "
-        "--num_frames=4 --seed=5"
+        "python -m experiments.compute_esvs --features=features --model=multiscale_trn --num_frames=4 --seed=5"
     )
+    assert not any(str(root.parent) in file.read_text(errors="replace") for file in tmp_path.rglob("zarr.json"))
     assert how["model_digest"] == model_folder.digest(model_folder.load_model(root / "multiscale_trn"))
     told = {"estimator": "recommended", "seed": 5, "model_kind": "multiscale_trn", "num_frames": 4}
     assert told.items() <= how.items()
-    assert how["versions"]["jax"] == jax.__version__
+    assert json.loads(how["versions"])["jax"] == jax.__version__
     assert len(how["features_digest"]) == 64
 
 
@@ -221,6 +225,59 @@ def test_another_configuration_is_refused(root, tmp_path, compute):
     assert files_of(tmp_path / "s.zarr") == before
 
 
+def test_a_batch_that_changed_is_computed_anew(tmp_path, compute):
+    flags = ["--num_frames=4", "--batch_size=4"]
+    assert compute(*flags).exit_code == 0
+    whole = files_of(tmp_path / "s.zarr")
+    changed = tmp_path / "s.zarr" / "num_frames=4" / "esv" / "c" / "1" / "0" / "0"
+    changed.write_bytes(bytes(changed.stat().st_size))
+    with pytest.raises(esv_jax.InputError, match=r"has changed .* with its --out: python -m experiments.compute_esvs"):
+        esv_jax.results.open(tmp_path / "s.zarr")["esv"].load()
+    assert compute(*flags).exit_code == 0
+    assert files_of(tmp_path / "s.zarr") == whole
+
+
+def test_a_store_that_is_removed_or_replaced_during_a_run_is_told_of(tmp_path, compute, monkeypatch):
+    flags, out = ["--num_frames=4", "--batch_size=2"], tmp_path / "s.zarr"
+    write, count = store_writer.write_chunk, 0
+
+    def removing(chunks, k, arrays):
+        nonlocal count
+        count += 1
+        if count == 3:
+            shutil.rmtree(out) if remove else shutil.copytree(out, tmp_path / "copy")
+            if not remove:
+                shutil.rmtree(out)
+                (tmp_path / "copy").rename(out)
+        write(chunks, k, arrays)
+
+    for remove in (True, False):
+        count = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(store_writer, "write_chunk", removing)
+            ran = compute(*flags)
+        assert ran.exit_code == 1
+        assert ran.stderr.splitlines()[-1] == (
+            f"error: {out / 'num_frames=4'} was removed or replaced while it was written: run the same command again, "
+            "it goes on with what is there"
+        )
+        assert out.exists() != remove
+        assert compute(*flags).exit_code == 0
+        assert len(esv_jax.results.open(out)["uid"]) == 9
+        shutil.rmtree(out)
+
+
+def test_a_batch_size_is_no_more_than_all_videos_and_what_memory_holds(tmp_path, compute, monkeypatch):
+    assert compute("--num_frames=4", "--batch_size=10000000").exit_code == 0
+    assert esv_jax.results.open(tmp_path / "s.zarr").attrs["batch_size"] == 16
+    assert sum(map(len, files_of(tmp_path / "s.zarr").values())) < 20_000
+    with imported("compute_esvs") as script:
+        absl_flags.FLAGS(["compute_esvs", "--features=f", "--model=m", "--out=o", "--batch_size=10000000"])
+        assert script._batch_size(2**18, 2**10) == 2**18
+        with pytest.raises(esv_jax.InputError, match=r"--batch_size should be at most 131072, .* found 10000000"):
+            script._batch_size(2**18, 2**11)
+
+
 def test_two_runs_at_once_are_refused(tmp_path, compute):
     with files.exclusive_lock(tmp_path, f"the results store {tmp_path}"):
         ran = compute("--num_frames=4", out=".")
@@ -257,7 +314,7 @@ def test_features_that_are_not_finite_are_listed(tmp_path, compute):
     assert "2 left out\n  v1 holds 1 NaN or infinite features\n  v2 holds 5 NaN or infinite features\n" in ran.stdout
     dataset = esv_jax.results.open(tmp_path / "s.zarr")
     assert dataset["uid"].values.tolist() == ["v0", "v3"]
-    assert list(dataset.attrs["left_out"]) == ["v1", "v2"]
+    assert list(json.loads(dataset.attrs["left_out"])) == ["v1", "v2"]
     assert np.isfinite(dataset["esv"].values).all()
 
 
@@ -269,6 +326,26 @@ def test_values_that_overflow_are_told_of(tmp_path, compute):
     assert "1 videos in" in ran.stderr
     assert ran.stderr.endswith("being too large: wild (4 frames)\n")
     assert np.isfinite(esv_jax.results.open(tmp_path / "s.zarr")["esv"].values[0]).all()
+
+
+def test_many_values_that_overflow_are_told_of_in_one_sentence(tmp_path, compute):
+    clips = [(f"wild{i:04}", 0, np.full((4, DIM), 3e38, np.float32)) for i in range(30)]
+    play_fair_features.write_features(tmp_path / "f.hdf", clips, feature_dim=DIM)
+    ran = compute("--num_frames=4", model="tsn", features=tmp_path / "f.hdf")
+    assert ran.exit_code == 1
+    assert ran.stderr.endswith(
+        "being too large: wild0000 (4 frames), wild0001 (4 frames), wild0002 (4 frames) and 27 more\n"
+    )
+
+
+def test_names_that_a_spreadsheet_would_run_are_told_of_before_anything_is_computed(tmp_path, compute):
+    clips = [("=cmd", 0, np.ones((4, DIM), np.float32))]
+    play_fair_features.write_features(tmp_path / "f.hdf", clips, feature_dim=DIM)
+    ran = compute("--num_frames=4", model="tsn", features=tmp_path / "f.hdf")
+    assert ran.exit_code == 1
+    assert ran.stderr.splitlines()[-1] == (
+        "error: uids should not begin as formulas do, which a spreadsheet runs, found '=cmd': rename them"
+    )
 
 
 def test_mistakes_are_one_sentence(root, tmp_path, compute):

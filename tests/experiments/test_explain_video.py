@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -163,15 +166,21 @@ def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance
     assert "±" in ran.stdout or "+-" in ran.stdout
     first = _load(tmp_path)
     assert first["std_error"].min() > 0
-    record = json.loads((tmp_path / "out" / "attribution.json").read_text(encoding="utf-8"))
+    text = (tmp_path / "out" / "attribution.json").read_text(encoding="utf-8")
+    assert str(tmp_path.parent) not in text
+    record = json.loads(text)
     provenance = record["provenance"]
+    assert (provenance["video"]["name"], provenance["model"]["name"]) == ("video", "multiscale_trn")
     assert provenance["method"] == {"estimator": "stratified", "per_size": 4, "seed": 3}
     assert provenance["video"]["num_frames"] == NUM_IMAGES
     assert provenance["model"]["kind"] == "multiscale_trn"
     assert {"python", "jax", "esv-jax"} <= set(provenance["versions"])
     np.testing.assert_array_equal(record["values"], first["values"])
 
-    assert explain_video(*provenance["command"][4:]).exit_code == 0
+    command = shlex.split(provenance["command"])
+    assert command[:3] == ["python", "-m", "experiments.explain_video"]
+    assert command[3:6] == ["--video=video", "--model=multiscale_trn", "--out=out"]
+    assert explain_video(*command[6:]).exit_code == 0
     np.testing.assert_array_equal(_load(tmp_path)["values"], first["values"])
     assert explain_video(*arguments[:-1], "--seed=4").exit_code == 0
     assert not np.array_equal(_load(tmp_path)["values"], first["values"])
@@ -215,6 +224,19 @@ def test_features_that_are_no_numbers_are_refused(explain_video, monkeypatch):
     assert ran.exit_code == 1
     assert "error: the features of " in ran.stderr
     assert "should be finite" in ran.stderr
+
+
+def test_a_name_that_is_no_text_is_shown_with_a_sign(explain_video, folder, tmp_path):
+    strange = os.fsdecode(bytes(tmp_path) + b"/v\xff")
+    try:
+        shutil.copytree(folder / "video", strange)
+    except OSError:
+        pytest.skip("the file system takes no such names")
+    ran = explain_video("--num_frames=3", video=strange)
+    assert ran.exit_code == 0, ran.stderr
+    record = json.loads((tmp_path / "out" / "attribution.json").read_text(encoding="utf-8"))
+    assert record["provenance"]["video"]["name"] == "v\ufffd"
+    assert ran.stdout.startswith("v\ufffd, 3 of ")
 
 
 def test_results_that_cannot_be_written_are_still_printed(explain_video, tmp_path):

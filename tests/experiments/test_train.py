@@ -273,6 +273,8 @@ def test_mistakes_are_one_sentence(tmp_path, train, monkeypatch, flags, message)
 def test_features_that_are_not_finite(tmp_path, features, train):
     store = tmp_path / "store"
     shutil.copytree(features, store)
+    clips = (store / "clips.csv").read_text().splitlines()
+    (store / "clips.csv").write_text("".join(f"{line.rpartition(',')[0]}\n" for line in clips))  # without checksums
     with open(store / "features.bin", "r+b") as file:
         file.write(np.float16(np.inf).tobytes())
     ran = train(features=store)

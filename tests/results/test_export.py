@@ -19,7 +19,7 @@ def dataset(tmp_path):
 
 
 def read(path):
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -44,6 +44,41 @@ def test_csv_of_every_videos_own_class(tmp_path, dataset):
     assert [(line["uid"], int(line["class"])) for line in read(tmp_path / "t.csv")[::2]] == [
         (uid, i % 3) for i, uid in enumerate(LENGTHS)
     ]
+
+
+def test_a_class_named_twice_is_written_once(tmp_path, dataset):
+    export.save_csv(dataset, tmp_path / "t.csv", ["sit", "SIT", "run", "sit"])
+    assert [line["class_name"] for line in read(tmp_path / "t.csv")] == ["sit", "sit", "run", "run"] * len(LENGTHS)
+
+
+@pytest.mark.parametrize(
+    ("cell", "formula"),
+    [
+        *((text, True) for text in ("=1+1", "@sum", "\tx", "\r=1", "\n", "+1+1", "-cmd|' /C calc'!A0", "-SUM(A1)")),
+        *((text, False) for text in ("-5KQ66BBWC4", "-5", "+1", "-a_b-c", "1e5", "a=b", "", "'", " lead", "é@")),
+    ],
+)
+def test_cells_that_a_spreadsheet_runs(tmp_path, dataset, cell, formula):
+    strange = dataset.assign(uid=("video", [cell, *dataset["uid"].values.tolist()[1:]]))
+    assert export.is_formula(cell) == formula
+    if formula:
+        with pytest.raises(InputError, match=r"t.csv would have cells that a spreadsheet runs .*: write them as .npz"):
+            export.save_csv(strange, tmp_path / "t.csv")
+    else:
+        export.save_csv(strange, tmp_path / "t.csv")
+        assert read(tmp_path / "t.csv")[0]["uid"] == cell
+
+
+def test_names_and_numbers_are_read_back_as_they_were(tmp_path):
+    uids = ["0012", "a,b", "1e3", "nan", 'é "q"', "x/y.mp4", " lead", "-5KQ66BBWC4", "a\nb", "x" * 300]
+    write(tmp_path / "odd.zarr", dict.fromkeys(uids, 3))
+    dataset = esv_jax.results.open(tmp_path / "odd.zarr")
+    export.save_csv(dataset, tmp_path / "t.csv")
+    lines = read(tmp_path / "t.csv")
+    assert [line["uid"] for line in lines[::2]] == uids
+    for line in lines:
+        v = uids.index(line["uid"])
+        assert np.float32(line["esv"]) == dataset["esv"].values[v, int(line["frame"]), int(line["class"])]
 
 
 def test_npz_holds_everything_without_pickles(tmp_path, dataset):

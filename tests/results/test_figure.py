@@ -1,10 +1,18 @@
 import builtins
 import io
+import os
+import subprocess
+import sys
+import warnings
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from esv_jax.analyses import charts
+from esv_jax.benchmarks import report as benchmarks
 from esv_jax.checks import InputError, MissingExtraError
 from esv_jax.results import panels
 from esv_jax.results.figure import draw_report, save_report
@@ -12,6 +20,7 @@ from tests.results.fakes import LONG_NAME, NAMES, fake_explanation
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")
+ROOT = Path(__file__).parents[2]
 
 
 def _render(figure):
@@ -136,6 +145,135 @@ def test_the_file_is_a_picture_of_the_drawn_size_and_the_same_every_time(tmp_pat
     with Image.open(io.BytesIO((tmp_path / "report.png").read_bytes())) as picture:
         assert picture.format == "PNG"
         np.testing.assert_allclose(picture.size, 300 * inches, atol=1)
+
+
+HOSTILE = {
+    "image.origin": "lower",
+    "image.cmap": "hot",
+    "savefig.bbox": "tight",
+    "savefig.dpi": 33,
+    "savefig.facecolor": "red",
+    "savefig.transparent": True,
+    "savefig.format": "pdf",
+    "figure.dpi": 17,
+    "figure.autolayout": True,
+    "axes.facecolor": "green",
+    "axes.grid": True,
+    "axes.unicode_minus": False,
+    "axes.xmargin": 0.3,
+    "font.family": "serif",
+    "font.size": 30,
+    "text.usetex": True,
+    "text.antialiased": False,
+    "hatch.color": "red",
+    "lines.linewidth": 9,
+    "path.sketch": (5, 100, 2),
+    "agg.path.chunksize": 10,
+}
+
+
+def _draw_all(folder):
+    """Pictures of results, analyses and benchmarks."""
+    explained = fake_explanation(4, sampled=True)
+
+    def chart():
+        figure, axes = charts.subplots(1, 2, 2.0)
+        axes[0, 0].plot([1, 2], [3, -4], label="a", **charts.style(1))
+        axes[0, 1].imshow(explained.images[0])
+        axes[0, 1].set_title("Paying $5_{x and $10^")
+        charts.legend(figure, axes)
+        return figure
+
+    index = pd.MultiIndex.from_tuples([("tsn", 8, 64), ("tsn", 8, 128)], names=benchmarks.CELL)
+    means = pd.DataFrame({"recommended": [1e-2, 1e-3], "other": [1e-1, 2e-2]}, index=index)
+    folder.mkdir()
+    save_report(folder / "report.png", explained, [0, 1])
+    charts.save(folder / "chart.png", chart)
+    benchmarks.draw_errors(means, folder / "errors.png")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_users_settings_of_matplotlib_change_no_picture(tmp_path):
+    import matplotlib
+
+    expected = _draw_all(tmp_path / "plain")
+    assert len(expected) == 3
+    with matplotlib.rc_context(HOSTILE):
+        before = dict(matplotlib.rcParams)
+        assert _draw_all(tmp_path / "hostile") == expected
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_settings_that_matplotlib_does_not_know_are_one_sentence():
+    drawn = "from esv_jax.results import pictures\nwith pictures.drawing({}):\n    pass"
+    env = {**os.environ, "MPLBACKEND": "nonsense", "JAX_PLATFORMS": "cpu"}
+    ran = subprocess.run([sys.executable, "-c", drawn], cwd=ROOT, env=env, capture_output=True, text=True)
+    told = ran.stderr.splitlines()[-1]
+    assert told.startswith("esv_jax.checks.InputError: matplotlib cannot be loaded with MPLBACKEND and matplotlibrc")
+    assert "nonsense" in told
+
+
+def _names_of(explained, *names):
+    return explained._replace(class_names=(*names, *NAMES[len(names) :]))
+
+
+def test_letters_that_no_font_has_are_boxes_and_no_warning(tmp_path, caplog):
+    explained = _names_of(fake_explanation(3), "开门 \\frac{a} $5_{x and $10^", "مرحبا 😀 \t\n a\u0301")
+    save_report(tmp_path / "a.png", explained, [0, 1])
+    save_report(tmp_path / "b.png", _names_of(explained, "  \\frac{a} $5_{x and $10^"), [0, 1])
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+    assert not caplog.records
+
+
+def test_letters_are_taken_from_a_font_of_the_system_that_has_them(tmp_path, caplog):
+    from matplotlib import font_manager
+
+    _font(tmp_path / "han.ttf", "开门")
+    font_manager.fontManager.addfont(tmp_path / "han.ttf")
+    try:
+        figure = draw_report(_names_of(fake_explanation(3), "开门"), [0])
+        save_report(tmp_path / "a.png", _names_of(fake_explanation(3), "开门"), [0])
+    finally:
+        font_manager.fontManager.ttflist[:] = [f for f in font_manager.fontManager.ttflist if f.name != "Test Han"]
+    (title,) = (text for text in figure.texts if "开" in text.get_text())
+    assert title.get_fontfamily() == ["DejaVu Sans", "Test Han"]
+    assert not caplog.records
+
+
+def _font(path, letters):
+    """A font that has these letters alone, all of them triangles."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+
+    pen = TTGlyphPen(None)
+    pen.moveTo((100, 0))
+    pen.lineTo((900, 0))
+    pen.lineTo((500, 800))
+    pen.closePath()
+    names = [".notdef", *(f"g{i}" for i in range(len(letters)))]
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder(names)
+    font.setupCharacterMap({ord(letter): name for letter, name in zip(letters, names[1:], strict=True)})
+    font.setupGlyf(dict.fromkeys(names, pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(names, (1000, 0)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Test Han", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(path)
+
+
+def test_wide_letters_stay_on_the_page():
+    figure = draw_report(_names_of(fake_explanation(3), "开门关" * 40), [0])
+    texts = _texts_without_fonts(figure)
+    width, _ = figure.canvas.get_width_height()
+    assert all(box[2] <= width for _, box in texts)
+
+
+def _texts_without_fonts(figure):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _texts(figure)
 
 
 def test_a_video_without_any_effect_can_be_drawn():

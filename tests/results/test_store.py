@@ -1,17 +1,22 @@
 import json
 import os
+import pickle
+import re
 import resource
+import shutil
 import sys
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
+import xarray
 import zarr
 
 import esv_jax
 from esv_jax import files
 from esv_jax.checks import InputError, MissingExtraError
-from esv_jax.results import store_writer
+from esv_jax.results import store, store_writer
 from tests.results.stores import CLASSES, CONFIGURATION, PRIOR, files_of, index_of, values_of, write
 
 LENGTHS = {"a": 4, "b": 2, "c": 9, "d": 1, "e": 3}
@@ -34,9 +39,10 @@ def test_what_was_written_is_given_back(tmp_path):
     assert dataset["num_frames_in_video"].values.tolist() == [4, 2, 9, 3]
     for name in ("label", "frame_index", "num_frames_in_video"):
         assert dataset[name].dtype == np.int64
-    assert dataset.attrs["left_out"] == {"d": "has 1 frames"}
+    assert json.loads(dataset.attrs["left_out"]) == {"d": "has 1 frames"}
     assert dataset.attrs["num_frames"] == 2
-    assert CONFIGURATION.items() <= dataset.attrs.items()
+    assert json.loads(dataset.attrs["versions"]) == CONFIGURATION["versions"]
+    assert {k: v for k, v in CONFIGURATION.items() if k != "versions"}.items() <= dataset.attrs.items()
 
 
 def test_exact_values_have_no_standard_errors_on_disk_and_zeros_in_memory(tmp_path):
@@ -51,6 +57,191 @@ def test_zarr_alone_reads_the_store(tmp_path):
     write(tmp_path / "s.zarr", LENGTHS)
     group = zarr.open_group(tmp_path / "s.zarr", mode="r")["num_frames=2"]
     np.testing.assert_array_equal(group["esv"][:], values_of(("a", "b", "c", "e"), 2, sampled=False)["esv"])
+
+
+def _load(path):
+    dataset = esv_jax.results.open(path)
+    return {name: variable.values.tobytes() for name, variable in dataset.variables.items()}
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_bit_that_changed_anywhere_is_told_of(tmp_path, sampled):
+    path = tmp_path / "s.zarr"
+    write(path, LENGTHS, sampled=sampled)
+    good, rng = _load(path), np.random.default_rng(0)
+    for name, content in files_of(path).items():
+        for position in {0, len(content) - 1, *rng.integers(len(content), size=4).tolist()}:
+            changed = bytearray(content)
+            changed[position] ^= 1 << int(rng.integers(8))
+            (path / name).write_bytes(changed)
+            with pytest.raises(InputError, match=re.escape(str(path))):
+                _load(path)
+        (path / name).write_bytes(content)
+    assert _load(path) == good
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_file_that_is_gone_or_cut_short_is_told_of(tmp_path, sampled):
+    path = tmp_path / "s.zarr"
+    write(path, LENGTHS, sampled=sampled)
+    for name, content in files_of(path).items():
+        for left in (None, b"", content[: len(content) // 2], content[:-1]):
+            (path / name).unlink() if left is None else (path / name).write_bytes(left)
+            with pytest.raises(InputError, match=re.escape(str(path))):
+                _load(path)
+            (path / name).write_bytes(content)
+
+
+def test_values_that_change_or_go_after_opening_are_told_of_when_they_are_read(tmp_path):
+    write(tmp_path / "s.zarr", LENGTHS, configuration={**CONFIGURATION})
+    dataset = esv_jax.results.open(tmp_path / "s.zarr")
+    file = tmp_path / "s.zarr" / "num_frames=2" / "esv" / "c" / "1" / "0" / "0"
+    content = file.read_bytes()
+    file.write_bytes(bytes(len(content)))
+    again = "run the command that made it again, with its --out: test$"
+    with pytest.raises(InputError, match=rf"esv/c/1/0/0 has changed since it was written: {again}"):
+        dataset["esv"][3].load()
+    expected = values_of(("a", "b"), 2, sampled=False)["esv"]
+    np.testing.assert_array_equal(dataset["esv"][:2].values, expected)  # of another batch
+    file.unlink()
+    with pytest.raises(InputError, match=rf"esv/c/1/0/0 is missing: {again}"):
+        dataset["esv"].load()
+    write(tmp_path / "s.zarr", LENGTHS)
+    dataset["esv"].load()
+
+
+def test_batches_that_changed_are_computed_anew_by_the_same_command(tmp_path):
+    write(tmp_path / "s.zarr", LENGTHS, sampled=True)
+    whole = files_of(tmp_path / "s.zarr")
+    for name in ("esv/c/1/0/0", "std_error/c/0/0/0", "score/c/0/0"):
+        file = tmp_path / "s.zarr" / "num_frames=2" / name
+        content = bytearray(file.read_bytes())
+        content[5] ^= 1
+        file.write_bytes(content)
+    write(tmp_path / "s.zarr", LENGTHS, sampled=True)
+    assert files_of(tmp_path / "s.zarr") == whole
+
+
+def test_the_checksum_is_zarrs_crc32c(tmp_path):
+    write(tmp_path / "s.zarr", LENGTHS)
+    content = (tmp_path / "s.zarr" / "num_frames=2" / "score" / "c" / "0" / "0").read_bytes()
+    table = []
+    for n in range(256):
+        for _ in range(8):
+            n = (n >> 1) ^ (0x82F63B78 if n & 1 else 0)
+        table.append(n)
+    crc = 0xFFFFFFFF
+    for byte in content[:-4]:
+        crc = table[(crc ^ byte) & 255] ^ (crc >> 8)
+    assert int.from_bytes(content[-4:], "little") == crc ^ 0xFFFFFFFF
+
+
+def _as_format_1(path):
+    """Makes of a store one as the format before had them: no checksums, and an index that is compressed."""
+    root = json.loads((path / "zarr.json").read_text())
+    root["attributes"]["format_version"] = 1
+    del root["attributes"]["metadata_digest"]
+    (path / "zarr.json").write_text(json.dumps(root))
+    group = zarr.open_group(path / "num_frames=2", mode="r+")
+    del group.attrs["metadata_digest"]
+    for name, array in list(group.arrays()):
+        values, dims = array[:], array.metadata.dimension_names
+        options = {"compressors": None} if name in store.VALUES else {}
+        made = group.create_array(
+            name,
+            shape=array.shape,
+            chunks=array.chunks,
+            dtype=str if name in ("uid", "class_name") else array.dtype,
+            fill_value="" if name in ("uid", "class_name") else array.fill_value,
+            dimension_names=dims,
+            overwrite=True,
+            **options,
+        )
+        made[:] = values
+
+
+@pytest.mark.filterwarnings("ignore:The (codec|dtype)")
+def test_stores_of_the_format_before_are_read_and_not_added_to(tmp_path):
+    path = tmp_path / "s.zarr"
+    write(path, {"a": 4, "b": 2, "c": 9, "e": 3}, batch_size=2)
+    expected = _load(path)
+    _as_format_1(path)
+    assert (path / "num_frames=2" / "score" / "c" / "0" / "0").stat().st_size == 2 * 3 * 4
+    assert _load(path) == expected
+    with pytest.raises(InputError, match="is of format 1, without checksums, and this esv_jax adds to"):
+        write(path, LENGTHS, 3)
+    (path / "num_frames=2" / "uid" / "c" / "0").unlink()
+    with pytest.raises(InputError, match="uid/c/0 is missing"):
+        _load(path)
+
+
+def test_an_index_of_zeros_is_written(tmp_path):
+    write(tmp_path / "s.zarr", {"a": 2, "b": 2}, 1)
+    group = tmp_path / "s.zarr" / "num_frames=1"
+    (group / "label").rename(group / "label_kept")
+    with pytest.raises(InputError, match=r"label/zarr.json is not what was written \(it is missing\)"):
+        esv_jax.results.open(tmp_path / "s.zarr")
+    (group / "label_kept").rename(group / "label")
+    with store_writer.writing(tmp_path / "zeros.zarr", CONFIGURATION) as folder:
+        index = index_of({"a": 1, "b": 1}, 1)._replace(label=np.zeros(2, np.int64))
+        options = {"prior": PRIOR, "class_names": CLASSES, "batch_size": 2, "sampled": False, "provenance": {}}
+        chunks = store_writer.open_group(folder, index, **options)
+        store_writer.write_chunk(chunks, 0, values_of(("a", "b"), 1, sampled=False))
+    dataset = esv_jax.results.open(tmp_path / "zeros.zarr")
+    assert dataset["label"].values.tolist() == [0, 0]
+    (tmp_path / "zeros.zarr" / "num_frames=1" / "label" / "c" / "0").unlink()
+    with pytest.raises(InputError, match="label/c/0 is missing"):
+        esv_jax.results.open(tmp_path / "zeros.zarr")
+
+
+@pytest.mark.parametrize(
+    "stray", ["num_frames=2_old", "num_frames=2 copy", "num_frames=02", "notes", "num_frames=\u0663"]
+)
+def test_copies_and_other_folders_in_a_store_are_no_part_of_it(tmp_path, stray):
+    write(tmp_path / "s.zarr", LENGTHS)
+    expected = _load(tmp_path / "s.zarr")
+    shutil.copytree(tmp_path / "s.zarr" / "num_frames=2", tmp_path / "s.zarr" / stray)
+    shutil.copytree(tmp_path / "s.zarr" / "num_frames=2" / "esv", tmp_path / "s.zarr" / "num_frames=2" / "esv copy")
+    for name in (
+        "._num_frames=2",
+        "num_frames=7",
+        "num_frames=2/._esv",
+        "num_frames=2/.DS_Store",
+        "num_frames=2/esv/c/x",
+    ):
+        (tmp_path / "s.zarr" / name).write_bytes(b"\0\5\x16\7")
+    assert esv_jax.results.num_frames_stored(tmp_path / "s.zarr") == [2]
+    assert _load(tmp_path / "s.zarr") == expected
+    write(tmp_path / "s.zarr", LENGTHS)
+
+
+def test_a_store_that_a_desktop_has_seen_empty_is_begun(tmp_path):
+    (tmp_path / "s.zarr").mkdir()
+    (tmp_path / "s.zarr" / ".DS_Store").write_bytes(b"\0")
+    write(tmp_path / "s.zarr", LENGTHS)
+    esv_jax.results.open(tmp_path / "s.zarr")
+
+
+def test_a_dataset_can_be_kept_as_netcdf_copied_and_pickled(tmp_path):
+    pytest.importorskip("scipy")
+    odd = {**CONFIGURATION, "split": None, "exact": True, "large": 2**40, "rate": 0.5, "list": [1, None]}
+    write(tmp_path / "s.zarr", LENGTHS, configuration=odd)
+    dataset = esv_jax.results.open(tmp_path / "s.zarr")
+    assert {type(value) for value in dataset.attrs.values()} == {str, int, float}
+    told = {
+        name: json.loads(dataset.attrs[name]) for name in ("split", "exact", "large", "list", "sampled", "left_out")
+    }
+    expected = {name: odd.get(name) for name in told}
+    assert told == {**expected, "sampled": False, "left_out": {"d": "has 1 frames"}}
+    dataset.to_netcdf(tmp_path / "s.nc", engine="scipy", format="NETCDF3_64BIT")
+    with xarray.open_dataset(tmp_path / "s.nc", engine="scipy") as read:
+        for name in dataset.variables:
+            np.testing.assert_array_equal(read[name].values, dataset[name].values)
+        assert {name: str(value) for name, value in read.attrs.items()} == {
+            name: str(value) for name, value in dataset.attrs.items()
+        }
+    again = pickle.loads(pickle.dumps(dataset))  # noqa: S301
+    assert again.identical(dataset)
 
 
 def test_several_numbers_of_frames_and_the_videos_that_all_of_them_hold(tmp_path):
@@ -131,7 +322,8 @@ def test_a_store_that_is_not_finished_is_not_read_as_if_it_were(tmp_path):
 def test_finished_batches_are_not_written_again(tmp_path):
     write(tmp_path / "s.zarr", LENGTHS, batch_size=1, stop_at=2)
     first = tmp_path / "s.zarr" / "num_frames=2" / "esv" / "c" / "0" / "0" / "0"
-    first.write_bytes(bytes(first.stat().st_size))
+    zeros = bytes(first.stat().st_size - 4)
+    first.write_bytes(zeros + google_crc32c.value(zeros).to_bytes(4, "little"))
     write(tmp_path / "s.zarr", LENGTHS, batch_size=1)
     assert not esv_jax.results.open(tmp_path / "s.zarr")["esv"].values[0].any()
 
@@ -168,7 +360,7 @@ def test_another_configuration_is_refused(tmp_path):
     assert files_of(tmp_path / "s.zarr") == before
 
 
-@pytest.mark.parametrize("version", [0, 2, None])
+@pytest.mark.parametrize("version", [0, 3, None, True, "2"])
 def test_another_version_is_refused(tmp_path, version):
     write(tmp_path / "s.zarr", LENGTHS)
     file = tmp_path / "s.zarr" / "zarr.json"
@@ -176,7 +368,9 @@ def test_another_version_is_refused(tmp_path, version):
     content["attributes"]["format_version"] = version
     file.write_text(json.dumps(content))
     for act in (esv_jax.results.open, lambda path: write(path, LENGTHS)):
-        with pytest.raises(InputError, match=f"is of format {version}, and this esv_jax reads and writes format 1"):
+        with pytest.raises(
+            InputError, match=f"is of format {json.dumps(version)}, and this esv_jax reads formats 1 and"
+        ):
             act(tmp_path / "s.zarr")
 
 
