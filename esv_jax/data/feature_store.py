@@ -93,6 +93,8 @@ class FeatureStore(NamedTuple):
 
     def read(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """As `features`, of several clips, but copies: what was read of a memory map counts as this process's."""
+        if not len(numbers):  # as of a store without clips, whose rows are no file
+            return []
         dim, dtype, path = self.header.feature_dim, self.rows.dtype, self.rows.filename  # type: ignore[attr-defined]
         features = []
         with files.disk_errors(f"{path} cannot be read"), open(path, "rb") as file:

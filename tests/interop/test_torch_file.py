@@ -153,6 +153,7 @@ def zipped(name, content, compression=zipfile.ZIP_STORED):
         (bytes(5000), "is not .*, but a file of zeros"),
         (zipped("x/data.pkl", bytes(10**7), zipfile.ZIP_DEFLATED), "is a compressed zip of 10,000,000 bytes"),
     ],
+    ids=["html", "lfs", "gzip", "safetensors", "pickle", "zip", "torchscript", "zeros", "bomb"],
 )
 def test_files_of_another_kind_are_called_by_their_names(tmp_path, content, what):
     (tmp_path / "x.pth").write_bytes(content)
