@@ -86,7 +86,7 @@ def test_an_unknown_command_is_one_sentence(esv_jax_command, given, hint):
     assert ran.stderr == f"error: there is no command {given!r}: {hint}\n"
 
 
-def test_it_explains_a_clip_with_the_demos_model(esv_jax_command, installed, tmp_path):
+def test_it_explains_a_clip_with_the_demos_model(esv_jax_command, tmp_path):
     pytest.importorskip("av")
     pytest.importorskip("PIL")
     pytest.importorskip("matplotlib")
