@@ -23,11 +23,14 @@ _PICTURES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm",
     ".pnm",
 )
+_TEXTS = (
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".log", ".srt", ".vtt", ".ini", ".cfg",
+    ".html", ".htm", ".pdf", ".py", ".sh", ".md5", ".xmp", ".aae",
+)
 # fmt: on
 # Pillow reads others by running programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
-_TEXTS = [".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".log", ".srt", ".vtt"]
-_SOUNDS = [".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus"]
+_SOUNDS = (".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus")
 _MOST_PIXELS = 2**26  # twice those of the largest videos (8K); as many need less than 1 GB while they are read
 _FPS = 25.0  # images have no times of their own
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of a TIFF
@@ -99,7 +102,7 @@ def _frames_of(path: str | os.PathLike) -> FrameNames:
                 folders.append(entry.name)
             elif suffix in _PICTURES and entry.is_file():
                 pictures.append(entry.name)
-            elif suffix not in (*_TEXTS, *_SOUNDS):
+            elif suffix not in (*_TEXTS, *_SOUNDS) and not _is_a_word(entry.name):
                 strange.append(entry.name)
     if strange:
         raise InputError(
@@ -112,6 +115,11 @@ def _frames_of(path: str | os.PathLike) -> FrameNames:
         kinds = "" if pictures or folders else f" ({', '.join(_PICTURES)})"
         raise InputError(f"the folder {path} holds {found}{kinds}{beside}")
     return frames_among(pictures, path)
+
+
+def _is_a_word(name: str) -> bool:
+    """Whether a file is called README, LICENSE or n_frames (which those who extract frames for 3D-ResNets have)."""
+    return "." not in name and not any(map(str.isdigit, name))
 
 
 def _images(paths: Sequence[Path]) -> Iterator[np.ndarray]:

@@ -49,7 +49,8 @@ def test_every_kind_of_picture_is_read(tmp_path, suffix):
 
 def test_what_is_no_part_of_the_video(tmp_path):
     folder = write_images(tmp_path / "frames", ["1.webp", "2.webp", "poster.jpg"], [1, 2, 999])
-    for name in ("notes.txt", "1.json", "2.XML", "sound.wav", ".hidden.exr", "._1.webp", ".DS_Store", "Thumbs.db"):
+    others = ["notes.txt", "1.json", "2.XML", "1.AAE", "seqinfo.ini", "n_frames", "README", "sound.wav"]
+    for name in [*others, ".hidden.exr", "._1.webp", ".DS_Store", "Thumbs.db"]:
         (folder / name).write_text("not a frame")
     write_images(folder / "masks", ["1.png"])
     assert numbers_of(decode.iter_frames(folder)) == [1, 2]
@@ -59,7 +60,7 @@ def test_a_single_picture_is_a_video_of_one_frame(tmp_path):
     assert numbers_of(decode.iter_frames(write_images(tmp_path / "frames", ["still life.png"], [77]))) == [77]
 
 
-@pytest.mark.parametrize("name", ["3.exr", "3.heic", "clip.mp4", "flow.npy", "3.png.part", "README", "3"])
+@pytest.mark.parametrize("name", ["3.exr", "3.heic", "clip.mp4", "flow.npy", "3.png.part", "frame_3", "3"])
 def test_other_files_are_told(tmp_path, name):
     folder = write_images(tmp_path / "frames", ["1.png", "2.png"])
     (folder / name).write_text("what is this?")
