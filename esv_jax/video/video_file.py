@@ -262,14 +262,18 @@ def _version_of(path: str | os.PathLike) -> tuple[str, int, int, int]:
 
 def _index(path: str | os.PathLike) -> _Index:
     _check_whole(path)
-    try:
-        return _index_of_packets(*_version_of(path))
-    except _DisagreementError:
-        return _index_of_decoded(*_version_of(path))
+    return _index_of_version(*_version_of(path))
 
 
 @functools.lru_cache(_INDICES_KEPT)
-def _index_of_packets(path: str, *version: int) -> _Index:
+def _index_of_version(path: str, *version: int) -> _Index:
+    try:
+        return _index_of_packets(path)
+    except _DisagreementError:
+        return _index_of_decoded(path, *version)
+
+
+def _index_of_packets(path: str) -> _Index:
     """The index of a stream whose every displayed frame is one packet with a time of its own.
 
     Raises:
