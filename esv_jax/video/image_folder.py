@@ -6,7 +6,9 @@ are no part of the video. Anything else might be frames that are not read here, 
 """
 
 import bisect
+import functools
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ _TEXTS = (
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 _SOUNDS = (".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus")
 _MOST_PIXELS = 2**26  # twice those of the largest videos (8K); as many need less than 1 GB while they are read
+_SETTLED = 5.0  # seconds after the last file came or went
 _FPS = 25.0  # images have no times of their own
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of a TIFF
 
@@ -89,11 +92,21 @@ def _part_by_number(
 
 
 def _frames_of(path: str | os.PathLike) -> FrameNames:
-    """The frames among the files of a folder."""
+    """The frames among the files of a folder; kept, as the actions of a long video ask one after another."""
+    with files.disk_errors(f"the folder {path} cannot be read"):
+        status = os.stat(path)
+    # A file that comes within the same tick of the clock does not change the folder's time.
+    is_settled = time.time() - status.st_mtime > _SETTLED
+    read = _frames_in if is_settled else _frames_in.__wrapped__
+    return read(os.fspath(path), status.st_ino, status.st_mtime_ns)
+
+
+@functools.lru_cache(2)
+def _frames_in(path: str, *version: int) -> FrameNames:
     pictures: list[str] = []
     folders: list[str] = []
     strange: list[str] = []
-    with files.disk_errors(f"the folder {path} cannot be read"), os.scandir(os.fspath(path)) as entries:
+    with files.disk_errors(f"the folder {path} cannot be read"), os.scandir(path) as entries:
         for entry in entries:
             suffix = os.path.splitext(entry.name)[1].lower()
             if entry.name.startswith(".") or files.is_of_desktop(entry.name):
