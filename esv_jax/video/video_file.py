@@ -28,7 +28,9 @@ from esv_jax.video.truncation import promised_bytes
 
 _DEFAULT_FPS = 25.0
 _SEEK_ATTEMPTS = 3
-_DECODED_TO_CHECK = 256  # frames; groups of pictures are seldom longer, and leading pictures belong to the first
+# Frames; groups of pictures are seldom longer. Of large ones so many pixels, but more frames than can be reordered (16).
+_DECODED_TO_CHECK = 256
+_PIXELS_TO_CHECK, _LEAST_TO_CHECK = 2**28, 32
 _LARGEST_SIDE = 8192
 # Where each frame is a packet that carries its time. Those of avi files are counted, and another after seeking.
 _CONTAINERS_OF_FRAMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -285,12 +287,14 @@ def _index_of_packets(path: str) -> _Index:
         frames = _all_decoded(source)
         first_frame = next(frames)
         look, shown = _look(first_frame), [first_frame.pts]
-        shown += [frame.pts for frame in itertools.islice(frames, _DECODED_TO_CHECK - 1)]
+        of_size = max(_LEAST_TO_CHECK, _PIXELS_TO_CHECK // (look.height * look.width))
+        to_check = min(_DECODED_TO_CHECK, of_size)
+        shown += [frame.pts for frame in itertools.islice(frames, to_check - 1)]
         if shown[0] is None:
             raise _DisagreementError
         # The others are never shown, as they refer to what is cut off.
         stamps = stamps[np.searchsorted(stamps, shown[0]) :]
-        expected = stamps[: len(shown)] if len(shown) == _DECODED_TO_CHECK else stamps
+        expected = stamps[: len(shown)] if len(shown) == to_check else stamps
         if shown != expected.tolist():
             raise _DisagreementError
         times = (stamps - stamps[0]) * float(source.stream.time_base)
