@@ -28,7 +28,7 @@ from esv_jax.video.truncation import promised_bytes
 
 _DEFAULT_FPS = 25.0
 _SEEK_ATTEMPTS = 3
-# Frames; groups of pictures are seldom longer. Of large ones so many pixels, but more frames than can be reordered (16).
+# Groups of pictures are seldom longer. Of large frames so many pixels, but more frames than can be reordered (16).
 _DECODED_TO_CHECK = 256
 _PIXELS_TO_CHECK, _LEAST_TO_CHECK = 2**28, 32
 _LARGEST_SIDE = 8192
