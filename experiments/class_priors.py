@@ -43,10 +43,17 @@ def main() -> None:
 def _of_labels(path: str) -> np.ndarray:
     clips, classes = read_labelled_clips(path, ".", classes=CLASSES.value, head=HEAD.value)
     number = {name: i for i, name in enumerate(classes)}
+    near = next((clip.split for clip in clips if _may_be_train(clip.split)), None)
+    if near is not None:
+        raise InputError(f"the priors are those of the split 'train', but {path} has the split {near!r:.80}: rename it")
     training = [number[clip.label] for clip in clips if clip.split == "train"]
     if not training:
         raise InputError(f"{path} has no clips of the split 'train'")
     return priors_from_labels(np.array(training), len(classes))
+
+
+def _may_be_train(split: str) -> bool:
+    return split != "train" and split.casefold().startswith("train")
 
 
 if __name__ == "__main__":

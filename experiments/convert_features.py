@@ -42,7 +42,7 @@ def main() -> None:
     clips, classes = _labelled(source)
     chosen = {i: clip for i, clip in enumerate(clips) if SPLIT.value in (None, clip.split)}
     if not chosen:
-        raise InputError(f"{FEATURES.value} holds no clips of the split {SPLIT.value!r}")
+        raise InputError(f"{FEATURES.value} holds no clips of the split {SPLIT.value!r:.80}")
     write = _write_hdf if Path(OUT.value).suffix.lower() in HDF else _write_store
     write(source, chosen, classes)
     print(f"{OUT.value}: {len(chosen)} clips, {len(classes)} classes, features [{source.header.feature_dim}]")
@@ -61,7 +61,7 @@ def _labelled(source: Source) -> tuple[tuple[StoredClip, ...], tuple[str, ...]]:
         label_of = {clip.uid: clip.label for clip in labelled}
         missing = next((clip.uid for clip in source.clips if clip.uid not in label_of), None)
         if missing is not None:
-            raise InputError(f"{LABELS.value} has no label for the clip {missing} of {FEATURES.value}")
+            raise InputError(f"{LABELS.value} has no label for the clip {shown(missing)} of {FEATURES.value}")
         return tuple(clip._replace(label=label_of[clip.uid]) for clip in source.clips), classes
     if HEAD.value:
         raise InputError("--head is of annotations: give --labels too")
@@ -76,7 +76,7 @@ def _labelled(source: Source) -> tuple[tuple[StoredClip, ...], tuple[str, ...]]:
     if len(outside):
         clip = source.clips[outside[0]]
         raise InputError(
-            f"the class {clip.label} of {clip.uid} in {FEATURES.value} is outside the {len(classes)} classes"
+            f"the class {clip.label} of {shown(clip.uid)} in {FEATURES.value} is outside the {len(classes)} classes"
         )
     return tuple(clip._replace(label=classes[int(clip.label)]) for clip in source.clips), classes
 

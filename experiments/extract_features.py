@@ -27,7 +27,7 @@ from absl import flags
 
 from esv_jax import checks, progress
 from esv_jax.batches import filled
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, shown
 from esv_jax.data import feature_store
 from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_clips
 from esv_jax.data.feature_store import FeatureWriter
@@ -143,8 +143,8 @@ def _is_done(clip: LabelledClip, done: dict[str, feature_store.StoredClip]) -> b
     stored = done.get(clip.uid)
     if stored and (stored.label, stored.split) != (clip.label, clip.split):
         raise InputError(
-            f"the store {OUT.value} has {clip.uid} as {stored.label!r} ({stored.split}), but {LABELS.value} says "
-            f"{clip.label!r} ({clip.split}): use another folder"
+            f"the store {OUT.value} has {shown(clip.uid)} as {stored.label!r:.80} ({shown(stored.split)}), but "
+            f"{LABELS.value} says {clip.label!r:.80} ({shown(clip.split)}): use another folder"
         )
     return stored is not None
 

@@ -39,3 +39,9 @@ def pytest_runtest_makereport(item, call):
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
     return _refuse_skips((yield))
+
+
+def pytest_terminal_summary(terminalreporter):
+    told = [report for report in terminalreporter.stats.get("passed", []) if "test_bad_inputs.py::" in report.nodeid]
+    if told:
+        terminalreporter.write_line(f"{len(told)} kinds of bad input: one sentence each")

@@ -93,6 +93,8 @@ class FeatureStore(NamedTuple):
 
     def read(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """As `features`, of several clips, but copies: what was read of a memory map counts as this process's."""
+        if not len(numbers):  # as of a store without clips, whose rows are no file
+            return []
         dim, dtype, path = self.header.feature_dim, self.rows.dtype, self.rows.filename  # type: ignore[attr-defined]
         features = []
         with files.disk_errors(f"{path} cannot be read"), open(path, "rb") as file:
@@ -146,18 +148,21 @@ class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
             longer where it was (the writer is closed then).
         """
         header = self._header
-        check_shape(f"the features of {uid}", features, ("T", header.feature_dim))
-        check_floating(f"the features of {uid}", features)
-        check_finite(f"the features of {uid}", features)
+        name = shown(uid)
+        check_shape(f"the features of {name}", features, ("T", header.feature_dim))
+        check_floating(f"the features of {name}", features)
+        check_finite(f"the features of {name}", features)
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(features, DTYPES[header.dtype])
-        check_finite(f"the features of {uid} as {header.dtype}", rows)
+        check_finite(f"the features of {name} as {header.dtype}", rows)
         if len(rows) == 0:
-            raise InputError(f"the features of {uid} should be of at least 1 frame, found none")
+            raise InputError(f"the features of {name} should be of at least 1 frame, found none")
         if uid in self.done:
-            raise InputError(f"the clip {uid} is in the store {self._folder} already")
+            raise InputError(f"the clip {name} is in the store {self._folder} already")
         if label not in header.classes:
-            raise InputError(f"the label {label!r} of {uid} is not one of the store's {len(header.classes)} classes")
+            raise InputError(
+                f"the label {label!r:.80} of {name} is not one of the store's {len(header.classes)} classes"
+            )
         if not all(map(files.is_one_line, (uid, path, label, split))):
             raise InputError(f"a uid, path, label or split of a clip should be of one line of text, found {uid!r:.80}")
         clip = StoredClip(uid, path, label, split, len(rows), self._num_rows)

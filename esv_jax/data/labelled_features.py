@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, shown
 from esv_jax.data import feature_store, play_fair_features
 from esv_jax.data.feature_store import StoredClip, StoreHeader
 
@@ -53,8 +53,8 @@ def open_labelled(path: str | os.PathLike, classes: Sequence[str], split: str | 
     if len(outside):
         clip = opened.clips[outside[0]]
         raise InputError(
-            f"the label {clip.label!r} of {clip.uid} in {path} is not one of the model's {len(classes)} classes, "
-            f"{classes[0]!r} to {classes[-1]!r}"
+            f"the label {clip.label!r:.80} of {shown(clip.uid)} in {path} is not one of the model's {len(classes)} "
+            f"classes, {classes[0]!r:.80} to {classes[-1]!r:.80}"
         )
     return opened
 

@@ -117,10 +117,10 @@ def write_features(
             rows = group.create_dataset("features", (0,), vector, maxshape=(None,), chunks=(_BLOCK,))
             rows.attrs["feature_dim"] = feature_dim
             for uid, label, features in clips:
-                check_shape(f"the features of {uid}", features, ("T", feature_dim))
-                check_floating(f"the features of {uid}", features)
+                check_shape(f"the features of {shown(uid)}", features, ("T", feature_dim))
+                check_floating(f"the features of {shown(uid)}", features)
                 if uid in uids:
-                    raise InputError(f"the clip {uid} comes twice")
+                    raise InputError(f"the clip {shown(uid)} comes twice")
                 rows.resize(len(uids) + 1, axis=0)
                 rows[len(uids)] = np.asarray(features, np.float32).reshape(-1)
                 uids[uid] = int(label)

@@ -8,7 +8,7 @@ it, and which of them are meant cannot be known: that is an error.
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -68,10 +68,11 @@ def frames_among(names: Sequence[str], folder: object) -> FrameNames:
         (only,) = map(_parsed, names)
         whole = len(only.values) == 1 and isinstance(only.values[0], int)
         return FrameNames(list(names), list(only.values) if whole else None)
-    parsed = [_parsed(name) for name in names]
-    numbered = [name for name in parsed if name.values]
-    others = [name for name in parsed if not name.values]
-    stems = {name.texts: name.stem for name in numbered}
+    numbered, stems = _numbered(names, _parsed)
+    if len(stems) > 1:  # 20240105_000059 looks like a time, and 20240105_000060 does not
+        plain = _numbered(names, _parsed_as_digits)
+        numbered, stems = plain if len(plain[1]) == 1 else (numbered, stems)
+    others = [_parsed(name) for name in names if not _DIGITS.search(os.path.splitext(name)[0])]
     if not stems:
         raise InputError(
             f"which frame is the first cannot be known: the pictures of {folder} have no numbers in their names "
@@ -90,6 +91,18 @@ def frames_among(names: Sequence[str], folder: object) -> FrameNames:
             f"({listed(sorted(name.name for name in numbered))})"
         )
     return _in_order(numbered, folder)
+
+
+def _numbered(names: Sequence[str], parse: Callable[[str], _Name]) -> tuple[list[_Name], dict[tuple[str, ...], str]]:
+    """Those of the names that hold numbers, and their different stems."""
+    numbered = [name for name in map(parse, names) if name.values]
+    return numbered, {name.texts: name.stem for name in numbered}
+
+
+def _parsed_as_digits(name: str) -> _Name:
+    """A name without times and decimals: every number in it is a whole one."""
+    parts = _DIGITS.split(os.path.splitext(name)[0].casefold())
+    return _Name(name, tuple(parts[::2]), tuple(map(int, parts[1::2])))
 
 
 def _parsed(name: str) -> _Name:
@@ -131,6 +144,8 @@ def _in_order(names: Sequence[_Name], folder: object) -> FrameNames:
             f"the pictures of {folder} should have numbers or times in their names, found both "
             f"({listed(sorted(name.name for name in names))})"
         ) from error
+    for column in varying:
+        _check_decimals([value for value in column if isinstance(value, Decimal)], folder)
     for (i, j), step in zip(pairs, steps, strict=True):
         if not any(step):
             raise InputError(
@@ -142,18 +157,31 @@ def _in_order(names: Sequence[_Name], folder: object) -> FrameNames:
             f"{folder} should hold the pictures of one video, found names in which several numbers vary "
             f"({listed(names[i].name for i in order)}): which of them is the frame's cannot be known"
         )
-    _check_decimals([value for value in varying[0] if isinstance(value, Decimal)], folder)
     whole = len(varying) == 1 and all(isinstance(value, int) for value in varying[0])
     return FrameNames([names[i].name for i in order], [varying[0][i] for i in order] if whole else None)
 
 
 def _check_decimals(values: Sequence[Decimal], folder: object) -> None:
-    """Raises InputError for names such as 1.9 and 1.10, which may be two numbers as well as a decimal."""
-    places = {-int(value.as_tuple().exponent) for value in values}
-    for value in values:
-        digits = str(value)
-        if len(places) > 1 and -int(value.as_tuple().exponent) > 1 and digits.endswith("0"):
-            raise InputError(
-                f"the pictures of {folder} have names such as {digits}: whether that is a decimal, or two numbers, "
-                "cannot be known"
-            )
+    """Raises InputError for names such as 1.9 and 1.10, or 1.8, 1.10 and 1.12, which may be two numbers as well as a
+    decimal."""
+    texts = [f"{value:f}".split(".") for value in values]
+    if len({len(fraction) for _, fraction in texts}) <= 1:
+        return
+    unclear = next((text for text in texts if len(text[1]) > 1 and text[1].endswith("0")), None)
+    if not any(len(fraction) > 1 and fraction.startswith("0") for _, fraction in texts):  # as no counting gives
+        behind: dict[str, list[str]] = {}
+        for whole, fraction in texts:
+            behind.setdefault(whole, []).append(fraction)
+        unclear = unclear or next(([whole, max(found)] for whole, found in behind.items() if _are_counted(found)), None)
+    if unclear:
+        raise InputError(
+            f"the pictures of {folder} have names such as {'.'.join(unclear)}: whether that is a decimal, or two "
+            "numbers, cannot be known"
+        )
+
+
+def _are_counted(fractions: Sequence[str]) -> bool:
+    """Whether the digits behind a point are every n-th number, of several lengths: 8, 10, 12."""
+    numbers = sorted(map(int, fractions))
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    return len(set(map(len, fractions))) > 1 and len(numbers) > 2 and len(steps) == 1

@@ -39,6 +39,6 @@ def end_of_part(path: str | os.PathLike, start: int, stop: int | None, num_frame
       InputError: the video, of `num_frames` frames, does not have all of them, or there are none.
     """
     end = num_frames if stop is None else stop
-    if not start < end <= num_frames:
+    if not 0 <= start < end <= num_frames:
         raise InputError(f"the frames {start}..{end - 1} are asked for, but {path} has 0..{num_frames - 1}")
     return end

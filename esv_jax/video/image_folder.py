@@ -6,7 +6,9 @@ are no part of the video. Anything else might be frames that are not read here, 
 """
 
 import bisect
+import functools
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,16 @@ _PICTURES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm",
     ".pnm",
 )
+_TEXTS = (
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".log", ".srt", ".vtt", ".ini", ".cfg",
+    ".html", ".htm", ".pdf", ".py", ".sh", ".md5", ".xmp", ".aae",
+)
 # fmt: on
 # Pillow reads others by running programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
-_TEXTS = [".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".log", ".srt", ".vtt"]
-_SOUNDS = [".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus"]
+_SOUNDS = (".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus")
 _MOST_PIXELS = 2**26  # twice those of the largest videos (8K); as many need less than 1 GB while they are read
+_SETTLED = 5.0  # seconds after the last file came or went
 _FPS = 25.0  # images have no times of their own
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of a TIFF
 
@@ -86,11 +92,21 @@ def _part_by_number(
 
 
 def _frames_of(path: str | os.PathLike) -> FrameNames:
-    """The frames among the files of a folder."""
+    """The frames among the files of a folder; kept, as the actions of a long video ask one after another."""
+    with files.disk_errors(f"the folder {path} cannot be read"):
+        status = os.stat(path)
+    # A file that comes within the same tick of the clock does not change the folder's time.
+    is_settled = time.time() - status.st_mtime > _SETTLED
+    read = _frames_in if is_settled else _frames_in.__wrapped__
+    return read(os.fspath(path), status.st_ino, status.st_mtime_ns)
+
+
+@functools.lru_cache(2)
+def _frames_in(path: str, *version: int) -> FrameNames:
     pictures: list[str] = []
     folders: list[str] = []
     strange: list[str] = []
-    with files.disk_errors(f"the folder {path} cannot be read"), os.scandir(os.fspath(path)) as entries:
+    with files.disk_errors(f"the folder {path} cannot be read"), os.scandir(path) as entries:
         for entry in entries:
             suffix = os.path.splitext(entry.name)[1].lower()
             if entry.name.startswith(".") or files.is_of_desktop(entry.name):
@@ -99,7 +115,7 @@ def _frames_of(path: str | os.PathLike) -> FrameNames:
                 folders.append(entry.name)
             elif suffix in _PICTURES and entry.is_file():
                 pictures.append(entry.name)
-            elif suffix not in (*_TEXTS, *_SOUNDS):
+            elif suffix not in (*_TEXTS, *_SOUNDS) and not _is_a_word(entry.name):
                 strange.append(entry.name)
     if strange:
         raise InputError(
@@ -112,6 +128,11 @@ def _frames_of(path: str | os.PathLike) -> FrameNames:
         kinds = "" if pictures or folders else f" ({', '.join(_PICTURES)})"
         raise InputError(f"the folder {path} holds {found}{kinds}{beside}")
     return frames_among(pictures, path)
+
+
+def _is_a_word(name: str) -> bool:
+    """Whether a file is called README, LICENSE or n_frames (which those who extract frames for 3D-ResNets have)."""
+    return "." not in name and not any(map(str.isdigit, name))
 
 
 def _images(paths: Sequence[Path]) -> Iterator[np.ndarray]:

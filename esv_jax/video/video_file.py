@@ -262,14 +262,18 @@ def _version_of(path: str | os.PathLike) -> tuple[str, int, int, int]:
 
 def _index(path: str | os.PathLike) -> _Index:
     _check_whole(path)
-    try:
-        return _index_of_packets(*_version_of(path))
-    except _DisagreementError:
-        return _index_of_decoded(*_version_of(path))
+    return _index_of_version(*_version_of(path))
 
 
 @functools.lru_cache(_INDICES_KEPT)
-def _index_of_packets(path: str, *version: int) -> _Index:
+def _index_of_version(path: str, *version: int) -> _Index:
+    try:
+        return _index_of_packets(path)
+    except _DisagreementError:
+        return _index_of_decoded(path, *version)
+
+
+def _index_of_packets(path: str) -> _Index:
     """The index of a stream whose every displayed frame is one packet with a time of its own.
 
     Raises:
@@ -278,19 +282,20 @@ def _index_of_packets(path: str, *version: int) -> _Index:
     with _opened(path) as source:
         stamps, keyframes = _packet_times(source)
     with _opened(path) as source:
-        beginning = list(itertools.islice(_all_decoded(source), _DECODED_TO_CHECK))
-        shown = [frame.pts for frame in beginning]
+        frames = _all_decoded(source)
+        first_frame = next(frames)
+        look, shown = _look(first_frame), [first_frame.pts]
+        shown += [frame.pts for frame in itertools.islice(frames, _DECODED_TO_CHECK - 1)]
         if shown[0] is None:
             raise _DisagreementError
-        stamps = stamps[
-            np.searchsorted(stamps, shown[0]) :
-        ]  # the others are never shown, as they refer to what is cut off
+        # The others are never shown, as they refer to what is cut off.
+        stamps = stamps[np.searchsorted(stamps, shown[0]) :]
         expected = stamps[: len(shown)] if len(shown) == _DECODED_TO_CHECK else stamps
         if shown != expected.tolist():
             raise _DisagreementError
         times = (stamps - stamps[0]) * float(source.stream.time_base)
         first = np.searchsorted(stamps, keyframes[keyframes >= stamps[0]])
-        return _Index(times, _end(times, source), _look(beginning[0]), stamps, first)
+        return _Index(times, _end(times, source), look, stamps, first)
 
 
 @functools.lru_cache(_INDICES_KEPT)

@@ -172,6 +172,10 @@ def a_part_behind_the_end(folder):
     _read(folder, "1.png", "2.png", start=2)
 
 
+def a_part_before_the_beginning(folder):
+    _read(folder, "1.png", "2.png", start=-1)
+
+
 def a_part_behind_the_last_number(folder):
     _read(folder, "1.png", "2.png", start=NumberInName(2), stop=NumberInName(4))
 

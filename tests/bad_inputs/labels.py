@@ -625,3 +625,16 @@ def hdf5_of_labels_beyond_64_bits(folder):
 
 def hdf5_of_uids_in_latin_1(folder):
     _hdf(folder, _replaced("validation/uids", data=[b"\xe9"]))
+
+
+def clips_with_endless_names(folder):
+    name = "x" * 5000
+    with feature_store.create_or_append(folder / "store", _HEADER) as writer:
+        writer.append(name, name, "run", name, np.ones((2, 3), np.float32))
+    labelled_features.open_labelled(folder / "store", (name, f"{name}y"))
+
+
+def a_clip_with_an_endless_name_stored_twice(folder):
+    with feature_store.create_or_append(folder / "store", _HEADER) as writer:
+        for _ in range(2):
+            writer.append("x" * 5000, "", "run", "", np.ones((2, 3), np.float32))

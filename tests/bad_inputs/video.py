@@ -150,6 +150,10 @@ def a_part_behind_the_end(folder: Path) -> None:
     list(decode.iter_frames(_clip(folder), 5, 11))
 
 
+def a_part_before_the_beginning(folder: Path) -> None:
+    list(decode.iter_frames(_clip(folder), -1, 5))
+
+
 def a_time_behind_the_end(folder: Path) -> None:
     list(decode.iter_frames(_clip(folder), Seconds(0.1), Seconds(0.5)))
 

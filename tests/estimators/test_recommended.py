@@ -25,7 +25,7 @@ def logits(num_frames):
         (12, {}, False, esv_jax.exact()),
         (16, {"max_evaluations": 2**16 - 1}, False, esv_jax.exact()),
         (20, {"max_evaluations": 2**20 - 1}, False, esv_jax.exact()),
-        (21, {"max_evaluations": 2**21}, False, esv_jax.surrogate(max_evaluations=2**21)),
+        (21, {"max_evaluations": 2**21}, False, esv_jax.regression(max_evaluations=2**21)),
         # It does not, and the game sums over them all.
         (16, {}, True, esv_jax.exact()),
         (16, {"max_evaluations": 17}, True, esv_jax.exact()),
@@ -37,6 +37,8 @@ def logits(num_frames):
         (13, {}, False, esv_jax.surrogate(max_evaluations=4096)),
         (16, {"max_exact_frames": 30}, False, esv_jax.surrogate(max_evaluations=4096)),
         (1000, {}, False, esv_jax.surrogate(max_evaluations=4096)),
+        (64, {"max_evaluations": 2**18}, False, esv_jax.surrogate(max_evaluations=2**18)),
+        (64, {"max_evaluations": 2**18 + 1}, False, esv_jax.regression(max_evaluations=2**18 + 1)),
         # Too few for a model of the logits, for least squares.
         (20, {"max_evaluations": 80}, False, esv_jax.surrogate(max_evaluations=80)),
         (20, {"max_evaluations": 79}, False, esv_jax.regression(max_evaluations=79)),

@@ -97,12 +97,14 @@ def test_priors_of_something_something_and_of_counts(tmp_path, script):
         ("class_priors", {}, "give either --labels or --counts"),
         ("class_priors", {"counts": "counts.csv"}, "--counts needs --num_classes"),
         ("class_priors", {"labels": "test.csv"}, "has no clips of the split 'train'"),
+        ("class_priors", {"labels": "mixed.csv"}, "mixed.csv has the split 'Training'"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, script, name, given, message):
     (tmp_path / "two.csv").write_text("name,id\na,0\nb,1\n")
     (tmp_path / "own.csv").write_text("path,label\n100000,a\n")
     (tmp_path / "test.csv").write_text("path,label,split\nx,a,test\n")
+    (tmp_path / "mixed.csv").write_text("path,label,split\nx,a,train\ny,b,Training\n")
     given = {flag: tmp_path / value if value.endswith(".csv") else value for flag, value in given.items()}
     if name == "convert_features":
         given["features"] = GOLDEN

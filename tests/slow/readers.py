@@ -24,6 +24,7 @@ from esv_jax.results import store
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model, ModelCard
+from esv_jax.video.frames import NumberInName
 from esv_jax.video.preprocess import Preprocess
 from tests.results import stores
 from tests.training import test_loop
@@ -227,7 +228,7 @@ def check_class_names(folder: Path, found: Any, _: Any) -> str | None:
     columns = [header.index("name" if "name" in header else "key"), header.index("id")]
     of_csv = [[line[i] for i in columns] for line in lines if line]
     for pairs, names in zip((of_json, of_csv), found, strict=True):
-        if len(pairs) != len(names) or not all(names[_number(number)] == name for name, number in pairs):
+        if len(pairs) != len(names) or not all(names[_number(number)] == name.strip() for name, number in pairs):
             return "other classes than those in the file"
     return None
 
@@ -288,10 +289,18 @@ def check_annotations(folder: Path, found: Any, _: Any) -> str | None:
 
 
 def make_epic(folder: Path) -> None:
+    """One video is a file, another one a folder."""
     make_class_names(folder)
-    columns = "narration_id,participant_id,video_id,start_frame,stop_frame,narration,verb_class,noun_class"
-    lines = [columns, "P01_01_0,P01,P01_01,8,202,open door,1,0", 'P01_01_1,P01,P01_01,262,370,"turn, on",2,7']
+    columns = "narration_id,participant_id,video_id,start_timestamp,stop_timestamp,start_frame,stop_frame"
+    lines = [
+        f"{columns},narration,verb_class,noun_class",
+        "P01_01_0,P01,P01_01,00:00:00.14,00:00:03.37,8,202,open door,1,0",
+        'P01_02_1,P01,P01_02,00:01:04.37,01:00:06.17,262,370,"turn, on",2,7',
+    ]
     (folder / "train.csv").write_text("\n".join([*lines, ""]))
+    (folder / "P01_01.MP4").write_text("")
+    (folder / "P01_02").mkdir()
+    (folder / "P01_02" / "frame_0000000262.jpg").write_text("")
 
 
 def read_epic(folder: Path) -> Any:
@@ -303,8 +312,14 @@ def check_epic(folder: Path, found: Any, _: Any) -> str | None:
     lines = [dict(zip(header, line, strict=True)) for line in lines if line]
     clips, classes = found
     for clip, line in zip(clips, lines, strict=True):
-        frames = _number(line["start_frame"]) - 1, _number(line["stop_frame"])
-        if (clip.start, clip.stop) != frames or clip.label != classes[_number(line["verb_class"])]:
+        if isinstance(clip.start, NumberInName):
+            expected: tuple = _number(line["start_frame"]), _number(line["stop_frame"]) + 1
+        else:
+            times = [line[name].strip().split(":") for name in ("start_timestamp", "stop_timestamp")]
+            expected = tuple(float(h) * 3600 + float(m) * 60 + float(s) for h, m, s in times)
+        if not np.allclose((clip.start, clip.stop), expected, rtol=0, atol=1e-6):
+            return "another part than that in the file"
+        if clip.uid != line["narration_id"].strip() or clip.label != classes[_number(line["verb_class"])]:
             return "another action than that in the file"
     return None
 

@@ -29,6 +29,11 @@ def order(names):
         (["PXL_20240105_123045120.jpg", "PXL_20240105_123045900.jpg"], None),
         (["snap-2024-01-05-12h59m59s123.png", "snap-2024-01-05-13h00m01s005.png"], None),
         (["00-00-59.5.png", "00-01-02.25.png", "00-01-02.5.png"], None),
+        (["5.0.png", "5.04.png", "5.08.png", "5.12.png"], None),
+        (["0.25.png", "0.5.png", "0.75.png", "1.0.png"], None),
+        # A date and a number, which looks like a time up to 59.
+        (["20240105_000058.jpg", "20240105_000059.jpg", "20240105_000060.jpg"], [58, 59, 60]),
+        (["cam-01-02-09.jpg", "cam-01-02-59.jpg", "cam-01-02-60.jpg"], [9, 59, 60]),
         # The frame's number and its time.
         (["1_0.033.png", "2_0.067.png", "10_0.333.png"], None),
         (["5_900.png", "9_1000.png"], None),
@@ -94,8 +99,11 @@ def test_several_kinds_of_names_are_told(names, message):
         (["cam1_1.png", "cam1_2.png", "cam2_1.png", "cam2_2.png"], r"several numbers vary \(cam1_1.png, cam1_2.png,"),
         (["1_9.png", "2_8.png"], "several numbers vary"),
         (["1.9.png", "1.11.png", "1.10.png"], r"names such as 1\.10: whether"),
+        (["v1.1.png", "v1.9.png", "v1.10.png", "v1.11.png"], r"names such as 1\.10: whether"),
+        ([f"v1.{i}.png" for i in range(1, 105, 2)], r"names such as 1\.99: whether"),
         (["2024-01-05 12.30.45.png", "12.png"], "should have numbers or times in their names, found both"),
         (["Shot 2024-01-05 at 12.59.10 PM.png", "Shot 2024-01-05 at 01.00.05 PM.png"], "found AM or PM"),
+        (["Shot 2024-01-05 at 12.59.10 PM.png", "Shot 2024-01-05 at 1.00.05 PM.png"], "found AM or PM"),
     ],
 )
 def test_an_order_that_cannot_be_known_is_told(names, message):

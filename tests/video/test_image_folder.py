@@ -1,5 +1,6 @@
 """Folders of pictures: which are the frames, in which order, and what their pixels are."""
 
+import os
 import struct
 import zlib
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from esv_jax.checks import InputError
-from esv_jax.video import decode
+from esv_jax.video import decode, image_folder
 from esv_jax.video.frames import NumberInName, Seconds
 from tests.video.videos import numbered_image, numbers_of, write_images
 
@@ -49,17 +50,33 @@ def test_every_kind_of_picture_is_read(tmp_path, suffix):
 
 def test_what_is_no_part_of_the_video(tmp_path):
     folder = write_images(tmp_path / "frames", ["1.webp", "2.webp", "poster.jpg"], [1, 2, 999])
-    for name in ("notes.txt", "1.json", "2.XML", "sound.wav", ".hidden.exr", "._1.webp", ".DS_Store", "Thumbs.db"):
+    others = ["notes.txt", "1.json", "2.XML", "1.AAE", "seqinfo.ini", "n_frames", "README", "sound.wav"]
+    for name in [*others, ".hidden.exr", "._1.webp", ".DS_Store", "Thumbs.db"]:
         (folder / name).write_text("not a frame")
     write_images(folder / "masks", ["1.png"])
     assert numbers_of(decode.iter_frames(folder)) == [1, 2]
+
+
+def test_a_folder_is_looked_through_once_until_it_changes(tmp_path, monkeypatch):
+    folder, looked = write_images(tmp_path / "frames", ["1.png", "2.png"]), []
+    among = image_folder.frames_among
+    monkeypatch.setattr(image_folder, "frames_among", lambda *names: looked.append(1) or among(*names))
+    for _ in range(2):  # too young to be trusted
+        assert numbers_of(decode.iter_frames(folder, 1)) == [1]
+    assert len(looked) == 2
+    os.utime(folder, (0, 0))
+    for start in (0, 1):
+        assert numbers_of(decode.iter_frames(folder, start)) == [0, 1][start:]
+    assert len(looked) == 3
+    Image.fromarray(numbered_image(7)).save(folder / "3.png")
+    assert numbers_of(decode.iter_frames(folder, 2)) == [7]
 
 
 def test_a_single_picture_is_a_video_of_one_frame(tmp_path):
     assert numbers_of(decode.iter_frames(write_images(tmp_path / "frames", ["still life.png"], [77]))) == [77]
 
 
-@pytest.mark.parametrize("name", ["3.exr", "3.heic", "clip.mp4", "flow.npy", "3.png.part", "README", "3"])
+@pytest.mark.parametrize("name", ["3.exr", "3.heic", "clip.mp4", "flow.npy", "3.png.part", "frame_3", "3"])
 def test_other_files_are_told(tmp_path, name):
     folder = write_images(tmp_path / "frames", ["1.png", "2.png"])
     (folder / name).write_text("what is this?")

@@ -161,8 +161,31 @@ def test_a_video_of_one_frame_has_a_length(tmp_path):
     assert numbers_of(decode.iter_frames(path, Seconds(0), Seconds(0.04))) == [0]
 
 
-def test_what_was_learned_of_a_video_is_kept_for_its_parts(tmp_path, monkeypatch):
-    path = write_video(tmp_path / "clip.mkv", "libx264", 30, options={"g": "10"})
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])  # by packets, by decoding
+def test_what_was_learned_of_a_video_is_kept_for_its_parts(tmp_path, monkeypatch, codec):
+    path = write_video(tmp_path / "clip.mkv", codec, 30, options={"g": "10"})
     list(decode.iter_frames(path, 5, 7))
     monkeypatch.setattr(video_file, "_packet_times", None)
     assert numbers_of(decode.iter_frames(path, 20, 22)) == [20, 21]
+
+
+def test_frames_that_are_only_checked_are_not_kept(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.mkv", "libx264", 30, options={"g": "10"})
+    kept = []
+
+    class Seen:
+        def __init__(self, frame):
+            self.frame = frame
+            kept.append(1)
+
+        def __del__(self):
+            kept.pop()
+
+        def __getattr__(self, name):
+            most.append(len(kept))
+            return getattr(self.frame, name)
+
+    most, decoded = [], video_file._all_decoded
+    monkeypatch.setattr(video_file, "_all_decoded", lambda source: map(Seen, decoded(source)))
+    assert len(video_file._index(path).times) == 30
+    assert 0 < max(most) < 4

@@ -94,4 +94,4 @@ def rewrite_packets(source, target, change, pts=None):
 def check_by_decoding(monkeypatch, num_frames):
     """Lets no more than the first frames of a video be decoded to check what its packets say."""
     monkeypatch.setattr(video_file, "_DECODED_TO_CHECK", num_frames)
-    video_file._index_of_packets.cache_clear()
+    video_file._index_of_version.cache_clear()
