@@ -174,11 +174,11 @@ def read_card(
         raise InputError(f"{folder} is not a {what}: it has no {name}")
     found = read_json(path, LARGEST_CARD)
     version = found.pop("format_version", None) if isinstance(found, dict) else None
-    if isinstance(version, bool) or not isinstance(version, int):
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise InputError(f"{path} does not describe a {what}: it has no format_version")
     if version > format_version:
         raise InputError(
-            f"{path} is of format {version}, newer than format {format_version} of this esv_jax: update esv_jax"
+            f"{path} is of format {version!s:.20}, newer than format {format_version} of this esv_jax: update esv_jax"
         )
     for extra in optional:
         found.pop(extra, None)

@@ -106,7 +106,7 @@ def _of_split(features: LabelledFeatures) -> list[int]:
     """The numbers of the clips asked for."""
     chosen = [i for i, clip in enumerate(features.clips) if SPLIT.value in (None, clip.split)]
     if not chosen:
-        of_split = f" of the split {SPLIT.value!r}" if SPLIT.value else ""
+        of_split = "" if SPLIT.value is None else f" of the split {SPLIT.value!r:.80}"
         raise InputError(f"{FEATURES.value} holds no clips{of_split}")
     return chosen
 

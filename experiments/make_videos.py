@@ -28,7 +28,7 @@ from . import cli
 CLIPS_WORTH_A_PROCESS = 16  # starting one costs about as much as drawing these
 
 OUT = cli.DEFINE_path("out", None, "Folder for the videos and annotations.", required=True)
-CLIPS_PER_CLASS = flags.DEFINE_integer("clips_per_class", 1, "Clips of each class and split asked for.", lower_bound=1)
+CLIPS_PER_CLASS = flags.DEFINE_integer("clips_per_class", 1, "Clips of each class and split asked for.", 1, 100_000)
 SPLIT = flags.DEFINE_enum("split", None, sorted(set(scripts.SPLITS)), "Only this split; all if not given.")
 CLASS_NAMES = flags.DEFINE_multi_string("class_name", None, "Only this class; repeat it for more; all if not given.")
 SEED = flags.DEFINE_integer("seed", 0, "Another seed, another set.", 0, 2**63 - 1)

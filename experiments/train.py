@@ -128,7 +128,7 @@ def _splits(store: FeatureStore) -> tuple[Clips, dict[str, Clips]]:
         absent = sorted(splits - present)
         if absent:
             raise InputError(
-                f"--{flag} names the split {absent[0]!r}, but {FEATURES.value} has {listed(sorted(present))}"
+                f"--{flag} names the split {absent[0]!r:.80}, but {FEATURES.value} has {listed(sorted(present))}"
             )
     # What is said counts more than the other flag's default.
     training = set(TRAIN_ON.value) - (set() if "train_on" in given else given.get("hold_out", set()))

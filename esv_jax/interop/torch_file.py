@@ -60,6 +60,9 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
             state = _state_dict(content, path)
+            size = sum(tensor.numel() for tensor in state.values())  # a small file can say that it holds much
+            if size > options.MAX_WEIGHTS:
+                raise InputError(f"{path} should hold at most {options.MAX_WEIGHTS:,} numbers, found {size:,}")
             arrays = {_name(name, path): _array(name, value, path) for name, value in state.items()}
     except InputError:
         raise
@@ -131,10 +134,6 @@ def _array(name: Any, tensor: Any, path: str | os.PathLike) -> np.ndarray:
     if tensor.is_quantized:
         raise InputError(
             f"{what} is quantised ({tensor.dtype}): save the weights from before, or what dequantize() gives"
-        )
-    if tensor.numel() > options.MAX_WEIGHTS:
-        raise InputError(
-            f"{what} has {tensor.numel():,} numbers, more than the {options.MAX_WEIGHTS:,} that are allowed"
         )
     try:
         tensor = tensor.detach()

@@ -56,7 +56,7 @@ _INT32 = 2**31
 
 
 def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Dataset":
-    """The values of all videos that have enough frames. Arrays are read when they are asked for.
+    """The values of all videos that have enough frames. They are read when they are asked for.
 
     Args:
       path: the folder that `experiments.compute_esvs` wrote.
@@ -84,7 +84,7 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
     if num_frames not in stored and (num_frames is not None or not stored):
         wanted = "" if num_frames is None else f", not of {num_frames}"
         raise InputError(f"{folder} holds values of {_numbers(stored)} frames{wanted}")
-    group = read_group(folder, stored[0] if num_frames is None else num_frames)
+    group = read_group(folder, stored[0 if num_frames is None else stored.index(num_frames)])
     chunks = group.chunks
     missing = chunks.num_chunks() - len(chunks.finished())
     if missing:
@@ -99,6 +99,8 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
     )
     with strings_are_fine(), _told_of_metadata(chunks.group):
         dataset = xarray.open_zarr(checked, group=chunks.group.name, consolidated=False, chunks=None)
+        for name in INDEX:  # small, and what is wrong with it is told of here
+            dataset[name].load()
         # xarray's versions differ in how they give strings back.
         names = {name: dataset[name].values.tolist() for name in ("uid", "class_name")}
     for name, of_all in names.items():
@@ -199,7 +201,8 @@ class Group(NamedTuple):
         command = self.attributes.get("command")
         known = isinstance(command, str) and command.isprintable() and len(command) <= _LARGEST_TOLD
         how = command if known else f"the `command` in its {METADATA_FILE}"
-        return f"run the command that made it again, with its --out: {how}"
+        out = "its" if self.version == FORMAT_VERSION else "another"  # an older format is not added to
+        return f"run the command that made it again, with {out} --out: {how}"
 
 
 def read_group(folder: Path, num_frames: int) -> Group:
@@ -296,7 +299,7 @@ def _told_of_metadata(group: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (ValueError, TypeError, LookupError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RuntimeError) as error:  # RuntimeError: of zstd
         raise _no_metadata(group, group, files.reason(error)) from error
 
 

@@ -225,8 +225,11 @@ def _digest_of(fields: Any) -> str:
 def _prior_from_json(values: Any, where: str) -> np.ndarray:
     if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
         raise InputError(f"{where} should be a list of numbers, found {options.shown(values)}")
-    with np.errstate(over="ignore"):  # an infinity, which is refused
-        return np.asarray(values, np.float64).astype(np.float32)
+    try:
+        with np.errstate(over="ignore"):  # an infinity, which is refused
+            return np.asarray(values, np.float64).astype(np.float32)
+    except OverflowError as error:  # of integers
+        raise InputError(f"{where} should be numbers that float32 holds, found one beyond") from error
 
 
 def _check_card(card: ModelCard, where: str) -> None:
@@ -249,9 +252,9 @@ def _check_card(card: ModelCard, where: str) -> None:
         return
     if card.preprocess is not None:
         raise InputError(f"{where} has a preprocess, which a model of kind {card.kind} has not")
-    strange = [name for name in card.classes if not isinstance(name, str)]
+    strange = [name for name in card.classes if not isinstance(name, str) or not files.is_one_line(name)]
     if strange:
-        raise InputError(f"{where} should name its classes by texts, found {options.shown(strange[0])}")
+        raise InputError(f"{where} should name its classes by texts of one line, found {options.shown(strange[0])}")
     num_classes = card.options["num_classes"]
     num_priors = num_classes if card.prior is None else len(card.prior)
     if not num_classes == len(card.classes) == num_priors:

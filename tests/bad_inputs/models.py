@@ -88,6 +88,14 @@ def a_card_of_a_newer_format(folder):
     _load(folder, format_version=99)
 
 
+def a_card_of_a_format_of_a_thousand_digits(folder):
+    _load(folder, format_version=10**1000)
+
+
+def a_card_of_a_negative_format(folder):
+    _load(folder, format_version=-1)
+
+
 def a_kind_that_is_a_list(folder):
     _load(folder, kind=["tsn"])
 
@@ -156,6 +164,10 @@ def classes_that_are_one_word(folder):
     _load(folder, classes="seventeen letters")
 
 
+def classes_that_are_no_text(folder):
+    _load(folder, classes=["\ud800", *map(str, range(16))])
+
+
 def a_class_named_twice(folder):
     _load(folder, classes=17 * ["long name " * 30])
 
@@ -170,6 +182,10 @@ def a_prior_of_words(folder):
 
 def a_prior_beyond_float32(folder):
     _load(folder, prior=17 * [1e300])
+
+
+def a_prior_beyond_float64(folder):
+    _load(folder, prior=17 * [10**400])
 
 
 def a_prior_that_does_not_sum_to_1(folder):

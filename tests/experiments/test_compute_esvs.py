@@ -369,6 +369,7 @@ def test_mistakes_are_one_sentence(root, tmp_path, compute):
         ("should sum to 1 within 0.001", [f"--priors={tmp_path / 'bad.csv'}"], {}),
         ("none of the 11 videos has 12 frames and finite", ["--num_frames=12"], {}),
         ("holds no clips of the split 'dev'", ["--split=dev"], {}),
+        ("holds no clips of the split ''", ["--split="], {}),
         ("takes at most 30 frames", ["--estimator=exact", "--num_frames=31"], {"features": tmp_path / "long"}),
         ("max_evaluations should be at least", ["--estimator=orderings", "--max_evaluations=3"], {}),
     ]:

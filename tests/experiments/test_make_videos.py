@@ -83,10 +83,11 @@ def test_several_processes_draw_the_same_and_end_when_killed(make_videos, tmp_pa
     [
         ("--class_name=Eating something", "--class_name should be one of .*'Eating something'"),
         ("--seed=1", "holds clips of the set .*choose another folder"),
+        ("--clips_per_class=1000000000000", r"not an integer in the range \[1, 100000\]"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(make_videos, argument, said):
     assert make_videos("--split=test", "--class_name=Something appearing").exit_code == 0
     ran = make_videos("--split=test", argument)
     assert ran.exit_code == 1
-    assert re.search(f"^error: .*{said}", ran.stderr, re.MULTILINE)
+    assert re.search(f"^(error|FATAL).*{said}", ran.stderr, re.MULTILINE)

@@ -249,6 +249,7 @@ def test_no_file_names_the_makers_folders(tmp_path, train):
         (["--num_scales=5"], "num_scales should be at most num_frames (4)"),
         (["--num_scales=0"], "--num_scales=0: 0 is not a positive integer"),
         (["--hold_out=person"], "--hold_out names the split 'person', but"),
+        ([f"--train_on={'x' * 999}"], f"--train_on names the split '{'x' * 79}, but"),
         (
             ["--hold_out=train,test,validation"],
             "has no clip to train on: its splits are test, train, validation, all held out",

@@ -160,6 +160,12 @@ def _as_format_1(path):
         made[:] = values
 
 
+def test_a_number_of_frames_is_an_integer_of_any_kind(tmp_path):
+    write(tmp_path / "s.zarr", LENGTHS)
+    for number in np.array([2]), np.array([2.0]):
+        assert store.open(tmp_path / "s.zarr", number[0]).sizes["frame"] == 2
+
+
 @pytest.mark.filterwarnings("ignore:The (codec|dtype)")
 def test_stores_of_the_format_before_are_read_and_not_added_to(tmp_path):
     path = tmp_path / "s.zarr"
@@ -170,6 +176,17 @@ def test_stores_of_the_format_before_are_read_and_not_added_to(tmp_path):
     assert _load(path) == expected
     with pytest.raises(InputError, match="is of format 1, without checksums, and this esv_jax adds to"):
         write(path, LENGTHS, 3)
+    label = path / "num_frames=2" / "label" / "c" / "0"
+    content = label.read_bytes()
+    label.write_bytes(content[:9])
+    with pytest.raises(InputError, match=r"num_frames=2/zarr\.json is not what was written"):
+        store.open(path)
+    label.write_bytes(content)
+    score = path / "num_frames=2" / "score" / "c" / "0" / "0"
+    score.rename(tmp_path / "score")
+    with pytest.raises(InputError, match=r"is not finished, .* again, with another --out: test"):
+        store.open(path)
+    (tmp_path / "score").rename(score)
     (path / "num_frames=2" / "uid" / "c" / "0").unlink()
     with pytest.raises(InputError, match="uid/c/0 is missing"):
         _load(path)
