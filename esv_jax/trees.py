@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ import orbax.checkpoint
 from esv_jax import checks, files
 from esv_jax.checks import InputError
 
+# Bytes that orbax writes besides, in a dozen small files.
+_AROUND_ARRAYS = 1 << 18
+
 
 def write(folder: Path, tree: Any) -> dict[str, str]:
     """Writes dicts of dicts of NumPy arrays as a folder, which is not there.
@@ -27,6 +31,7 @@ def write(folder: Path, tree: Any) -> dict[str, str]:
     Raises:
       OSError: it cannot be written.
     """
+    _reserve(folder.parent, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _AROUND_ARRAYS)
     try:
         with _no_log(), _checkpointer() as checkpointer:
             checkpointer.save(folder.absolute(), tree)
@@ -38,6 +43,13 @@ def write(folder: Path, tree: Any) -> dict[str, str]:
     # Orbax's note to itself names the absolute path; reading needs none.
     (folder / "commit_success.txt").unlink(missing_ok=True)
     return files.digests(folder)
+
+
+def _reserve(folder: Path, num_bytes: int) -> None:
+    """Raises the OSError of a disk without so much room: orbax's threads go on for a while where a write failed."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
 
 
 def check(folder: Path, digests: Any, what_they_are: str) -> None:

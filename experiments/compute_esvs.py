@@ -34,7 +34,7 @@ from esv_jax.explaining import runner
 from esv_jax.explaining.batch import LARGEST_BATCH
 from esv_jax.explaining.explain import is_exact
 from esv_jax.results import store_writer
-from esv_jax.results.store import Chunks
+from esv_jax.results.store_files import Chunks
 from esv_jax.results.video_index import VideoIndex, video_index
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of

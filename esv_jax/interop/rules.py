@@ -78,8 +78,10 @@ def convert(rules: Sequence[Rule], state: StateDict, where: str, absent: Mapping
 
 def _float32(values: Any, what: str) -> np.ndarray:
     array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiu":
         raise InputError(f"{what} should be real numbers, found {array.dtype}")
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 1:  # their scale is kept elsewhere
+        raise InputError(f"{what} should be floats, found integers of 8 bits ({array.dtype}), as quantised weights are")
     with np.errstate(over="ignore"):  # an infinity, which is refused
         converted = array.astype(np.float32)
     checks.check_finite(what, converted)

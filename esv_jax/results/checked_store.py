@@ -7,7 +7,7 @@ from typing import Any
 from zarr.storage import LocalStore
 
 from esv_jax.checks import InputError
-from esv_jax.results.store import CHECKSUM_BYTES, INDEX, VALUES, checksum
+from esv_jax.results.store_files import CHECKSUM_BYTES, INDEX, VALUES, checksum
 
 
 class CheckedStore(LocalStore):

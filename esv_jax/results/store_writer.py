@@ -1,4 +1,4 @@
-"""Writes the store of `results.store`, so that it can be killed at any moment and goes on from there.
+"""Writes the store of `results.store_files`, so that it can be killed at any moment and goes on from there.
 
 Every file appears whole, by renaming: first the root group's metadata, then a group with its index (who the videos
 are), then chunk after chunk. Nothing is ever changed: what an interrupted run leaves is a beginning of the same store.
@@ -17,7 +17,7 @@ import numpy as np
 from esv_jax import files
 from esv_jax.checks import InputError, check_shape, listed, require
 from esv_jax.results.export import is_formula
-from esv_jax.results.store import (
+from esv_jax.results.store_files import (
     DIGEST,
     FLOAT,
     FORMAT,

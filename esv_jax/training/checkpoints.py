@@ -54,6 +54,8 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         Raises:
           InputError: it is of another run, or damaged; says what to remove.
         """
+        if (self.folder / _RUN_FILE).exists():
+            raise InputError(f"{self.folder} is of an older esv_jax: finish that run with it, or delete the folder")
         epochs = self._epochs()
         if not epochs:
             return None

@@ -283,6 +283,12 @@ def a_checkpoint_of_another_run(folder):
     _resume(folder, {"schedule": {"seed": "x" * 1000}, "settings": {}})
 
 
+def checkpoints_of_an_older_version(folder):
+    run = _checkpoints(folder)
+    (folder / "run/run.json").write_text("{}")
+    _resume(folder, run)
+
+
 def checkpoints_that_another_process_writes(folder):
     with Checkpoints(folder / "run", {}), Checkpoints(folder / "run", {}):
         pass
@@ -402,6 +408,10 @@ def _kernel(values):
 
 def integers_that_float32_does_not_hold(folder):
     _kernel(2**24 + 1)
+
+
+def integers_of_8_bits(folder):
+    _kernel(np.int8(3))
 
 
 def complex_weights_of_keras(folder):

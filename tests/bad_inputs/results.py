@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 import esv_jax
-from esv_jax.results import export, store, store_writer
+from esv_jax.results import export, store_files, store_writer
 from tests.results.stores import CONFIGURATION, PRIOR, index_of, write
 
 _LENGTHS = {"a": 4, "b": 2, "c": 9, "d": 1, "e": 3}
@@ -40,8 +40,10 @@ def _edit(name, **changed):
         (content["attributes"] if name == "." else content).update(changed)
         file.write_text(json.dumps(content))
         of_group = json.loads((group / "zarr.json").read_text())
-        arrays = [json.loads((group / array / "zarr.json").read_text()) for array in (*store.VALUES, *store.INDEX)]
-        of_group["attributes"]["metadata_digest"] = store.metadata_digest(of_group, arrays)
+        arrays = [
+            json.loads((group / array / "zarr.json").read_text()) for array in (*store_files.VALUES, *store_files.INDEX)
+        ]
+        of_group["attributes"]["metadata_digest"] = store_files.metadata_digest(of_group, arrays)
         (group / "zarr.json").write_text(json.dumps(of_group))
 
     return change
@@ -157,12 +159,12 @@ def a_group_of_a_thousand_million_frames(folder):
 
 def a_thousand_million_videos(folder):
     def change(group):
-        for name, dims in {**store.VALUES, **store.INDEX}.items():
+        for name, dims in {**store_files.VALUES, **store_files.INDEX}.items():
             file = group / name / "zarr.json"
             content = json.loads(file.read_text())
             if dims[0] == "video":
                 content["shape"][0] = 10**11
-            if dims[0] == "video" and name in store.INDEX:
+            if dims[0] == "video" and name in store_files.INDEX:
                 content["chunk_grid"]["configuration"]["chunk_shape"][0] = 10**11
             _edit(name, **content)(group)
 

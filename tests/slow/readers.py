@@ -20,7 +20,7 @@ import esv_jax
 from esv_jax import models
 from esv_jax.data import annotations, feature_store, priors
 from esv_jax.models.backbones.frame_cnn import SIZE, FrameCNN
-from esv_jax.results import store
+from esv_jax.results import store_files
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model, ModelCard
@@ -65,13 +65,13 @@ def read_results_of_writer(folder: Path) -> dict[int, dict[str, Any]]:
 
 def read_sealed_results(folder: Path) -> dict[int, dict[str, Any]]:
     """As of someone who changes metadata and their digests."""
-    for group in (folder, *folder.glob(store.group_name("*"))):
+    for group in (folder, *folder.glob(store_files.group_name("*"))):
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            names = () if group == folder else (*store.VALUES, *store.INDEX)
-            arrays = [json.loads((group / name / store.METADATA_FILE).read_text()) for name in names]
-            content = json.loads((group / store.METADATA_FILE).read_text())
-            content["attributes"][store.DIGEST] = store.metadata_digest(content, arrays)
-            (group / store.METADATA_FILE).write_text(json.dumps(content))
+            names = () if group == folder else (*store_files.VALUES, *store_files.INDEX)
+            arrays = [json.loads((group / name / store_files.METADATA_FILE).read_text()) for name in names]
+            content = json.loads((group / store_files.METADATA_FILE).read_text())
+            content["attributes"][store_files.DIGEST] = store_files.metadata_digest(content, arrays)
+            (group / store_files.METADATA_FILE).write_text(json.dumps(content))
     return read_results(folder)
 
 
