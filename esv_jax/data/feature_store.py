@@ -291,9 +291,9 @@ def _check_header(header: StoreHeader, where: str) -> None:
             f"feature_dim in {where} should be an integer of at least 1 and at most {LARGEST_DIM}, found {dim!r:.80}"
         )
     classes = header.classes
-    strange = next((name for name in classes if not isinstance(name, str) or not files.is_one_line(name)), None)
-    if strange is not None:
-        raise InputError(f"classes in {where} should be names of one line each, found {strange!r:.80}")
+    strange = [name for name in classes if not isinstance(name, str) or not files.is_one_line(name)]
+    if strange:
+        raise InputError(f"classes in {where} should be names of one line each, found {strange[0]!r:.80}")
     if not classes or len(set(classes)) != len(classes):
         raise InputError(f"classes in {where} should be different names, found {listed(classes) or 'none'}")
     backbone = header.backbone
@@ -327,7 +327,7 @@ def _read_clips(folder: Path, header: StoreHeader) -> tuple[tuple[StoredClip, ..
         content = file.read_bytes() if file.exists() else b""
     num_bytes = content.rfind(b"\n") + 1
     if not num_bytes:  # a killed run has written no rows yet
-        if size:
+        if size or not _csv_line(StoredClip._fields).startswith(content):
             raise InputError(
                 f"{folder} has lost its {_CLIPS_FILE}, which says whose features it holds: remove it, {_REPAIR}"
             )

@@ -447,6 +447,18 @@ def a_store_of_a_dtype_that_is_a_list(folder):
     _store(folder, header={"dtype": ["float16"]})
 
 
+def a_store_whose_class_is_null(folder):
+    _store(folder, header={"classes": [None, "run"]})
+
+
+def a_store_whose_list_of_clips_has_lost_its_line_ends(folder):
+    def change(store):
+        (store / "clips.csv").write_bytes((store / "clips.csv").read_bytes().replace(b"\n", b""))
+        (store / "features.bin").unlink()
+
+    _store(folder, change)
+
+
 def a_store_whose_classes_are_a_text(folder):
     _store(folder, header={"classes": "run"})
 
