@@ -89,6 +89,8 @@ COMPILATION_CACHE = DEFINE_path(
     None,
     "Folder that keeps compiled programs: a script run again for the same shapes starts without compiling.",
 )
+# From here on what defines flags here defines those of the script that calls it.
+flags.disclaim_key_flags()
 
 
 def run(main: Callable[[], None]) -> None:
@@ -97,6 +99,7 @@ def run(main: Callable[[], None]) -> None:
     So it does for what the system refuses (a full disk, a folder that is gone, too little memory).
     """
     replace_what_cannot_be_shown()
+    _show_shared_flags()
 
     def guarded(argv: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -120,6 +123,14 @@ def run(main: Callable[[], None]) -> None:
             sys.exit(141)
 
     app.run(guarded)
+
+
+def _show_shared_flags() -> None:
+    """Lists the flags that scripts share among those of the script, for --help."""
+    for name, shared in flags.FLAGS.flags_by_module_dict().items():
+        if str(name).startswith(f"{__package__}."):
+            for flag in shared:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def replace_what_cannot_be_shown() -> None:
@@ -191,6 +202,8 @@ def output_folder(path: str) -> Path:
     folder = Path(path)
     probe = folder / ".esv_jax_write_test"
     with files.disk_errors(f"the output folder {path} cannot be written"):
+        if folder.is_file():
+            raise FileExistsError("it is a file")
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
