@@ -172,7 +172,7 @@ def check_features(folder: Path, found: tuple, right: tuple) -> str | None:
         return "another header than the file's"
     if not all(isinstance(name, str) for name in header.classes):
         return "a class name that is no text"
-    if not clips and not (folder / "features.bin").exists() and not (folder / "clips.csv").exists():
+    if not clips and not (folder / "features.bin").exists():
         return None  # as a store is that was begun
     lines = _rows((folder / "clips.csv").read_bytes().rpartition(b"\n")[0])
     # Stores of older versions have no column of checksums.
