@@ -230,7 +230,9 @@ def check_class_names(folder: Path, found: Any, _: Any) -> str | None:
     columns = [header.index("name" if "name" in header else "key"), header.index("id")]
     of_csv = [[line[i] for i in columns] for line in lines if line]
     for pairs, names in zip((of_json, of_csv), found, strict=True):
-        if len(pairs) != len(names) or not all(names[_number(number)] == name.strip() for name, number in pairs):
+        if len(pairs) != len(names) or not all(
+            names[_number(number)] in (name, name.strip()) for name, number in pairs
+        ):
             return "other classes than those in the file"
     return None
 
