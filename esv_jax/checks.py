@@ -81,6 +81,11 @@ def listed(items: Iterable[Any], limit: int = 3) -> str:
     return f"{first} and {len(names) - limit:,} more" if len(names) > limit else first
 
 
+def repeated(items: Iterable[Any]) -> list[Any]:
+    """Those of the items that come more than once, each once, in their order."""
+    return [item for item, count in collections.Counter(items).items() if count > 1]
+
+
 def check_shape(name: str, array: Any, expected: Sequence[int | str]) -> None:
     """Raises InputError unless `array` has the shape `expected`; letters ("T", "D") stand for any length.
 

@@ -16,14 +16,13 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from esv_jax.checks import InputError, listed, require
+from esv_jax.checks import InputError, listed, repeated, require
 
 try:
     import fcntl
@@ -145,9 +144,7 @@ def read_json(path: str | os.PathLike, largest: int = LARGEST_JSON) -> Any:
 def _named_once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(fields)
     if len(found) < len(fields):
-        names = [name for name, _ in fields]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it names {twice[:80]!r} twice")
+        raise ValueError(f"it names {repeated(name for name, _ in fields)[0][:80]!r} twice")
     return found
 
 
@@ -205,9 +202,9 @@ def read_csv(path: str | os.PathLike, what: str) -> tuple[list[str], list[tuple[
         found = next((name for mark, name in _SEPARATORS.items() if mark in columns[0]), None)
         if found:
             raise InputError(f"{what} {path} should have commas between its columns, found {found}")
-    repeated = next((column for column, count in Counter(columns).items() if column and count > 1), None)
-    if repeated:
-        raise InputError(f"{what} {path} should have every column once, found {repeated[:80]!r} twice")
+    twice = repeated(filter(None, columns))
+    if twice:
+        raise InputError(f"{what} {path} should have every column once, found {twice[0][:80]!r} twice")
     for line, row in rows:
         if len(row) != len(columns):
             raise InputError(
@@ -230,7 +227,7 @@ def read_rows(path: str | os.PathLike, what: str) -> list[tuple[int, list[str]]]
         with open(path, "rb") as file:
             content = file.read(LARGEST_TABLE + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise InputError(f"{what} {str(path).replace(chr(0), '<NUL>')} cannot be read: {reason(error)}") from error
+        raise InputError(f"{what} {path} cannot be read: {reason(error)}") from error
     if len(content) > LARGEST_TABLE:
         raise InputError(f"{what} {path} should have at most {LARGEST_TABLE:,} bytes, found more")
     found = _begins_like(content)
@@ -328,6 +325,15 @@ def digests(folder: Path, pattern: str = "**/*") -> dict[str, str]:
 def is_of_desktop(name: str) -> bool:
     """Whether a file of this name is put into folders by macOS, Windows or a Linux desktop, and no part of any data."""
     return name.lower() in _OF_DESKTOPS or name.startswith("._")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file or folder from another one that takes its name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def short_digest(parts: Iterable[Any]) -> str:

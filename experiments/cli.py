@@ -98,7 +98,7 @@ def run(main: Callable[[], None]) -> None:
 
     So it does for what the system refuses (a full disk, a folder that is gone, too little memory).
     """
-    replace_what_cannot_be_shown()
+    _replace_what_cannot_be_shown()
     _show_shared_flags()
 
     def guarded(argv: list[str]) -> None:
@@ -133,7 +133,7 @@ def _show_shared_flags() -> None:
                 flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
-def replace_what_cannot_be_shown() -> None:
+def _replace_what_cannot_be_shown() -> None:
     """Shows names that the terminal's encoding does not have as `?` or `\\N`, where Python would stop with an error."""
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
@@ -148,7 +148,7 @@ def _told_by_the_system() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.errno is None or isinstance(error, InputError):
+        if error.errno is None:
             raise
         place = f"{error.filename}: " if error.filename else ""
         raise InputError(f"{place}{files.reason(error)}") from error
@@ -166,7 +166,12 @@ def command(script: str, *arguments: str) -> str:
     It is kept beside what the script made, and goes where that goes: of an absolute path it has the name alone.
     """
     start = ["esv-jax", script] if __package__ == "esv_jax.experiments" else ["python", "-m", f"experiments.{script}"]
-    return shlex.join([*start, *map(_without_folders, arguments)])
+    return in_unicode(shlex.join([*start, *map(_without_folders, arguments)]))
+
+
+def in_unicode(text: str) -> str:
+    """Text of the system's, with a sign in place of bytes that are none: those of a file's name need not be text."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _without_folders(argument: str) -> str:

@@ -202,8 +202,7 @@ def _command() -> str:
             next(given, None)
         elif not flag.startswith("out="):
             arguments.append(argument)
-    # Bytes of a name that are no text cannot be kept.
-    return cli.command("compute_esvs", *arguments).encode(errors="surrogateescape").decode(errors="replace")
+    return cli.command("compute_esvs", *arguments)
 
 
 def _report(lengths: list[OfLength]) -> None:

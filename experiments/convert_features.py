@@ -110,13 +110,7 @@ def _write_store(source: Source, clips: dict[int, StoredClip], classes: tuple[st
             backbone = model_folder.load_model(folders[0])
             model_folder.save_model(folders[1], backbone.card, backbone.variables)
         for i, clip in progress.track(list(clips.items()), "converting", "clips"):
-            done = writer.done.get(clip.uid)
-            if done and (done.label, done.split) != (clip.label, clip.split):
-                raise InputError(
-                    f"{OUT.value} has {shown(clip.uid)} as {done.label!r:.80} ({shown(done.split)}), but it is to be "
-                    f"{clip.label!r:.80} ({shown(clip.split)}): use another folder"
-                )
-            if not done:
+            if not writer.holds(clip.uid, clip.label, clip.split, "it is to be"):
                 writer.append(clip.uid, clip.path, clip.label, clip.split, source.features(i))
 
 

@@ -144,12 +144,7 @@ def _title(frames: Frames, method: dict[str, Any]) -> str:
 
 def _name(path: str) -> str:
     """The last part of a path: results go to places where there is no such folder."""
-    return _in_unicode(os.path.basename(os.path.abspath(path)))
-
-
-def _in_unicode(text: str) -> str:
-    """Text of the system's, with a sign in place of bytes that are none."""
-    return text.encode(errors="surrogateescape").decode(errors="replace")
+    return cli.in_unicode(os.path.basename(os.path.abspath(path)))
 
 
 def _enlarged(preprocess: Preprocess) -> Preprocess:
@@ -168,7 +163,7 @@ def _prints_unicode() -> bool:
 
 def _provenance(model: Model, frames: Frames, method: dict[str, Any]) -> dict[str, Any]:
     return {
-        "command": _in_unicode(cli.command("explain_video", *sys.argv[1:])),
+        "command": cli.command("explain_video", *sys.argv[1:]),
         "video": {
             "name": _name(VIDEO.value),
             "sha256": None if Path(VIDEO.value).is_dir() else files.digest(VIDEO.value),

@@ -27,7 +27,7 @@ from absl import flags
 
 from esv_jax import checks, progress
 from esv_jax.batches import filled
-from esv_jax.checks import InputError, shown
+from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_clips
 from esv_jax.data.feature_store import FeatureWriter
@@ -80,7 +80,8 @@ def main() -> None:
     with opened as writer, progress.bars("clips") as bars:
         if not (Path(OUT.value) / "backbone" / model_folder.CARD_FILE).exists():
             model_folder.save_model(Path(OUT.value) / "backbone", backbone.card, backbone.variables)
-        todo = [clip for clip in clips if not _is_done(clip, writer.done)]
+        said = f"{LABELS.value} says"
+        todo = [clip for clip in clips if not writer.holds(clip.uid, clip.label, clip.split, said)]
         task = bars.add_task("extracting", total=len(clips), completed=len(clips) - len(todo))
         try:
             for clip, features in _extracted(todo, lambda images: apply(variables, images), preprocess):
@@ -137,16 +138,6 @@ def _labelled_clips() -> tuple[list[LabelledClip], tuple[str, ...]]:
         hold_out = column, values.split(",")
     options: dict[str, Any] = {"classes": CLASSES.value, "head": HEAD.value, "split": SPLIT.value}
     return read_labelled_clips(LABELS.value, CLIPS.value, hold_out=hold_out, **options)
-
-
-def _is_done(clip: LabelledClip, done: dict[str, feature_store.StoredClip]) -> bool:
-    stored = done.get(clip.uid)
-    if stored and (stored.label, stored.split) != (clip.label, clip.split):
-        raise InputError(
-            f"the store {OUT.value} has {shown(clip.uid)} as {stored.label!r:.80} ({shown(stored.split)}), but "
-            f"{LABELS.value} says {clip.label!r:.80} ({shown(clip.split)}): use another folder"
-        )
-    return stored is not None
 
 
 def _extracted(

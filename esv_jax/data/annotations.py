@@ -6,12 +6,11 @@ model of its own on the same features, with its own classes and priors.
 """
 
 import os
-from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from esv_jax import files
-from esv_jax.checks import InputError, listed, shown
+from esv_jax.checks import InputError, listed, repeated, shown
 from esv_jax.data.epic import EPIC_HEADS as EPIC_HEADS
 from esv_jax.data.epic import read_epic_clips
 from esv_jax.data.labelled_clip import LabelledClip
@@ -100,9 +99,9 @@ def read_class_names(path: str | os.PathLike) -> tuple[str, ...]:
             raise InputError(f"{path} should name every class in one line of text, found {name!r:.80}")
         by_number[number] = name
     names = tuple(by_number[i] for i in range(len(numbered)))
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise InputError(f"{path} names a class twice: {listed(repeated)}")
+    twice = repeated(names)
+    if twice:
+        raise InputError(f"{path} names a class twice: {listed(twice)}")
     return names
 
 

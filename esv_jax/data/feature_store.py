@@ -132,6 +132,20 @@ class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
         self.done = {clip.uid: clip for clip in clips}
         self.num_new_frames = 0
 
+    def holds(self, uid: str, label: str, split: str, said: str) -> bool:
+        """Whether the clip is in the store, under this label and split, as it is `said` to be.
+
+        Raises:
+          InputError: it is there under others.
+        """
+        stored = self.done.get(uid)
+        if stored and (stored.label, stored.split) != (label, split):
+            raise InputError(
+                f"the store {self._folder} has {shown(uid)} as {stored.label!r:.80} ({shown(stored.split)}), but "
+                f"{said} {label!r:.80} ({shown(split)}): use another folder"
+            )
+        return stored is not None
+
     def append(self, uid: str, path: str, label: str, split: str, features: np.ndarray) -> None:
         """Stores a clip; when this returns, it survives the death of the process.
 

@@ -7,14 +7,13 @@
 
 import math
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError, check_floating, check_shape, listed, require, shown
+from esv_jax.checks import InputError, check_floating, check_shape, listed, repeated, require, shown
 from esv_jax.data.feature_store import LARGEST_DIM, StoredClip, StoreHeader
 
 _BLOCK = 256  # clips that are looked at together when lengths are counted
@@ -62,7 +61,7 @@ def open_features(path: str | os.PathLike, split: str | None = None) -> PlayFair
     """
     h5py = require("h5py", extra="io")
     if not os.path.isfile(path):
-        raise InputError(f"there is no feature file {str(path).replace(chr(0), '<NUL>')}")
+        raise InputError(f"there is no feature file {path}")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -188,9 +187,9 @@ def _labels(group: Any, path: str | os.PathLike) -> tuple[list[str], np.ndarray]
     if not _holds(group, "uids") or not _holds(group, "labels"):
         raise InputError(f"{path} is not a feature file of Play Fair: {shown(group.name)} lacks uids or labels")
     uids = _texts(group, "uids", path)
-    repeated = next((uid for uid, count in Counter(uids).items() if count > 1), None)
-    if repeated is not None:
-        raise InputError(f"{path} holds the uid {repeated!r:.80} twice")
+    twice = repeated(uids)
+    if twice:
+        raise InputError(f"{path} holds the uid {twice[0]!r:.80} twice")
     table = _item(group, "labels", path)
     if not hasattr(table, "keys"):
         raise InputError(f"{shown(table.name)} of {path} should be a group of uid and label, found a dataset")

@@ -7,7 +7,7 @@ from typing import Any
 from zarr.storage import LocalStore
 
 from esv_jax.checks import InputError
-from esv_jax.results.store_files import CHECKSUM_BYTES, INDEX, VALUES, checksum
+from esv_jax.results.store_files import INDEX, VALUES, has_checksum
 
 
 class CheckedStore(LocalStore):
@@ -44,8 +44,6 @@ class CheckedStore(LocalStore):
         advice = self._advice if name in VALUES else f"remove {self.root / group} and compute its values anew"
         if found is None:
             raise InputError(f"{self.root / key} is missing: {advice}")
-        if self._checksums:
-            content = found.as_numpy_array()
-            if checksum(content[:-CHECKSUM_BYTES]) != content[-CHECKSUM_BYTES:].tobytes():
-                raise InputError(f"{self.root / key} has changed since it was written: {advice}")
+        if self._checksums and not has_checksum(found.as_numpy_array()):
+            raise InputError(f"{self.root / key} has changed since it was written: {advice}")
         return found

@@ -332,8 +332,12 @@ def checksum(content: Any) -> bytes:
 
 
 def is_sound(file: Path) -> bool:
-    """Whether a chunk ends with the checksum of what is before it."""
-    content = np.fromfile(file, np.uint8)
+    """Whether the chunk in a file `has_checksum`."""
+    return has_checksum(np.fromfile(file, np.uint8))
+
+
+def has_checksum(content: np.ndarray) -> bool:
+    """Whether a chunk, uint8 [n], ends with the checksum of what is before it."""
     return checksum(content[:-CHECKSUM_BYTES]) == content[-CHECKSUM_BYTES:].tobytes()
 
 

@@ -98,7 +98,7 @@ def open_group(
     chunks = chunks_of(group, sizes, batch_size=batch_size, sampled=sampled)
     if group.exists():
         _check_begun(folder, sizes, batch_size, sampled)
-        return chunks._replace(identity=_identity(group))
+        return chunks._replace(identity=files.identity(group))
     attributes = {
         **provenance,
         "num_frames": sizes["frame"],
@@ -108,7 +108,7 @@ def open_group(
     }
     with _told_of(folder), strings_are_fine(), files.atomic(group) as partial:
         _make_group(partial, index, prior, class_names, chunks, attributes)
-    return chunks._replace(identity=_identity(group))
+    return chunks._replace(identity=files.identity(group))
 
 
 def write_chunk(chunks: Chunks, k: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -122,7 +122,7 @@ def write_chunk(chunks: Chunks, k: int, arrays: Mapping[str, np.ndarray]) -> Non
     Raises:
       InputError: the disk cannot be written, or the store was removed or replaced; the batch is then not finished.
     """
-    if _identity(chunks.group) != chunks.identity:
+    if files.identity(chunks.group) != chunks.identity:
         raise InputError(
             f"{chunks.group} was removed or replaced while it was written: run the same command again, it goes on with "
             "what is there"
@@ -230,14 +230,6 @@ def _check_table_cells(uids: Sequence[str], class_names: Sequence[str]) -> None:
                 f"{what} should not begin as formulas do, which a spreadsheet runs, found "
                 f"{listed(map(ascii, formulas))}: rename them"
             )
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _told_of(folder: Path) -> contextlib.AbstractContextManager[None]:

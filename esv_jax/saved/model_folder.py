@@ -5,7 +5,6 @@ params/      the Flax variables (orbax)
 backbone/    the model folder of the frame backbone whose features the model reads (optional)
 """
 
-import collections
 import json
 import os
 import shutil
@@ -81,7 +80,7 @@ def save_model(folder: str | os.PathLike, card: ModelCard, variables: Any, *, ba
     variables = jax.tree.map(np.asarray, variables)
     module = build(card)
     _check_card(card, f"the card of {folder}")
-    _check_variables(module, card, variables, f"the variables for {folder}")
+    _check_variables(_tensors(module, card), variables, f"the variables for {folder}")
     if backbone is not None:
         _check_backbone(card, backbone, str(folder))
     with files.disk_errors(f"the model folder {folder} cannot be written"):
@@ -110,9 +109,10 @@ def load_model(folder: str | os.PathLike) -> Model:
     where = f"the weights in {params}"
     trees.check(params, digests, where)
     # Before they are read: a small file can say that it holds much.
-    _check_tensors(module, card, trees.shapes(params), where)
+    expected = _tensors(module, card)
+    weights.check_same_tensors(where, expected, trees.shapes(params))
     variables = trees.read(params)
-    _check_variables(module, card, variables, where)
+    _check_variables(expected, variables, where)
     backbone = load_model(folder / "backbone") if (folder / "backbone").is_dir() else None
     if backbone is not None:
         _check_backbone(card, backbone, str(folder))
@@ -262,8 +262,8 @@ def _check_card(card: ModelCard, where: str) -> None:
             f"{where} disagrees with itself: {num_classes} classes in options, {len(card.classes)} class names, "
             f"{num_priors} values in prior"
         )
-    if len(set(card.classes)) != len(card.classes):
-        twice = [name for name, count in collections.Counter(card.classes).items() if count > 1]
+    twice = checks.repeated(card.classes)
+    if twice:
         raise InputError(f"{where} names a class twice: {checks.listed(twice)}")
     if card.prior is not None:
         checks.scores(f"the prior in {where}", card.prior, probabilities=True)
@@ -275,18 +275,18 @@ def _check_backbone(card: ModelCard, backbone: Model, where: str) -> None:
         raise InputError(f"{where} belongs to the backbone {card.backbone!s:.80}, but holds {found}")
 
 
-def _check_variables(module: nn.Module, card: ModelCard, variables: Any, where: str) -> None:
+def _check_variables(expected: Mapping[str, tuple[int, ...]], variables: Any, where: str) -> None:
     found = weights.flatten(variables)
-    _check_tensors(module, card, found, where)
+    weights.check_same_tensors(where, expected, found)
     for name, value in found.items():
         checks.check_finite(f"{name} in {where}", value)
 
 
-def _check_tensors(module: nn.Module, card: ModelCard, found: Mapping[str, Any], where: str) -> None:
-    """Raises InputError unless the arrays found have the names and shapes of the module's."""
+def _tensors(module: nn.Module, card: ModelCard) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the arrays that the module of a card has."""
     if card.preprocess is not None:
         example = jax.ShapeDtypeStruct((1, card.preprocess.size, card.preprocess.size, 3), np.uint8)
     else:
         frames = (1, card.options["num_frames"]) if card.kind == "trn" else (1,)
         example = jax.ShapeDtypeStruct((*frames, card.feature_dim), np.float32)
-    weights.check_same_tensors(where, weights.shapes(module, example), found)
+    return weights.shapes(module, example)

@@ -6,7 +6,6 @@ N/state/     the arrays (orbax)
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             self.folder.mkdir(parents=True, exist_ok=True)
             opened.enter_context(files.exclusive_lock(self.folder, f"the checkpoints in {folder}"))
             files.remove_leftovers(self.folder)
-            self._made = os.stat(self.folder)
+            self._made = files.identity(self.folder)
             self._opened = opened.pop_all()
 
     def __exit__(self, *exception: Any) -> None:
@@ -103,11 +102,9 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
 
     def _epochs_there(self) -> list[int]:
         """Raises InputError if what is there now is not the folder that was opened."""
-        try:
-            if os.path.samestat(os.stat(self.folder), self._made):
+        with contextlib.suppress(OSError):
+            if files.identity(self.folder) == self._made:
                 return self._epochs()
-        except OSError:
-            pass
         raise InputError(f"{self.folder} was removed or replaced while this process wrote checkpoints there")
 
     def _check_same_run(self, found: dict[str, dict[str, Any]]) -> None:

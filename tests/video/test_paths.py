@@ -113,17 +113,17 @@ def test_a_title_in_another_alphabet_does_not_matter(tmp_path):
 # Bytes behind the end
 
 
+def write_cut_video(path):
+    """An edit list hides the first ten of its frames."""
+    times = [40 * i - 400 for i in range(50)]
+    container = {"avoid_negative_ts": "disabled"}
+    return write_video(path, "libx264", 50, pts=times, options={"g": "12", "bf": "2"}, container=container)
+
+
 @pytest.mark.parametrize("tail", [b"hello", b"https://example.org/where-this-was-downloaded" * 9, bytes(99)])
 def test_bytes_behind_a_mp4_do_not_matter(tmp_path, tail):
     """Also where an edit list hides some of the frames that the header counts, and where it counts none."""
-    cut = write_video(
-        tmp_path / "cut.mp4",
-        "libx264",
-        50,
-        pts=[40 * i - 400 for i in range(50)],
-        options={"g": "12", "bf": "2"},
-        container={"avoid_negative_ts": "disabled"},
-    )
+    cut = write_cut_video(tmp_path / "cut.mp4")
     fragments = {"movflags": "frag_keyframe+empty_moov"}
     live = write_video(tmp_path / "live.mp4", "libx264", 50, options={"g": "12"}, container=fragments)
     for path, first in ((cut, 10), (live, 0)):
@@ -133,14 +133,7 @@ def test_bytes_behind_a_mp4_do_not_matter(tmp_path, tail):
 
 
 def test_an_incomplete_box_behind_all_frames_does_not_matter(tmp_path):
-    cut = write_video(
-        tmp_path / "cut.mp4",
-        "libx264",
-        50,
-        pts=[40 * i - 400 for i in range(50)],
-        options={"g": "12", "bf": "2"},
-        container={"avoid_negative_ts": "disabled"},
-    )
+    cut = write_cut_video(tmp_path / "cut.mp4")
     cut.write_bytes(cut.read_bytes() + (999).to_bytes(4, "big") + b"free" + bytes(9))
     assert decode.sample_frames(cut, 4).num_frames_in_video == 40
 
