@@ -5,7 +5,7 @@ scales. Players are what a score is divided over: the T frames of a video, unles
 
     plan      which coalitions to ask about     host, NumPy    estimator.plan(P, key=key) -> Plan, masks [N, P]
     worths    what the game says of them        device, host   game.prepare, .logits, .link -> worths [N, C]
-    estimate  worths -> values and their errors device         estimator.estimate -> values [P, C], std_error [P, C]
+    estimate  worths -> values and their errors device         estimator.estimate -> Estimate, of values [P, C]
 
 `explaining.explain` takes the three steps. Where all 2^P coalitions are asked for, the first two are one: they are made
 and summed on the device (`Game.exact`), never held.
@@ -13,19 +13,16 @@ and summed on the device (`Game.exact`), never held.
 
 import dataclasses
 from collections.abc import Callable
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks
+from esv_jax import checks, student
 
 Array = jax.Array | np.ndarray
 Link = Callable[[jax.Array], jax.Array]
-# (values [P, C], std_error [P, C])
-Values = tuple[jax.Array, jax.Array]
 # Weights of v(S) by |S| = 0..P, float64 [P + 1] each: in the value of a player in S, and of one not in S.
 WeightsBySize = tuple[np.ndarray, np.ndarray]
 
@@ -146,14 +143,41 @@ class Plan:
         return dataclasses.replace(self, made_by=name)
 
 
+class Estimate(NamedTuple):
+    """What an estimator says of the players, and how sure it is.
+
+    Attributes:
+      values: float [P, C].
+      std_error: float [P, C], of `middle`, from sampling coalitions; 0 where all were evaluated.
+      middle: float [P, C], what intervals lie around; `values`, unless these lean on a model that errs to one side.
+      degrees: float [], of Student's t in intervals; infinite where all were evaluated, 0 where the samples are too few
+        for an interval, which is then infinite.
+      influence, deviation: float [P, R] and [R, C], the errors of the middle as independent ones of R samples: the
+        variance of sum over i of a_i middle[i] is sum over r of (sum over i of a_i influence[i, r])^2 deviation[r]^2.
+        None where an estimator does not know them.
+    """
+
+    values: jax.Array
+    std_error: jax.Array
+    middle: jax.Array
+    degrees: Any
+    influence: jax.Array | None = None
+    deviation: jax.Array | None = None
+
+
+def exactly(values: jax.Array) -> Estimate:
+    """The estimate of values that no sampling went into."""
+    return Estimate(values, jnp.zeros_like(values), values, jnp.asarray(jnp.inf, values.dtype))
+
+
 class Estimator(NamedTuple):
     """Turns the worths of a plan's coalitions into values. Made by a factory of `esv_jax.estimators`.
 
     Attributes:
       name: says which it is and with what options: "regression(max_evaluations=64)".
       plan: (num_players, *, key=None) -> Plan, made on the host.
-      estimate: (plan, worths [N, C], logits [N, C], empty [C], link) -> (values [P, C], std_error [P, C]), of all
-        coalitions of the plan in its order, worths[-1] the score of everyone. Refuses the plan of another estimator.
+      estimate: (plan, worths [N, C], logits [N, C], empty [C], link) -> Estimate, of all coalitions of the plan in its
+        order, worths[-1] the score of everyone. Refuses the plan of another estimator.
       weights: for estimators that are exact: (num_players, sums) -> the weights of v(S) by |S| in the values, or None
         where it samples; `sums` says whether the game has an `exact` of its own, whose cost is not that of 2^P
         evaluations. `explain` then needs no plan.
@@ -163,7 +187,7 @@ class Estimator(NamedTuple):
 
     name: str
     plan: Callable[..., Plan]
-    estimate: Callable[[Plan, jax.Array, jax.Array, jax.Array, Link], Values]
+    estimate: Callable[[Plan, jax.Array, jax.Array, jax.Array, Link], Estimate]
     weights: Callable[[int, bool], WeightsBySize | None]
     of_scales: bool = False
 
@@ -185,12 +209,16 @@ class Attribution(NamedTuple):
 
     Attributes:
       values: float [P, C], the Element Shapley Value of every player for every class.
-      std_error: float [P, C], standard error of `values` from sampling coalitions; 0 where all were evaluated.
+      std_error: float [P, C], standard error from sampling coalitions, of `middle`; 0 where all were evaluated.
       full: float [C], the model's own score of the whole video (see `Scales` for what that is where there are too many
         subsets of its frames).
       empty: float [C], the score of nobody. For estimators with efficiency, values.sum(0) = full - empty.
       num_evaluations: int32 [], how many coalitions were evaluated; 0 for methods that ask for no worths.
       sampled: bool [], whether that was not all of them.
+      middle: float [P, C], what intervals lie around; None: `values`.
+      degrees: float [], of Student's t in intervals.
+      widened: float [], how much wider intervals are than of values looked at once: above 1 where it depended on them
+        whether more was sampled (`explain_until`).
     """
 
     values: jax.Array
@@ -199,10 +227,18 @@ class Attribution(NamedTuple):
     empty: jax.Array
     num_evaluations: Any = 0
     sampled: Any = False
+    middle: jax.Array | None = None
+    degrees: Any = np.inf
+    widened: Any = 1.0
 
     def interval(self, level: float = 0.95) -> tuple[jax.Array, jax.Array]:
-        """(low, high), float [P, C] each, that are to hold the true values with a chance of `level`."""
+        """(low, high), float [..., P, C] each, that are to hold the true values with a chance of `level`.
+
+        Student's t around `middle`, stretched on one side where that is needed to hold `values`.
+        """
         if not 0 < level < 1:
             raise checks.InputError(f"level should be between 0 and 1, found {level}")
-        half = jnp.asarray(NormalDist().inv_cdf((1 + level) / 2), self.std_error.dtype) * self.std_error
-        return self.values - half, self.values + half
+        middle = self.values if self.middle is None else self.middle
+        reach = (student.quantile((1 + level) / 2, self.degrees) * self.widened)[..., None, None].astype(middle.dtype)
+        half = jnp.where(self.std_error > 0, reach * self.std_error, 0)
+        return jnp.minimum(self.values, middle - half), jnp.maximum(self.values, middle + half)

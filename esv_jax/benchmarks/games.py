@@ -169,7 +169,7 @@ def _reference_run(game: Game, empty: jax.Array, params: Any, video: jax.Array, 
         return (worths(rows > 0) - worths(rows == 0)) / 2
 
     full = worths(masks.everyone(num_frames))[0]
-    return least_squares.solve(small, in_chunks(odd, small, ROWS_AT_ONCE), full - empty, strata)[0]
+    return least_squares.solve(small, in_chunks(odd, small, ROWS_AT_ONCE), full - empty, strata).values
 
 
 GAMES: dict[str, Callable[[int, int], Instance]] = {"tsn": tsn, "trn": trn, "order": order}

@@ -4,10 +4,9 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, Values, WeightsBySize, check_maker
+from esv_jax.base import Estimate, Estimator, Link, Plan, WeightsBySize, check_maker, exactly
 from esv_jax.coalitions import plans, weights
 from esv_jax.precise import matmul
 
@@ -48,11 +47,10 @@ def _at_most(limit: int, num_players: int) -> int:
     return num_players
 
 
-def _estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
+def _estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Estimate:
     check_maker(plan, NAME)
     num_players = plan.mask.shape[1]
     if len(worths) != 2**num_players - 1:
         raise checks.InputError(f"plan should hold all {2**num_players - 1} coalitions, found {len(worths)}")
     coefficient = weights.coefficients(plan.mask, weights.shapley(num_players), worths.dtype)
-    values = matmul(coefficient.T, worths) - (empty / num_players)[None]
-    return values, jnp.zeros_like(values)
+    return exactly(matmul(coefficient.T, worths) - (empty / num_players)[None])

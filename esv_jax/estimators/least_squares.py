@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax.base import Array, Plan, Values
+from esv_jax.base import Array, Estimate, Plan, exactly
 from esv_jax.coalitions import masks, paired, plans
 from esv_jax.precise import matmul
 
@@ -96,7 +96,7 @@ def values(design: Design, odd: jax.Array, total: jax.Array) -> tuple[jax.Array,
     return even[None] + deviation, target - matmul(design.centred, deviation)
 
 
-def regress(plan: Plan, worths: jax.Array, empty: jax.Array, strata: paired.Strata) -> Values:
+def regress(plan: Plan, worths: jax.Array, empty: jax.Array, strata: paired.Strata) -> Estimate:
     """`solve` for the pairs of a plan by `strata` and the worths [N, C] of its coalitions.
 
     Raises:
@@ -106,8 +106,8 @@ def regress(plan: Plan, worths: jax.Array, empty: jax.Array, strata: paired.Stra
     return solve(mask, paired.odd_parts(worths, strata), worths[-1] - empty, strata)
 
 
-def solve(mask: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Strata) -> tuple[jax.Array, jax.Array]:
-    """Values and standard errors [P, C] from pairs drawn by `strata`.
+def solve(mask: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Strata) -> Estimate:
+    """Values [P, C] from pairs drawn by `strata`, their errors and what these are made of.
 
     Args:
       mask: float [pairs, P], the smaller parts S of pairs.
@@ -117,14 +117,19 @@ def solve(mask: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Stra
     """
     num_players = mask.shape[1]
     if num_players == 1:
-        return total[None], jnp.zeros_like(total)[None]
+        return exactly(total[None])
     weight, fpc = (jnp.asarray(a, odd.dtype) for a in pair_weights(num_players, strata))
     pairs = design(mask, weight)
     found, residual = values(pairs, odd, total)
     leverage = (pairs.influence.T * pairs.centred).sum(axis=1)
     # A pair that alone decides a direction leaves no residual: the floor keeps that from being 0 / 0.
     left_out = residual / jnp.maximum(1 - leverage, 1e-3)[:, None]
-    return found, jnp.sqrt(matmul(pairs.influence**2 * fpc[None], left_out**2))
+    deviation = jnp.sqrt(fpc)[:, None] * left_out
+    std_error = jnp.sqrt(matmul(pairs.influence**2, deviation**2))
+    # What the fit leaves of the pairs that were drawn: at least their number less P - 1.
+    degrees = jnp.where(fpc > 0, 1 - leverage, 0).sum()
+    degrees = jnp.where((fpc > 0).any(), jnp.maximum(degrees, 1), jnp.inf)
+    return Estimate(found, std_error, found, degrees, pairs.influence, deviation)
 
 
 def solve_all(mask: jax.Array, odd: Callable[[jax.Array], jax.Array], total: jax.Array, at_once: int) -> jax.Array:

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
+from esv_jax.base import Estimate, Estimator, Link, Plan, check_maker, exactly, samples
 from esv_jax.coalitions import plans
+
+LEAST_PAIRS = 16
 
 
 @functools.lru_cache(maxsize=64, typed=True)
@@ -20,7 +22,8 @@ def orderings(*, max_evaluations: int) -> Estimator:
     Unbiased in the worths, and efficient whatever the draw. It is the slowest to converge of the estimators here: use
     it as an independent check.
 
-    `std_error` comes from the spread between pairs of orderings; infinite for a single pair.
+    `std_error` comes from the spread between pairs of orderings; infinite for a single pair. What a player adds is as
+    a rule far from normally distributed: with fewer than 16 pairs intervals are infinite rather than too narrow.
 
     Args:
       max_evaluations: how many coalitions to evaluate at most; a pair of orderings takes 2 (P - 1).
@@ -38,18 +41,17 @@ def orderings(*, max_evaluations: int) -> Estimator:
             )
         return plans.orderings(num_players, num_pairs, key, name)
 
-    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Estimate:
         check_maker(plan, name)
         return _means(plan.mask, worths, empty)
 
     return Estimator(name, plan, estimate, samples)
 
 
-def _means(mask: Any, worths: jax.Array, empty: jax.Array) -> Values:
+def _means(mask: Any, worths: jax.Array, empty: jax.Array) -> Estimate:
     num_players, num_classes = mask.shape[1], worths.shape[1]
     if num_players == 1:
-        values = worths - empty[None]
-        return values, jnp.zeros_like(values)
+        return exactly(worths - empty[None])
     num_orderings = (len(worths) - 1) // (num_players - 1)
     prefixes = worths[:-1].reshape(num_players - 1, num_orderings, num_classes)
     ends = (jnp.broadcast_to(end[None, None], (1, num_orderings, num_classes)) for end in (empty, worths[-1]))
@@ -64,6 +66,9 @@ def _means(mask: Any, worths: jax.Array, empty: jax.Array) -> Values:
     added = gain[joins, jnp.arange(num_orderings, dtype=jnp.int32)[:, None]]
     pairs = (added[: num_orderings // 2] + added[num_orderings // 2 :]) / 2
     values = pairs.mean(axis=0)
-    if len(pairs) == 1:
-        return values, jnp.full_like(values, jnp.inf)
-    return values, pairs.std(axis=0, ddof=1) / jnp.sqrt(jnp.asarray(len(pairs), values.dtype))
+    count = len(pairs)
+    degrees = jnp.asarray(count - 1 if count >= LEAST_PAIRS else 0, values.dtype)
+    if count == 1:
+        return Estimate(values, jnp.full_like(values, jnp.inf), values, degrees)
+    std_error = pairs.std(axis=0, ddof=1) / jnp.sqrt(jnp.asarray(count, values.dtype))
+    return Estimate(values, std_error, values, degrees)

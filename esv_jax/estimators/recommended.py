@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, Values, WeightsBySize, check_maker
+from esv_jax.base import Estimate, Estimator, Link, Plan, WeightsBySize, check_maker
 from esv_jax.estimators.exact import MAX_PLAYERS_OF_A_PLAN, exact
 from esv_jax.estimators.regression import regression
 from esv_jax.estimators.stratified_paired import stratified_paired
@@ -55,7 +55,7 @@ def recommended(*, max_evaluations: int = MAX_EVALUATIONS, max_exact_frames: int
     def plan(num_players: int, *, key: Any = None) -> Plan:
         return choice(num_players).plan(num_players, key=key).made_for(name)
 
-    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Estimate:
         check_maker(plan, name)
         chosen = choice(plan.mask.shape[1])
         return chosen.estimate(plan.made_for(chosen.name), worths, logits, empty, link)

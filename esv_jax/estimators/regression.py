@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
+from esv_jax.base import Estimate, Estimator, Link, Plan, check_maker, samples
 from esv_jax.coalitions import paired
 from esv_jax.estimators import least_squares
 
@@ -33,7 +33,7 @@ def regression(*, max_evaluations: int) -> Estimator:
         paired.check_budget(num_players, max_evaluations, 3 * num_players)
         return least_squares.plan(num_players, max_evaluations, key, name)
 
-    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Estimate:
         check_maker(plan, name)
         strata = least_squares.strata(plan.mask.shape[1], max_evaluations)
         return least_squares.regress(plan, worths, empty, strata)

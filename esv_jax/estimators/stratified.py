@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
+from esv_jax.base import Estimate, Estimator, Link, Plan, check_maker, samples
 from esv_jax.coalitions import masks, plans, weights
 from esv_jax.estimators import moments
 
@@ -42,7 +42,7 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
     def plan(num_players: int, *, key: Any = None) -> Plan:
         return plans.constructive(num_players, per_size, iterations, key, name)
 
-    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Estimate:
         check_maker(plan, name)
         num_players = plan.mask.shape[1]
         population = jnp.asarray(weights.binomial_row(num_players - 1), worths.dtype)
@@ -75,7 +75,7 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
             sums, _ = jax.lax.scan(add, sums, of_sizes)
             size, row = size + length, rows.stop
         values, squared_error = sums
-        return values, jnp.sqrt(squared_error)
+        return Estimate(values, jnp.sqrt(squared_error), values, jnp.asarray(jnp.inf, values.dtype))
 
     return Estimator(name, plan, estimate, samples)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
+from esv_jax.base import Estimate, Estimator, Link, Plan, check_maker, exactly, samples
 from esv_jax.coalitions import masks, paired
 
 
@@ -35,7 +35,7 @@ def stratified_paired(*, per_size: int) -> Estimator:
         checks.check_positive("num_players", num_players)
         return paired.plan(num_players, _strata(num_players, per_size), key, name)
 
-    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Estimate:
         check_maker(plan, name)
         strata = _strata(plan.mask.shape[1], per_size)
         mask = masks.as_float(plan.mask[: len(worths) // 2], worths.dtype)
@@ -52,12 +52,12 @@ def _strata(num_players: int, per_size: int) -> paired.Strata:
     return strata
 
 
-def _sums(mask: jax.Array, difference: jax.Array, total: jax.Array, strata: paired.Strata) -> Values:
+def _sums(mask: jax.Array, difference: jax.Array, total: jax.Array, strata: paired.Strata) -> Estimate:
     """Values and standard errors [P, C] from pairs' masks [pairs, P] and differences [pairs, C]."""
     num_players = mask.shape[1]
     dtype = difference.dtype
     if num_players == 1:
-        return total[None], jnp.zeros_like(total)[None]
+        return exactly(total[None])
     # Sizes side by side, [sizes, rows, ...], filled up with rows that count 0.
     starts = np.cumsum(strata.drawn) - strata.drawn
     position = np.arange(strata.drawn.max())
@@ -70,7 +70,7 @@ def _sums(mask: jax.Array, difference: jax.Array, total: jax.Array, strata: pair
     spread = (centred**2).sum(axis=1, keepdims=True) / jnp.maximum(count - 1, 1)
     spread = jnp.where(count > 1, spread, jnp.inf)
 
-    def cell(members: jax.Array, population: np.ndarray) -> Values:
+    def cell(members: jax.Array, population: np.ndarray) -> tuple[jax.Array, jax.Array]:
         """Mean and its squared error [sizes, P, C] over the pairs with player i, of `population` [sizes] such pairs."""
         powers = jnp.concatenate([centred, centred**2], axis=2)
         first, second = jnp.split(
@@ -101,4 +101,5 @@ def _sums(mask: jax.Array, difference: jax.Array, total: jax.Array, strata: pair
     ends = total / num_players
     values = values.sum(axis=0) / num_players
     values = values - values.mean(axis=0, keepdims=True) + ends[None]
-    return values, jnp.sqrt(error.sum(axis=0)) / num_players
+    std_error = jnp.sqrt(error.sum(axis=0)) / num_players
+    return Estimate(values, std_error, values, jnp.asarray(jnp.inf, values.dtype))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
+from esv_jax.base import Estimate, Estimator, Link, Plan, check_maker, samples
 from esv_jax.coalitions import balanced, lattice, masks, paired, plans
 from esv_jax.games import score_average
 from esv_jax.precise import matmul
@@ -56,7 +56,7 @@ def subset_sums(*, max_evaluations: int, num_scales: int) -> Estimator:
             rows.append(masks.of_members(members, num_players))
         return plans.of_masks(np.concatenate([*rows, masks.everyone(num_players)]), name)
 
-    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Estimate:
         check_maker(plan, name)
         counts = _counts(plan.mask.shape[1], num_scales, max_evaluations)
         return _of_subsets(masks.as_float(plan.mask, worths.dtype), worths, empty, counts)
@@ -79,7 +79,7 @@ def _counts(num_players: int, num_scales: int, max_evaluations: int) -> np.ndarr
     return least.astype(np.int64) + paired.divide(rest, share, population - least)
 
 
-def _of_subsets(mask: jax.Array, scores: jax.Array, empty: jax.Array, counts: np.ndarray) -> Values:
+def _of_subsets(mask: jax.Array, scores: jax.Array, empty: jax.Array, counts: np.ndarray) -> Estimate:
     num_players, last = mask.shape[1], len(counts)
     bounds = np.cumsum(counts)[:-1].tolist()
     of_sizes = jnp.split(scores[:-1], bounds)
@@ -98,7 +98,8 @@ def _of_subsets(mask: jax.Array, scores: jax.Array, empty: jax.Array, counts: np
         if count < math.comb(num_players, size):
             variance = variance + _variance(held, of_size - means[position][None], float(a), float(b), size)
     missing = scores[-1] - empty - values.sum(axis=0)
-    return values + missing[None] / num_players, jnp.sqrt(variance)
+    values = values + missing[None] / num_players
+    return Estimate(values, jnp.sqrt(variance), values, jnp.asarray(jnp.inf, values.dtype))
 
 
 def _variance(mask: jax.Array, residual: jax.Array, a: float, b: float, size: int) -> jax.Array:

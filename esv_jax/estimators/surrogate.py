@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Estimator, Link, Plan, Values, check_maker, samples
+from esv_jax.base import Estimate, Estimator, Link, Plan, check_maker, samples
 from esv_jax.batches import in_chunks
 from esv_jax.coalitions import masks, paired
 from esv_jax.estimators import least_squares, logit_fit, surrogate_samples
@@ -72,7 +72,7 @@ def surrogate(*, max_evaluations: int) -> Estimator:
         paired.check_budget(num_players, max_evaluations, 4 * num_players)
         return least_squares.plan(num_players, max_evaluations, key, name)
 
-    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Values:
+    def estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array, link: Link) -> Estimate:
         check_maker(plan, name)
         strata = least_squares.strata(plan.mask.shape[1], max_evaluations)
         evaluated = Evaluated(masks.as_float(plan.mask, worths.dtype), worths, logits)
@@ -82,7 +82,8 @@ def surrogate(*, max_evaluations: int) -> Estimator:
         # A fit that failed numerically is not NaN's excuse: what needs no fit stands in for it.
         found = _estimate(evaluated, strata, empty, link)
         sound = jnp.isfinite(jnp.stack(found)).all()
-        return tuple(jnp.where(sound, a, b) for a, b in zip(found, without_model, strict=True))  # type: ignore[return-value]
+        values, std_error = (jnp.where(sound, a, b) for a, b in zip(found, without_model[:2], strict=True))
+        return Estimate(values, std_error, values, jnp.asarray(jnp.inf, values.dtype))
 
     return Estimator(name, plan, estimate, samples)
 
@@ -112,7 +113,7 @@ class Fitted(NamedTuple):
     is_linear: jax.Array
 
 
-def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: Link) -> Values:
+def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: Link) -> tuple[jax.Array, jax.Array]:
     num_rows, num_players = state.mask.shape
     weight, fpc = least_squares.pair_weights(num_players, strata)
     # Leave-one-out errors count where coalitions were left out, as much as those weigh in the values.
@@ -173,7 +174,7 @@ def _logits(fitted: Fitted, mask: jax.Array) -> jax.Array:
 
 def _values_of_model(
     fitted: Fitted, link: Link, total: jax.Array, asked: paired.Strata, key: jax.Array, negligible: jax.Array
-) -> Values:
+) -> tuple[jax.Array, jax.Array]:
     """Values [P, C] of the model, and their squared standard errors: rounds until the sum of these is `negligible`."""
     num_players = fitted.centres.shape[1]
 
@@ -186,10 +187,10 @@ def _values_of_model(
         values = least_squares.solve_all(mask, odd, total, ROWS_AT_ONCE)
         return values, jnp.zeros_like(values)
 
-    def one_round(turn: jax.Array) -> Values:
+    def one_round(turn: jax.Array) -> tuple[jax.Array, jax.Array]:
         mask = surrogate_samples.pairs(num_players, asked, jax.random.fold_in(key, turn), total.dtype)
-        values, noise = least_squares.solve(mask, in_chunks(odd, mask, ROWS_AT_ONCE), total, asked)
-        return values, noise**2
+        found = least_squares.solve(mask, in_chunks(odd, mask, ROWS_AT_ONCE), total, asked)
+        return found.values, found.std_error**2
 
     most = jnp.where(fitted.is_linear, jnp.uint32(MAX_ROUNDS_OF_LINEAR), jnp.uint32(MAX_ROUNDS))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Attribution, Estimator, Game, Host, Link, Plan, Scales, check_maker
+from esv_jax.base import Array, Attribution, Estimate, Estimator, Game, Host, Link, Plan, Scales, check_maker, exactly
 from esv_jax.coalitions import walk
 from esv_jax.explaining import worths as asking
 
@@ -98,7 +98,7 @@ def _explain_all(weights_of: Any, functions: Game, empty: Array, params: Any, vi
     asking.check_worths(full[None], empty, 1)
     empty = jnp.asarray(empty, full.dtype)
     values = values + jnp.asarray(by_size[1][0], full.dtype) * empty[None, :]
-    return _told(values, jnp.zeros_like(values), full, empty, 2**num_players - 1, True)
+    return _told(exactly(values), full, empty, 2**num_players - 1, True)
 
 
 @functools.partial(jax.jit, static_argnames=("estimator", "functions", "every_coalition"))
@@ -137,13 +137,19 @@ def _estimate(
     worths = link(logits)
     asking.check_worths(worths, empty, len(plan.mask))
     empty = jnp.asarray(empty, worths.dtype)
-    values, std_error = estimator.estimate(plan, worths, logits, empty, link)
-    return _told(values, std_error, link(everyone)[0], empty, len(worths), every_coalition)
+    estimate = estimator.estimate(plan, worths, logits, empty, link)
+    return _told(estimate, link(everyone)[0], empty, len(worths), every_coalition)
 
 
-def _told(
-    values: jax.Array, std_error: jax.Array, full: jax.Array, empty: Array, num_evaluations: int, is_exact: bool
-) -> Attribution:
+def _told(estimate: Estimate, full: jax.Array, empty: Array, num_evaluations: int, is_exact: bool) -> Attribution:
     return Attribution(
-        values, std_error, full, jnp.asarray(empty), jnp.asarray(num_evaluations, jnp.int32), jnp.asarray(not is_exact)
+        estimate.values,
+        estimate.std_error,
+        full,
+        jnp.asarray(empty),
+        jnp.asarray(num_evaluations, jnp.int32),
+        jnp.asarray(not is_exact),
+        estimate.middle,
+        estimate.degrees,
+        jnp.ones((), estimate.values.dtype),
     )

@@ -80,7 +80,13 @@ def explain_until(
         largest = float(np.max(std_error))
         if callback is not None:
             callback(Progress(evaluations, largest, time.perf_counter() - start))
-        result = found._replace(values=values / runs, std_error=std_error, num_evaluations=jnp.asarray(evaluations))
+        result = found._replace(
+            values=values / runs,
+            middle=values / runs,
+            std_error=std_error,
+            degrees=found.degrees * runs,
+            num_evaluations=jnp.asarray(evaluations),
+        )
         # Not larger than 0 is NaN too, which more runs do not mend.
         if not largest > 0 or (target_std_error is not None and largest <= target_std_error):
             return result

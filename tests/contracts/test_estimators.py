@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import esv_jax
 from tests import oracles
@@ -63,7 +64,22 @@ def test_it_tells_what_it_did(case):
     np.testing.assert_array_equal(plan.mask.sum(axis=1), np.repeat(np.arange(1, T + 1), plan.sizes))
     assert plan.mask[-1].all()
     low, high = out.interval(0.5)
-    np.testing.assert_allclose(high - low, 2 * 0.6744898 * out.std_error, rtol=1e-5, atol=1e-7)
+    degrees = float(out.degrees)
+    if degrees == 0:
+        assert np.isinf((high - low)[np.asarray(out.std_error) > 0]).all()
+    else:
+        # Where the middle is not the value the interval is stretched to hold it.
+        quantile = stats.t.ppf(0.75, degrees)
+        assert (np.asarray(high - low) >= 2 * quantile * np.asarray(out.std_error) * (1 - 1e-4) - 1e-7).all()
+        np.testing.assert_allclose(
+            high - low,
+            np.maximum(out.values, out.middle + quantile * out.std_error)
+            - np.minimum(out.values, out.middle - quantile * out.std_error),
+            rtol=1e-4,
+            atol=1e-7,
+        )
+    assert (low <= out.values).all()
+    assert (out.values <= high).all()
     np.testing.assert_allclose((low + high) / 2, out.values, atol=1e-6)
 
 

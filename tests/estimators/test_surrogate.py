@@ -207,10 +207,10 @@ def test_a_model_that_fails_is_not_chosen(monkeypatch):
     """The smooth one's factorisation may fail in float32; the linear one is there."""
     whitening = logit_fit.whitening
     monkeypatch.setattr(logit_fit, "whitening", lambda *given: jnp.nan * whitening(*given))
-    game, logits, (values, std_error) = estimated()
+    game, logits, found = estimated()
     exact = esv_jax.explain(esv_jax.exact(), game, logits, logits)
-    np.testing.assert_allclose(values, exact.values, atol=3e-5)
-    assert np.isfinite(std_error).all()
+    np.testing.assert_allclose(found.values, exact.values, atol=3e-5)
+    assert np.isfinite(found.std_error).all()
 
 
 def test_where_the_models_fail_the_pairs_alone_stand_in(monkeypatch):
@@ -221,11 +221,11 @@ def test_where_the_models_fail_the_pairs_alone_stand_in(monkeypatch):
         return lambda rows: jnp.nan * without(rows)
 
     monkeypatch.setattr(logit_fit, "leaving_out", failing)
-    game, logits, (values, std_error) = estimated()
+    game, logits, found = estimated()
     regression = esv_jax.regression(max_evaluations=61)
     expected = esv_jax.explain(regression, game, logits, logits, key=jax.random.key(0))
-    np.testing.assert_allclose(values, expected.values, atol=1e-6)
-    np.testing.assert_allclose(std_error, expected.std_error, atol=1e-6)
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+    np.testing.assert_allclose(found.std_error, expected.std_error, atol=1e-6)
 
 
 def demo_features(num_frames, index):
