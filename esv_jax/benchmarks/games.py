@@ -1,8 +1,11 @@
-"""Games that estimators are measured on: two with random weights, and a multi-scale TRN that was trained on something.
+"""Games that estimators are measured on: with random weights, trained on something, and three of one rule each.
 
 - tsn: 174 classes; the scores of a mean over frames.
 - order: 20 classes; a network of two hidden layers that sees the frames with weights that follow their rank.
+- transformer: 10 classes; self-attention over the frames that are there. Its scores are all that is seen of it.
 - trn: 20 classes, a multi-scale TRN trained to tell which of two things came first.
+- demo: the multi-scale TRN that comes with the package, of 17 classes, on clips that it has not seen.
+- step, pair, triple: 3 classes; worths jump when more than half of the frames are there, or all of two or three.
 """
 
 import functools
@@ -16,12 +19,16 @@ import optax
 
 import esv_jax
 from esv_jax import models
-from esv_jax.base import Array, Game, Masks
+from esv_jax.base import Array, Game, Masks, identity
 from esv_jax.batches import in_chunks
 from esv_jax.coalitions import masks
 from esv_jax.estimators import least_squares, surrogate_samples
 from esv_jax.explaining.worths import logits_of_masks, without_empty
 from esv_jax.precise import matmul
+from esv_jax.procedural import drawing, scripts
+from esv_jax.saved import DEMO_MODEL, model_folder
+from esv_jax.saved.game import game_of
+from esv_jax.video.preprocess import resize_and_crop
 
 HIGHEST = jax.lax.Precision.HIGHEST
 FEATURE_DIM = 256
@@ -32,6 +39,12 @@ NUM_PROTOTYPES = 5
 NOISE = 1.5
 TRAINED_FRAMES = 16
 BATCH = 128
+TOKEN_DIM = 32
+HEADS = 4
+BLOCKS = 2
+CLIPS_AT_ONCE = 1024
+# Worths before and after the jump of step, pair and triple.
+JUMP = ((0.1, 0.5, 0.4), (0.75, 0.15, 0.1))
 # References beyond 16 frames: coalitions of one run.
 REFERENCE_RUN = 2**16
 ROWS_AT_ONCE = 2**12
@@ -86,6 +99,106 @@ def _order_logits(prepared: Any, mask: jax.Array) -> jax.Array:
     hidden = jnp.maximum(1.5 * hidden + params["b1"][None], 0)
     hidden = jnp.maximum(matmul(hidden, params["w2"]) + params["b2"][None], 0)
     return matmul(hidden, params["w3"])
+
+
+def transformer(instance: int, num_frames: int) -> Instance:
+    """Worths of a random transformer with two blocks: `predict` gives probabilities, as a user's model does."""
+    rng = np.random.default_rng(3000 + instance)
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape) / np.sqrt(shape[-2])
+
+    params = {
+        "enter": weights(TOKEN_DIM, TOKEN_DIM),
+        "query": 2 * weights(BLOCKS, TOKEN_DIM, TOKEN_DIM),
+        "key": 2 * weights(BLOCKS, TOKEN_DIM, TOKEN_DIM),
+        "value": weights(BLOCKS, TOKEN_DIM, TOKEN_DIM),
+        "widen": weights(BLOCKS, TOKEN_DIM, 2 * TOKEN_DIM),
+        "narrow": weights(BLOCKS, 2 * TOKEN_DIM, TOKEN_DIM),
+        "leave": 2 * weights(TOKEN_DIM, 10),
+    }
+    video = np.random.default_rng(55 * instance + num_frames).normal(size=(num_frames, TOKEN_DIM))
+    game = esv_jax.clip_game(_transformer, empty=np.full(10, 1 / 10, np.float32), clips_at_once=CLIPS_AT_ONCE)
+    return Instance(game, _float32(params), video.astype(np.float32))
+
+
+def _transformer(params: Any, clips: jax.Array) -> jax.Array:
+    """Clips [N, k, D] -> probabilities [N, C]; frames know their rank by two waves for each half of the features."""
+    num_clips, size, _ = clips.shape
+    angle = np.arange(size)[:, None] / 10_000 ** (np.arange(TOKEN_DIM // 2) / (TOKEN_DIM // 2))
+    waves = jnp.asarray(np.concatenate([np.sin(angle), np.cos(angle)], axis=1), clips.dtype)
+    tokens = matmul(clips, params["enter"]) + waves[None]
+    for block in range(BLOCKS):
+        seen = _normalized(tokens)
+        query, key, value = (
+            matmul(seen, params[name][block]).reshape(num_clips, size, HEADS, -1) for name in ("query", "key", "value")
+        )
+        match = jnp.einsum("nqhd,nkhd->nhqk", query, key, precision=HIGHEST) / (TOKEN_DIM / HEADS) ** 0.5
+        met = jnp.einsum("nhqk,nkhd->nqhd", jax.nn.softmax(match), value, precision=HIGHEST)
+        tokens = tokens + met.reshape(tokens.shape)
+        wide = jax.nn.gelu(matmul(_normalized(tokens), params["widen"][block]))
+        tokens = tokens + matmul(wide, params["narrow"][block])
+    return jax.nn.softmax(matmul(_normalized(tokens).mean(axis=1), params["leave"]))
+
+
+def _normalized(tokens: jax.Array) -> jax.Array:
+    centred = tokens - tokens.mean(axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
+
+
+def demo(instance: int, num_frames: int) -> Instance:
+    """The demo's TRN on a clip that it has not seen, which is drawn here; shorter clips repeat frames."""
+    (model, backbone), frames = _demo_models(), list(drawing.frames(scripts.script_of(1, instance)))
+    chosen = np.stack([frames[int((i + 0.5) * len(frames) / num_frames)] for i in range(num_frames)])
+    features = backbone.module.apply(backbone.variables, resize_and_crop(chosen, backbone.card.preprocess))
+    return Instance(game_of(model), model.variables, np.asarray(features))
+
+
+@functools.lru_cache(maxsize=1)
+def _demo_models() -> tuple[model_folder.Model, Any]:
+    """The model and its backbone."""
+    model = model_folder.load_model(DEMO_MODEL)
+    return model, model.backbone
+
+
+def step(instance: int, num_frames: int) -> Instance:
+    """Worths depend on the size alone and jump where it exceeds half of the frames. The same for every instance."""
+    return _jump(np.ones(num_frames, bool), num_frames // 2 + 1)
+
+
+def pair(instance: int, num_frames: int) -> Instance:
+    """Worths jump where both of two frames are there."""
+    return _all_of(2, instance, num_frames)
+
+
+def triple(instance: int, num_frames: int) -> Instance:
+    """Worths jump where all of three frames are there."""
+    return _all_of(3, instance, num_frames)
+
+
+def _all_of(count: int, instance: int, num_frames: int) -> Instance:
+    counted = np.zeros(num_frames, bool)
+    counted[np.random.default_rng([instance, count]).permutation(num_frames)[:count]] = True
+    return _jump(counted, count)
+
+
+def _jump(counted: np.ndarray, needed: int) -> Instance:
+    """Worths jump when as many as are `needed` of the frames that are counted [T] are there: they are its video."""
+    before, after = np.array(JUMP, np.float32)
+    game = Game(before, _rule_and_frames, _jump_worths, identity, Masks())
+    return Instance(
+        game, {"before": before, "after": after, "needed": np.float32(needed)}, counted[:, None].astype(np.float32)
+    )
+
+
+def _rule_and_frames(params: Any, video: jax.Array) -> Any:
+    return params, video
+
+
+def _jump_worths(prepared: Any, mask: jax.Array) -> jax.Array:
+    rule, video = prepared
+    there = matmul(masks.as_float(mask, video.dtype), video)
+    return jnp.where(there >= rule["needed"], rule["after"][None], rule["before"][None])
 
 
 def trn(instance: int, num_frames: int) -> Instance:
@@ -172,4 +285,13 @@ def _reference_run(game: Game, empty: jax.Array, params: Any, video: jax.Array, 
     return least_squares.solve(small, in_chunks(odd, small, ROWS_AT_ONCE), full - empty, strata).values
 
 
-GAMES: dict[str, Callable[[int, int], Instance]] = {"tsn": tsn, "trn": trn, "order": order}
+GAMES: dict[str, Callable[[int, int], Instance]] = {
+    "tsn": tsn,
+    "trn": trn,
+    "order": order,
+    "transformer": transformer,
+    "demo": demo,
+    "step": step,
+    "pair": pair,
+    "triple": triple,
+}
