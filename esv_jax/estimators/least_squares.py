@@ -13,6 +13,8 @@ from esv_jax.precise import matmul
 
 # So many random pairs a player decide the additive game, or else one plan in some million does not.
 SURELY_ENOUGH = 3
+# With so many pairs an unknown, sizes are put under control.
+CONTROLLED = 3
 
 
 class Design(NamedTuple):
@@ -20,13 +22,18 @@ class Design(NamedTuple):
 
     Attributes:
       size: float [pairs, 1], how many players the smaller parts hold.
-      centred: float [pairs, P], their masks less the row's mean.
+      centred: float [pairs, P], their masks less the row's mean, and less the mean of their size under control.
       influence: float [P, pairs], what a unit of a pair's odd part adds to the values.
+      leverage: float [pairs], how much of a pair's own odd part is in what is fitted to it.
+      sizes: float [pairs, sizes], 1 where a pair is of a size that is under control, over the square root of how many
+        are; no sizes: none is.
     """
 
     size: Array
     centred: Array
     influence: Array
+    leverage: Array
+    sizes: Array
 
 
 def strata(num_players: int, max_evaluations: int) -> paired.Strata:
@@ -72,16 +79,31 @@ def pair_weights(num_players: int, strata: paired.Strata) -> tuple[np.ndarray, n
     return np.repeat(weight, strata.drawn), np.repeat(1 - strata.drawn / strata.population, strata.drawn)
 
 
-def design(mask: jax.Array, weight: jax.Array) -> Design:
-    """For masks float [pairs, P] of the smaller parts of pairs, and their weights [pairs] (sum about 1)."""
+def design(mask: jax.Array, weight: jax.Array, strata: paired.Strata | None = None) -> Design:
+    """For masks float [pairs, P] of the smaller parts of pairs, and their weights [pairs] (sum about 1).
+
+    With `strata`, sizes are under control: whatever depends on the size of a coalition alone, which no player's value
+    is made of but by an equal share, then leaves no trace. It takes an unknown a size.
+    """
     num_players = mask.shape[1]
     size = mask.sum(axis=1, keepdims=True)
+    sizes = jnp.asarray(np.zeros((len(mask), 0)) if strata is None else _sizes(num_players, strata), mask.dtype)
     centred = mask - size / num_players
+    centred = centred - matmul(sizes, matmul(sizes.T, centred))
     weighted = weight[:, None] * centred
     gram = matmul(centred.T, weighted)
     # Rows of `centred` sum to 0, so gram is singular in the one direction that the total decides.
     constant = jnp.full_like(gram, jnp.trace(gram) / num_players**2)
-    return Design(size, centred, jnp.linalg.solve(gram + constant, weighted.T))
+    influence = jnp.linalg.solve(gram + constant, weighted.T)
+    leverage = (influence.T * centred).sum(axis=1) + (sizes**2).sum(axis=1)
+    return Design(size, centred, influence, leverage, sizes)
+
+
+def _sizes(num_players: int, strata: paired.Strata) -> np.ndarray:
+    drawn = strata.drawn
+    columns = np.repeat(np.eye(len(drawn)) / np.sqrt(np.maximum(drawn, 1)), drawn, axis=0)
+    # Halves are as large as what they leave: their odd part has nothing of the size.
+    return columns[:, : (num_players - 1) // 2]
 
 
 def values(design: Design, odd: jax.Array, total: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -92,8 +114,15 @@ def values(design: Design, odd: jax.Array, total: jax.Array) -> tuple[jax.Array,
     num_players = design.centred.shape[1]
     even = total / num_players
     target = odd - (design.size - num_players / 2) * even[None]
+    target = target - matmul(design.sizes, matmul(design.sizes.T, target))
     deviation = matmul(design.influence, target)
     return even[None] + deviation, target - matmul(design.centred, deviation)
+
+
+def left_out(design: Design, residual: jax.Array) -> jax.Array:
+    """What a fit without a pair leaves of it, from the `residual` [pairs, C] of the fit with it."""
+    # A pair that alone decides a direction leaves no residual: the floor keeps that from being 0 / 0.
+    return residual / jnp.maximum(1 - design.leverage, 1e-3)[:, None]
 
 
 def regress(plan: Plan, worths: jax.Array, empty: jax.Array, strata: paired.Strata) -> Estimate:
@@ -119,15 +148,13 @@ def solve(mask: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Stra
     if num_players == 1:
         return exactly(total[None])
     weight, fpc = (jnp.asarray(a, odd.dtype) for a in pair_weights(num_players, strata))
-    pairs = design(mask, weight)
+    unknowns = num_players + (num_players - 1) // 2
+    pairs = design(mask, weight, strata if len(mask) >= CONTROLLED * unknowns else None)
     found, residual = values(pairs, odd, total)
-    leverage = (pairs.influence.T * pairs.centred).sum(axis=1)
-    # A pair that alone decides a direction leaves no residual: the floor keeps that from being 0 / 0.
-    left_out = residual / jnp.maximum(1 - leverage, 1e-3)[:, None]
-    deviation = jnp.sqrt(fpc)[:, None] * left_out
+    deviation = jnp.sqrt(fpc)[:, None] * left_out(pairs, residual)
     std_error = jnp.sqrt(matmul(pairs.influence**2, deviation**2))
     # What the fit leaves of the pairs that were drawn: at least their number less P - 1.
-    degrees = jnp.where(fpc > 0, 1 - leverage, 0).sum()
+    degrees = jnp.where(fpc > 0, 1 - pairs.leverage, 0).sum()
     degrees = jnp.where((fpc > 0).any(), jnp.maximum(degrees, 1), jnp.inf)
     return Estimate(found, std_error, found, degrees, pairs.influence, deviation)
 

@@ -4,7 +4,6 @@ Ridge regression on a basis of functions of the coalition. One factorisation ser
 ridge; leave-one-out errors, pushed through the link, choose the strength and compare bases.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -55,6 +54,22 @@ def kernels(num_players: int, dtype: jax.typing.DTypeLike) -> Kernel:
     waves = np.array([[1, root, 0, 0], [1, root, root, root]])
     metric = np.tile(np.eye(4 * num_players), (2, 1, 1))
     return Kernel(jnp.asarray([1.0, 0.5], dtype), jnp.asarray(waves, dtype), jnp.asarray(metric, dtype))
+
+
+class Basis(NamedTuple):
+    """Functions x [F] of N coalitions, in directions in which those of the `kept` rows are orthogonal.
+
+    Attributes:
+      centre: float [F], their mean. rotated: float [N, F]. spectrum: float [F], increasing, their sums of squares.
+      back: float [F, F]: rotated = (x - centre) @ back.
+      kept: float [N], 1 or 0: which rows a fit sees.
+    """
+
+    centre: jax.Array
+    rotated: jax.Array
+    spectrum: jax.Array
+    back: jax.Array
+    kept: jax.Array
 
 
 class Fit(NamedTuple):
@@ -120,7 +135,7 @@ def learned_metric(kernel: Kernel, centres: jax.Array, coefficients: jax.Array, 
 
     total, _ = jax.lax.scan(add, jnp.zeros_like(kernel.metric), coefficients.T)
     total = matmul(matmul(kernel.metric, total), kernel.metric.T)
-    values, vectors = jnp.linalg.eigh(total)
+    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(total))
     values = jnp.maximum(values, 0)
     scale = jnp.sqrt(values / jnp.maximum(values.mean(), 1e-30) + UNLEARNED)
     metric = matmul(vectors * scale[None], vectors.T)
@@ -153,40 +168,46 @@ def _arc_cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     return norms * (jnp.sqrt(jnp.maximum(1 - cosine**2, 0)) + angle * cosine) / jnp.pi
 
 
-def fit(
-    functions: jax.Array, whitening: jax.Array | None, logits: jax.Array, link: Link, row_weights: jax.Array
-) -> Fit:
-    """Ridge regression of logits [N, C] on functions [N, F], its strength chosen by leave-one-out errors.
+def basis(functions: jax.Array, whitening: jax.Array | None, kept: jax.Array) -> Basis:
+    """Of functions [N, F] at the rows `kept` float [N], 1 or 0.
 
     The ridge is on the coefficients of functions @ whitening (of the functions themselves without one).
-    `row_weights` [N] say how much a row's leave-one-out error counts.
     """
-    num_rows = len(functions)
-    centre, offset = functions.mean(axis=0), logits.mean(axis=0)
-    centred, targets = functions - centre[None], logits - offset[None]
+    # Functions of coalitions alone, and a metric that gradients take as given: equal eigenvalues would make these NaN.
+    functions = jax.lax.stop_gradient(functions)
+    centre = (kept[:, None] * functions).sum(axis=0) / kept.sum()
+    centred = functions - centre[None]
     if whitening is not None:
+        whitening = jax.lax.stop_gradient(whitening)
         centred = matmul(centred, whitening)
-    values, vectors = jnp.linalg.eigh(matmul(centred.T, centred))
-    values = jnp.maximum(values, 0)
-    rotated = matmul(centred, vectors)
-    moments = matmul(rotated.T, targets)
-    worths = link(logits)
+    spectrum, vectors = jnp.linalg.eigh(matmul(centred.T, kept[:, None] * centred))
+    back = vectors if whitening is None else matmul(whitening, vectors)
+    return Basis(centre, matmul(centred, vectors), jnp.maximum(spectrum, 0), back, kept)
+
+
+def fit(basis: Basis, targets: jax.Array, link: Link, worths: jax.Array, counts: jax.Array) -> Fit:
+    """Ridge regression of targets [N, C], link(targets) about worths [N, C], its strength by leave-one-out errors.
+
+    `counts` [N] say how much a row's leave-one-out error counts.
+    """
+    kept, counts = basis.kept, counts * basis.kept
+    offset = (kept[:, None] * targets).sum(axis=0) / kept.sum()
+    centred = targets - offset[None]
+    moments = matmul(basis.rotated.T, kept[:, None] * centred)
 
     def error(ridge: jax.Array) -> jax.Array:
-        shrunk = 1 / (values + ridge)
-        leverage = (rotated**2 * shrunk[None]).sum(axis=1) + 1 / num_rows
-        residual = targets - matmul(rotated, shrunk[:, None] * moments)
+        shrunk = 1 / (basis.spectrum + ridge)
+        leverage = (basis.rotated**2 * shrunk[None]).sum(axis=1) + 1 / kept.sum()
+        residual = centred - matmul(basis.rotated, shrunk[:, None] * moments)
         left_out = residual / jnp.maximum(1 - leverage, 1e-4)[:, None]
-        missed = ((link(logits - left_out) - worths) ** 2).sum(axis=1)
-        return (row_weights * missed).sum() / row_weights.sum()
+        missed = ((link(targets - left_out) - worths) ** 2).sum(axis=1)
+        return (counts * missed).sum() / counts.sum()
 
-    ridges = jnp.asarray(RIDGES, functions.dtype) * values[-1]
-    errors = jax.lax.map(error, ridges)
-    best = jnp.argmin(or_inf(errors))
-    coefficients = matmul(vectors, moments / (values + ridges[best])[:, None])
-    if whitening is not None:
-        coefficients = matmul(whitening, coefficients)
-    return Fit(centre, offset, coefficients, ridges[best], errors[best])
+    ridges = jnp.asarray(RIDGES, targets.dtype) * basis.spectrum[-1]
+    errors = or_inf(jax.lax.map(error, ridges))
+    best = jnp.argmin(errors)
+    coefficients = matmul(basis.back, moments / (basis.spectrum + ridges[best])[:, None])
+    return Fit(basis.centre, offset, coefficients, ridges[best], errors[best])
 
 
 def or_inf(error: jax.Array) -> jax.Array:
@@ -197,26 +218,3 @@ def or_inf(error: jax.Array) -> jax.Array:
 def predict(fitted: Fit, functions: jax.Array) -> jax.Array:
     """Logits [N, C]."""
     return fitted.offset[None] + matmul(functions - fitted.centre[None], fitted.coefficients)
-
-
-def leaving_out(
-    fitted: Fit, functions: jax.Array, whitening: jax.Array | None, logits: jax.Array, asked: jax.Array
-) -> Callable[[jax.Array], jax.Array]:
-    """A function from rows int [n] to the logits [M, C] by the fit that leaves these out.
-
-    `functions` [N, F] and `logits` [N, C] are those of the fit; `asked` [M, F] the functions of what is asked about.
-    """
-    centred, targets = functions - fitted.centre[None], logits - fitted.offset[None]
-    wanted = asked - fitted.centre[None]
-    if whitening is not None:
-        centred, wanted = matmul(centred, whitening), matmul(wanted, whitening)
-    gram, moments = matmul(centred.T, centred), matmul(centred.T, targets)
-    gram = gram + fitted.ridge * jnp.eye(len(gram), dtype=gram.dtype)
-
-    def without(rows: jax.Array) -> jax.Array:
-        left_out, missing = centred[rows], targets[rows]
-        factor = jax.scipy.linalg.cho_factor(gram - matmul(left_out.T, left_out))
-        coefficients = jax.scipy.linalg.cho_solve(factor, moments - matmul(left_out.T, missing))
-        return fitted.offset[None] + matmul(wanted, coefficients)
-
-    return without

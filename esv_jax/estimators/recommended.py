@@ -9,7 +9,6 @@ from esv_jax import checks
 from esv_jax.base import Estimate, Estimator, Link, Plan, WeightsBySize, check_maker
 from esv_jax.estimators.exact import MAX_PLAYERS_OF_A_PLAN, exact
 from esv_jax.estimators.regression import regression
-from esv_jax.estimators.stratified_paired import stratified_paired
 from esv_jax.estimators.surrogate import MOST_EVALUATIONS, surrogate
 
 MAX_EVALUATIONS = 4096
@@ -23,8 +22,7 @@ def recommended(*, max_evaluations: int = MAX_EVALUATIONS, max_exact_frames: int
     - `exact` where max_evaluations allows all 2^P - 1 coalitions of at most 20 players;
     - `exact` up to max_exact_frames for games that can sum over all coalitions for far less than an evaluation each
       (`Game.exact`: those of TSN and TRN);
-    - else `surrogate`, or, with a budget too small or too large to fit a model, `regression` (from 3 P on) or
-      `stratified_paired`.
+    - else `surrogate`, or, with a budget too large to fit a model, `regression`.
 
     The one to take without a reason for another: `explain(recommended(), game, params, video, key=key)`. Chosen by
     `experiments/benchmark_estimators.py`: `surrogate` has the least error of all that were tried in every game there.
@@ -41,16 +39,13 @@ def recommended(*, max_evaluations: int = MAX_EVALUATIONS, max_exact_frames: int
         checks.check_positive("num_players", num_players)
         if num_players <= MAX_PLAYERS_OF_A_PLAN and 2**num_players - 1 <= max_evaluations:
             return exact()
-        if 4 * num_players <= max_evaluations <= MOST_EVALUATIONS:
-            return surrogate(max_evaluations=max_evaluations)
-        if max_evaluations >= 3 * num_players:
-            return regression(max_evaluations=max_evaluations)
         if max_evaluations <= num_players:
             raise checks.InputError(
                 f"max_evaluations should be at least {num_players + 1} for {num_players} frames, "
                 f"found {max_evaluations}"
             )
-        return stratified_paired(per_size=(max_evaluations - 2) // (num_players - 1))
+        maker = surrogate if max_evaluations <= MOST_EVALUATIONS else regression
+        return maker(max_evaluations=max_evaluations)
 
     def plan(num_players: int, *, key: Any = None) -> Plan:
         return choice(num_players).plan(num_players, key=key).made_for(name)
