@@ -73,9 +73,10 @@ def around(
         # Least squares is linear, and so is what it leaves.
         deviation = unseen * (of_odd - beta * of_predicted)
         own = matmul(design.influence**2, deviation**2)
-        mixed = OWN * own + OF_FRAMES * own.mean(axis=0) + OF_ALL * own.mean()
+        mixed = OWN * own + OF_FRAMES * own.mean(axis=0, keepdims=True) + OF_ALL * own.mean()
         degrees = jnp.where(drawn, 1 - design.leverage, 0).sum()
-        degrees = jnp.where(degrees < LEAST_DEGREES, 0, degrees)
+        few = len(odd) < least_squares.least_pairs(len(of_models))
+        degrees = jnp.where(few | (degrees < LEAST_DEGREES), 0, degrees)
         left = (counted * (of_odd - beta * of_predicted) ** 2).sum()
         tried.append((left, Crossed(middle, jnp.sqrt(jnp.maximum(own, mixed)), degrees, design.influence, deviation)))
     return _least(tried)

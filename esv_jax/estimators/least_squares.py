@@ -13,6 +13,8 @@ from esv_jax.precise import matmul
 
 # So many random pairs a player decide the additive game, or else one plan in some million does not.
 SURELY_ENOUGH = 3
+# Pairs that may leave players together have a ridge, a share of the mean eigenvalue.
+FEW = 1e-3
 # With so many pairs an unknown, sizes are put under control.
 CONTROLLED = 3
 
@@ -79,6 +81,11 @@ def pair_weights(num_players: int, strata: paired.Strata) -> tuple[np.ndarray, n
     return np.repeat(weight, strata.drawn), np.repeat(1 - strata.drawn / strata.population, strata.drawn)
 
 
+def least_pairs(num_players: int) -> int:
+    """How many pairs decide the additive game, by `plan`: those of the least budget of `regression`."""
+    return (3 * num_players - 1) // 2
+
+
 def design(mask: jax.Array, weight: jax.Array, strata: paired.Strata | None = None) -> Design:
     """For masks float [pairs, P] of the smaller parts of pairs, and their weights [pairs] (sum about 1).
 
@@ -94,6 +101,8 @@ def design(mask: jax.Array, weight: jax.Array, strata: paired.Strata | None = No
     gram = matmul(centred.T, weighted)
     # Rows of `centred` sum to 0, so gram is singular in the one direction that the total decides.
     constant = jnp.full_like(gram, jnp.trace(gram) / num_players**2)
+    if len(mask) < least_pairs(num_players):
+        constant = constant + FEW * jnp.trace(gram) / num_players * jnp.eye(num_players, dtype=gram.dtype)
     influence = jnp.linalg.solve(gram + constant, weighted.T)
     leverage = (influence.T * centred).sum(axis=1) + (sizes**2).sum(axis=1)
     return Design(size, centred, influence, leverage, sizes)

@@ -80,7 +80,6 @@ def test_it_tells_what_it_did(case):
         )
     assert (low <= out.values).all()
     assert (out.values <= high).all()
-    np.testing.assert_allclose((low + high) / 2, out.values, atol=1e-6)
 
 
 @pytest.mark.parametrize(("mine", "other"), list(itertools.permutations(ESTIMATORS, 2)))
