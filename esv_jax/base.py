@@ -238,7 +238,7 @@ class Attribution(NamedTuple):
         """
         if not 0 < level < 1:
             raise checks.InputError(f"level should be between 0 and 1, found {level}")
-        middle = self.values if self.middle is None else self.middle
+        middle = jnp.asarray(self.values if self.middle is None else self.middle)
         reach = (student.quantile((1 + level) / 2, self.degrees) * self.widened)[..., None, None].astype(middle.dtype)
         half = jnp.where(self.std_error > 0, reach * self.std_error, 0)
         return jnp.minimum(self.values, middle - half), jnp.maximum(self.values, middle + half)

@@ -34,6 +34,7 @@ from esv_jax.explaining import runner
 from esv_jax.explaining.batch import LARGEST_BATCH
 from esv_jax.explaining.explain import is_exact
 from esv_jax.results import store_writer
+from esv_jax.results.explanation import NO_INTERVAL
 from esv_jax.results.store_files import Chunks
 from esv_jax.results.video_index import VideoIndex, video_index
 from esv_jax.saved import model_folder
@@ -165,7 +166,9 @@ def _fill(chunks: Chunks, length: OfLength, features: LabelledFeatures, bars: Pr
     task = bars.add_task(chunks.group.name, total=chunks.num_videos, completed=done)
     start = time.monotonic()
     for k, found in runner.run(length.work, todo, functools.partial(_videos, features, length)):
-        arrays = dict(zip(("esv", "std_error", "score"), map(np.asarray, found[:3]), strict=True))
+        low, high = found.interval()
+        of_all = {"esv": found.values, "std_error": found.std_error, "low": low, "high": high, "score": found.full}
+        arrays = {name: np.asarray(values) for name, values in of_all.items()}
         store_writer.write_chunk(chunks, k, {name: arrays[name] for name in chunks.shapes})
         done += len(found.values)
         rate = (done - done_at_start) / (time.monotonic() - start)
@@ -211,6 +214,8 @@ def _report(lengths: list[OfLength]) -> None:
         num_videos, num_frames = length.videos.frame_index.shape
         left_out = length.videos.left_out
         print(f"{OUT.value}: num_frames={num_frames}: {num_videos} videos, {len(left_out)} left out")
+        if _lacks_intervals(num_frames):
+            print(f"  {NO_INTERVAL}")
         for uid, reason in left_out.items():
             print(f"  {uid} {reason}")
         overflown += [f"{uid} ({num_frames} frames)" for uid in _not_finite(num_frames)]
@@ -219,6 +224,12 @@ def _report(lengths: list[OfLength]) -> None:
             f"{len(overflown)} videos in {OUT.value} have values that are not finite, their features or the weights "
             f"being too large: {listed(overflown)}"
         )
+
+
+def _lacks_intervals(num_frames: int) -> bool:
+    """Whether values have infinite intervals; then those of every video have, since all are of one plan."""
+    dataset = esv_jax.results.open(OUT.value, num_frames)
+    return bool(np.isinf(dataset["low"][:1].values).any() and np.isfinite(dataset["esv"][:1].values).all())
 
 
 def _not_finite(num_frames: int) -> list[str]:
