@@ -121,6 +121,7 @@ def test_every_video_is_explained_as_if_it_were_alone(root, tmp_path, compute):
             np.testing.assert_allclose(dataset["esv"].values[v], alone.values, atol=1e-6)
             np.testing.assert_allclose(dataset["score"].values[v], alone.full, atol=1e-6)
         assert not dataset["std_error"].values.any()
+        np.testing.assert_array_equal(dataset["low"].values, dataset["esv"].values)
 
 
 def test_the_store_says_how_it_was_made(root, tmp_path, compute):
@@ -295,10 +296,21 @@ def test_sampled_values_do_not_depend_on_the_batches(tmp_path, compute, model, e
         assert compute(*flags, *more, model=model, out=name).exit_code == 0
         values[name] = esv_jax.results.open(tmp_path / name)
     assert values["a"]["uid"].values.tolist() == ["v0", "v2", "v8", "v10"]
-    for name in ("esv", "std_error", "score"):
+    for name in ("esv", "std_error", "low", "high", "score"):
         np.testing.assert_allclose(values["a"][name].values, values["b"][name].values, atol=1e-6)
     assert values["a"]["std_error"].values.any()
     assert abs(values["a"]["esv"].values - values["c"]["esv"].values).max() > 1e-4
+
+
+def test_intervals_are_stored_or_too_few_samples_are_told_of(tmp_path, compute):
+    sentence = "\n  too few samples for an interval: ask for more evaluations\n"
+    for budget, is_few in ((20, True), (400, False)):
+        ran = compute("--num_frames=5", "--estimator=orderings", f"--max_evaluations={budget}", out=f"{budget}")
+        assert ran.exit_code == 0, ran.stderr
+        assert (sentence in ran.stdout) == is_few
+        dataset = esv_jax.results.open(tmp_path / f"{budget}")
+        assert np.isinf(dataset["low"].values).all() == is_few
+        assert (dataset["high"] >= dataset["esv"]).all()
 
 
 def test_features_that_are_not_finite_are_listed(tmp_path, compute):
