@@ -56,4 +56,4 @@ def save_json(path: Path, explained: Explanation, provenance: Mapping[str, Any])
 
 
 def _with_nulls(numbers: np.ndarray) -> list[list[float | None]]:
-    return np.where(np.isfinite(numbers), numbers, None).tolist()
+    return [[x if np.isfinite(x) else None for x in row] for row in numbers.tolist()]

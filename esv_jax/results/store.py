@@ -73,8 +73,9 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
     from esv_jax.results.checked_store import CheckedStore  # which needs zarr
 
     exact, intervals = "std_error" not in chunks.shapes, "low" in chunks.shapes
-    options = {"exact": exact, "intervals": intervals, "checksums": chunks.checksums, "advice": group.again()}
-    checked = CheckedStore(folder.absolute(), **options)
+    checked = CheckedStore(
+        folder.absolute(), exact=exact, intervals=intervals, checksums=chunks.checksums, advice=group.again()
+    )
     with strings_are_fine(), _told_of_metadata(chunks.group):
         dataset = xarray.open_zarr(checked, group=chunks.group.name, consolidated=False, chunks=None)
         for name in INDEX:  # small, and what is wrong with it is told of here
