@@ -238,7 +238,8 @@ class Attribution(NamedTuple):
         """
         if not 0 < level < 1:
             raise checks.InputError(f"level should be between 0 and 1, found {level}")
-        middle = self.values if self.middle is None else self.middle
+        middle = jnp.asarray(self.values if self.middle is None else self.middle)
         reach = (student.quantile((1 + level) / 2, self.degrees) * self.widened)[..., None, None].astype(middle.dtype)
-        half = jnp.where(self.std_error > 0, reach * self.std_error, 0)
+        # Of too few samples some agree by chance: they have no interval either.
+        half = jnp.where(self.std_error > 0, reach * self.std_error, jnp.where(jnp.isinf(reach), reach, 0))
         return jnp.minimum(self.values, middle - half), jnp.maximum(self.values, middle + half)

@@ -46,9 +46,9 @@ REFERENCE = flags.DEFINE_integer("reference_evaluations", 2**22, "Coalitions for
 
 EXACT_FRAMES = 16
 LEAST = {"regression": 3, "orderings": 2}  # evaluations for each frame, without which the estimator cannot be had
-COLUMNS = ("game", "frames", "evaluations", "estimator", "instance", "seed", "seconds", "values", "std_errors")
-# (case, evaluations, seed) -> values [T] and standard errors [T], or None, of the class that scores highest.
-Run = Callable[[Instance, int, int], tuple[np.ndarray, np.ndarray | None]]
+COLUMNS = ("game", "frames", "evaluations", "estimator", "instance", "seed", "seconds", "values", "low", "high")
+# (case, evaluations, seed) -> values [T], and low and high [T] where known, of the class that scores highest.
+Run = Callable[[Instance, int, int], tuple[np.ndarray, ...]]
 
 
 def main() -> None:
@@ -69,8 +69,9 @@ def main() -> None:
                 continue
             case = benchmark_games.GAMES[game](instance, num_frames)
             start = time.perf_counter()
-            values, std_error = run(case, budget, seed)
-            _append(table, (*cell, f"{time.perf_counter() - start:.3f}", _joined(values), _joined(std_error)))
+            values, *interval = run(case, budget, seed)
+            low, high = map(_joined, interval or (np.array([]), np.array([])))
+            _append(table, (*cell, f"{time.perf_counter() - start:.3f}", _joined(values), low, high))
         print(f"seed {seed}, instance {instance}, {num_frames} frames, {game}: done", flush=True)
     measured = pd.DataFrame(_read(table), columns=COLUMNS).astype({"frames": int, "evaluations": int, "seconds": float})
     cases = sorted(set(measured[["game", "frames", "instance"]].itertuples(index=False, name=None)))
@@ -97,22 +98,22 @@ def _runs() -> tuple[dict[str, Run], list[str]]:
 
 
 def _run_of_ours(make: Callable[[int, int], Estimator]) -> Run:
-    def run(case: Instance, evaluations: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def run(case: Instance, evaluations: int, seed: int) -> tuple[np.ndarray, ...]:
         num_frames = len(case.video)
         estimator = make(num_frames, evaluations)
         plan = estimator.plan(num_frames, key=jax.random.key(seed))
         found = esv_jax.explain(estimator, case.game, case.params, case.video, plan=plan)
         target = int(np.argmax(found.full))
-        return np.asarray(found.values)[:, target], np.asarray(found.std_error)[:, target]
+        return tuple(np.asarray(of)[:, target] for of in (found.values, *found.interval()))
 
     return run
 
 
 def _run_of_peer(peer: Callable[..., np.ndarray]) -> Run:
-    def run(case: Instance, evaluations: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def run(case: Instance, evaluations: int, seed: int) -> tuple[np.ndarray, ...]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return peer(_worths_of_top_class(case), len(case.video), evaluations, seed), None
+            return (peer(_worths_of_top_class(case), len(case.video), evaluations, seed),)
 
     return run
 
@@ -155,8 +156,8 @@ def _reference(game: str, num_frames: int, instance: str, out: Path) -> np.ndarr
     return runs.mean(axis=0)
 
 
-def _joined(numbers: np.ndarray | None) -> str:
-    return "" if numbers is None else " ".join(f"{x:.7g}" for x in numbers)
+def _joined(numbers: np.ndarray) -> str:
+    return " ".join(f"{x:.7g}" for x in numbers)
 
 
 def _read(table: Path) -> list[tuple[str, ...]]:

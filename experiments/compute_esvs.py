@@ -27,14 +27,17 @@ from rich.progress import Progress
 
 import esv_jax
 from esv_jax import files, progress
+from esv_jax.base import Game
 from esv_jax.checks import InputError, listed
 from esv_jax.data import priors
 from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite, open_labelled
 from esv_jax.explaining import runner
 from esv_jax.explaining.batch import LARGEST_BATCH
+from esv_jax.explaining.choose import choose
 from esv_jax.explaining.explain import is_exact
 from esv_jax.results import store_writer
-from esv_jax.results.store_files import Chunks
+from esv_jax.results.explanation import NO_INTERVAL
+from esv_jax.results.store_files import Chunks, group_name, read_group
 from esv_jax.results.video_index import VideoIndex, video_index
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
@@ -47,19 +50,29 @@ SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
 MODEL = cli.DEFINE_path("model", None, "Model folder.", required=True)
 PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_multi_integer("num_frames", [8], "Frames shown of each video; repeatable.", lower_bound=1)
+BY_TIME = flags.DEFINE_bool(
+    "by_time",
+    False,
+    "In place of --estimator=recommended: exact, or regression with more evaluations, where a measurement of the model "
+    "says that they take no longer; the store keeps what was chosen, and a run that goes on does not choose again.",
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "The most videos worked on and written at once.", lower_bound=1)
 OUT = cli.DEFINE_path("out", None, "The results store, a folder that usually ends in .zarr.", required=True)
 LARGEST_CHUNK = 2**28  # floats
+VIDEOS_MEASURED = 4
 
 
 class OfLength(NamedTuple):
-    """What is to be done for one number of frames T: of which videos, and how."""
+    """What is to be done for one number of frames T: of which videos, how, and the estimator if it was --by_time."""
 
     videos: VideoIndex
     work: runner.Work
+    by_time: dict[str, Any]
 
 
 def main() -> None:
+    if BY_TIME.value and estimator_flags.ESTIMATOR.value != "recommended":
+        raise InputError(f"--by_time chooses the estimator: give no --estimator={estimator_flags.ESTIMATOR.value}")
     model = model_folder.load_model(MODEL.value)
     classes = model.card.classes
     given = priors.read_priors(PRIORS.value, len(classes)) if PRIORS.value else None
@@ -79,7 +92,7 @@ def main() -> None:
                 class_names=classes,
                 batch_size=length.work.chunk,
                 sampled=length.work.plan is not None,
-                provenance={"command": _command(), **configuration},
+                provenance={"command": _command(), **configuration, **length.by_time},
             )
             _fill(chunks, length, features, bars)
     _report(lengths)
@@ -121,8 +134,14 @@ def _of_length(
 ) -> OfLength:
     estimator_flags.check_budget(num_frames)
     videos = video_index(features, chosen, not_finite, num_frames)
-    game, estimator = game_of(model, prior=prior), estimator_flags.estimator()
-    floats = estimator_flags.floats_of_a_video(is_exact(estimator, game, num_frames), num_frames, len(prior))
+    game, by_time = game_of(model, prior=prior), {}
+    name, options = estimator_flags.ESTIMATOR.value, estimator_flags.options()
+    if BY_TIME.value:
+        name, options = _chosen(features, videos, game, model, num_frames)
+        by_time = {"chosen_estimator": name, "chosen_options": options}
+    estimator = estimator_flags.MAKERS[name](**options)
+    every_coalition = is_exact(estimator, game, num_frames)
+    floats = estimator_flags.floats_of_a_video(every_coalition, num_frames, len(prior), name, options)
     work = runner.prepare(
         estimator,
         game,
@@ -133,7 +152,23 @@ def _of_length(
         key=jax.random.key(estimator_flags.SEED.value),
         chunk=_batch_size(len(videos.numbers), num_frames * (model.card.feature_dim + 2 * len(prior))),
     )
-    return OfLength(videos, work)
+    return OfLength(videos, work, by_time)
+
+
+def _chosen(
+    features: LabelledFeatures, videos: VideoIndex, game: Game, model: Model, num_frames: int
+) -> tuple[str, dict[str, Any]]:
+    """Name and options of the estimator --by_time: that of the store, or measured on its first videos."""
+    if (Path(OUT.value) / group_name(num_frames)).exists():
+        attributes = read_group(Path(OUT.value), num_frames).attributes
+        if "chosen_estimator" in attributes:
+            return attributes["chosen_estimator"], attributes["chosen_options"]
+    frames = zip(features.read(videos.numbers[:VIDEOS_MEASURED]), videos.frame_index, strict=False)
+    shown = np.stack([clip[of_clip] for clip, of_clip in frames]).astype(np.float32)
+    budget = estimator_flags.MAX_EVALUATIONS.value
+    choice = choose(game, model.variables, shown, max_evaluations=budget)
+    print(f"num_frames={num_frames}: {choice.said}")
+    return choice.name, choice.options
 
 
 def _batch_size(num_videos: int, floats_of_a_video: int) -> int | None:
@@ -165,7 +200,9 @@ def _fill(chunks: Chunks, length: OfLength, features: LabelledFeatures, bars: Pr
     task = bars.add_task(chunks.group.name, total=chunks.num_videos, completed=done)
     start = time.monotonic()
     for k, found in runner.run(length.work, todo, functools.partial(_videos, features, length)):
-        arrays = dict(zip(("esv", "std_error", "score"), map(np.asarray, found[:3]), strict=True))
+        low, high = found.interval()
+        of_all = {"esv": found.values, "std_error": found.std_error, "low": low, "high": high, "score": found.full}
+        arrays = {name: np.asarray(values) for name, values in of_all.items()}
         store_writer.write_chunk(chunks, k, {name: arrays[name] for name in chunks.shapes})
         done += len(found.values)
         rate = (done - done_at_start) / (time.monotonic() - start)
@@ -185,6 +222,7 @@ def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
         "seed": estimator_flags.SEED.value,
         "device": jax.devices()[0].device_kind,
         "versions": cli.versions(),
+        **({"by_time": True} if BY_TIME.value else {}),
     }
 
 
@@ -211,6 +249,8 @@ def _report(lengths: list[OfLength]) -> None:
         num_videos, num_frames = length.videos.frame_index.shape
         left_out = length.videos.left_out
         print(f"{OUT.value}: num_frames={num_frames}: {num_videos} videos, {len(left_out)} left out")
+        if _lacks_intervals(num_frames):
+            print(f"  {NO_INTERVAL}")
         for uid, reason in left_out.items():
             print(f"  {uid} {reason}")
         overflown += [f"{uid} ({num_frames} frames)" for uid in _not_finite(num_frames)]
@@ -219,6 +259,13 @@ def _report(lengths: list[OfLength]) -> None:
             f"{len(overflown)} videos in {OUT.value} have values that are not finite, their features or the weights "
             f"being too large: {listed(overflown)}"
         )
+
+
+def _lacks_intervals(num_frames: int) -> bool:
+    """Whether values have infinite intervals; the first ones tell, since all videos are of one plan."""
+    dataset = esv_jax.results.open(OUT.value, num_frames)
+    low, values = (dataset[name][:LARGEST_BATCH].values for name in ("low", "esv"))
+    return bool((np.isinf(low) & np.isfinite(values)).any())
 
 
 def _not_finite(num_frames: int) -> list[str]:

@@ -65,13 +65,13 @@ def check_budget(num_frames: int) -> None:
         )
 
 
-def floats_of_a_video(is_exact: bool, num_frames: int, num_classes: int) -> int:
-    """About how many numbers the chosen estimator holds of a video."""
+def floats_of_a_video(is_exact: bool, num_frames: int, num_classes: int, name: str, of: dict[str, int]) -> int:
+    """About how many numbers the estimator of this name and options holds of a video."""
     if is_exact:
         return 2**num_frames * num_classes
-    if ESTIMATOR.value.startswith("stratified"):
-        return PER_SIZE.value * num_frames * num_classes
-    budget = MAX_EVALUATIONS.value
-    if ESTIMATOR.value in ("recommended", "surrogate"):
+    if name.startswith("stratified"):
+        return of["per_size"] * num_frames * num_classes
+    budget = of["max_evaluations"]
+    if name in ("recommended", "surrogate"):
         return 4 * budget * max(budget, num_classes)
     return budget * num_classes

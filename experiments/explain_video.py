@@ -155,7 +155,7 @@ def _enlarged(preprocess: Preprocess) -> Preprocess:
 
 def _prints_unicode() -> bool:
     try:
-        "█±".encode(sys.stdout.encoding or "ascii")
+        "█".encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         return False
     return True

@@ -22,7 +22,7 @@ def measured(runs: pd.DataFrame, references: Mapping[tuple[str, int, str], np.nd
 
     Args:
       runs: with the columns game, frames, evaluations (int), estimator, instance, seed, seconds (float), and values
-        and std_errors, texts of numbers; where the latter is empty, `covered` is NaN.
+        low and high (the ends of 95 % intervals), texts of numbers; where these are empty, `covered` is NaN.
       references: values [T] to compare with, by game, frames and instance.
     """
     nmse, covered = [], []
@@ -30,8 +30,9 @@ def measured(runs: pd.DataFrame, references: Mapping[tuple[str, int, str], np.nd
         exact = references[run.game, run.frames, run.instance]
         error = np.array(run.values.split(), np.float64) - exact
         nmse.append(max(float((error**2).mean() / (exact**2).mean()), FLOOR))
-        reach = 1.96 * np.array(run.std_errors.split(), np.float64) + 1e-6
-        covered.append((np.abs(error) <= reach).mean() if len(reach) else np.nan)
+        low, high = (np.array(end.split(), np.float64) for end in (run.low, run.high))
+        holds = (low - 1e-6 <= exact) & (exact <= high + 1e-6) if len(low) else np.nan
+        covered.append(np.mean(holds))
     return runs.assign(nmse=nmse, covered=covered)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import batches, checks
+from esv_jax import batches, checks, threads
 from esv_jax.base import Array, Attribution, Estimator, Game, Host, Plan
 from esv_jax.explaining.explain import explain, on_device
 from esv_jax.explaining.worths import without_empty
@@ -24,7 +24,7 @@ def explain_batch(
     """`explain` of every video of a batch, on the device.
 
     Compiled on first use for the shapes at hand; other weights, videos and plans of the same shapes reuse the program,
-    so fill up a last, smaller batch rather than compile for it. Returns before the device is done.
+    so fill up a last, smaller batch rather than compile for it. Waits for the device as `explain` does.
 
     Args:
       estimator: of `esv_jax.estimators`.
@@ -49,13 +49,14 @@ def explain_batch(
         return jax.tree.map(lambda *of_each: jnp.stack(of_each), *found)
     game = game._replace(empty=checks.own("empty", game.empty))
     params = checks.own("params", params)
-    return _explain_all(estimator, without_empty(game), game.empty, params, videos, on_device(plan))
+    arguments = estimator, without_empty(game), game.empty, params, videos, on_device(plan)
+    return _explain_all(*arguments) if plan is None else threads.run(_explain_all, *arguments)
 
 
 def explain_in_parts(
     estimator: Estimator, game: Game, params: Any, videos: np.ndarray, *, at_once: int, plan: Plan | None = None
 ) -> list[Attribution]:
-    """`explain_batch` of any number of videos, `at_once` at a time: their parts in order, all started, none waited for.
+    """`explain_batch` of any number of videos, `at_once` at a time: their parts in order, all started.
 
     The last part is filled up rather than compiled for, so its last rows may be of no video.
 

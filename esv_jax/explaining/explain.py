@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks
+from esv_jax import checks, threads
 from esv_jax.base import Array, Attribution, Estimate, Estimator, Game, Host, Link, Plan, Scales, check_maker, exactly
 from esv_jax.coalitions import walk
 from esv_jax.explaining import worths as asking
@@ -21,7 +21,8 @@ def explain(
 
     Compiled on first use for the shapes at hand; new params, videos and plans of the same shapes reuse the program.
     Works under jax.jit and jax.vmap; sampling estimators then need `plan`. NaN in the data shows as NaN in the result.
-    Returns before the device is done; NumPy arrays are copied first, so they may be changed at once.
+    Accelerators are not waited for, nor the CPU where all coalitions are taken; NumPy arrays are copied first, so they
+    may be changed at once.
 
     Args:
       estimator: of `esv_jax.estimators`, for example exact().
@@ -59,9 +60,9 @@ def explain(
     )
     if on_host:
         logits = asking.host_logits(game, params, video, np.asarray(plan.mask))
-        return _estimate(estimator, game.link, game.empty, plan, logits, logits[-1:], every_coalition)
+        return threads.run(_estimate, estimator, game.link, game.empty, plan, logits, logits[-1:], every_coalition)
     functions, plan = asking.without_empty(game), on_device(plan)
-    return _explain_plan(estimator, functions, game.empty, params, video, plan, every_coalition)
+    return threads.run(_explain_plan, estimator, functions, game.empty, params, video, plan, every_coalition)
 
 
 def is_exact(estimator: Estimator, game: Game, num_players: int) -> bool:

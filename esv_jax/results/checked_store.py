@@ -7,7 +7,7 @@ from typing import Any
 from zarr.storage import LocalStore
 
 from esv_jax.checks import InputError
-from esv_jax.results.store_files import INDEX, VALUES, has_checksum
+from esv_jax.results.store_files import VALUES, arrays_of, has_checksum
 
 
 class CheckedStore(LocalStore):
@@ -17,15 +17,23 @@ class CheckedStore(LocalStore):
       root: the folder.
       read_only: as zarr asks for it.
       exact: whether there are no standard errors, and no chunks of them.
+      intervals: whether there are arrays of intervals.
       checksums: whether chunks end with their crc32c.
       advice: how values that are missing come back, in words.
     """
 
     def __init__(
-        self, root: Path, *, read_only: bool = True, exact: bool = False, checksums: bool = True, advice: str = ""
+        self,
+        root: Path,
+        *,
+        read_only: bool = True,
+        exact: bool = False,
+        intervals: bool = False,
+        checksums: bool = True,
+        advice: str = "",
     ):
         super().__init__(root, read_only=read_only)
-        self._exact, self._checksums, self._advice = exact, checksums, advice
+        self._exact, self._intervals, self._checksums, self._advice = exact, intervals, checksums, advice
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         return self._checked(key, await super().get(key, prototype, byte_range))
@@ -34,7 +42,7 @@ class CheckedStore(LocalStore):
         return self._checked(key, super().get_sync(key, **options))
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        for name in (*VALUES, *INDEX):  # of all that lies there
+        for name in arrays_of(intervals=self._intervals):  # of all that lies there
             yield name
 
     def _checked(self, key: str, found: Any) -> Any:

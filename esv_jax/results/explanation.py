@@ -9,6 +9,8 @@ import numpy as np
 from esv_jax.base import Attribution
 from esv_jax.checks import InputError, check_finite, check_shape, listed
 
+NO_INTERVAL = "too few samples for an interval: ask for more evaluations"
+
 
 class Explanation(NamedTuple):
     """An attribution with the frames, times and names that a reader needs beside it. Made by `explanation`.
@@ -20,8 +22,9 @@ class Explanation(NamedTuple):
       images: uint8 [T, H, W, 3], RGB, the frames to show.
       class_names: C names.
       values, std_error, full, empty: float64 [T, C], [T, C], [C], [C]; as in `Attribution`.
-      sampled: whether coalitions were sampled: then there are standard errors and, as the sampled estimator does not
-        force the values to add up, a `gap`.
+      low, high: float64 [T, C], the ends of the values' 95 % intervals; infinite where there are too few samples.
+      sampled: whether coalitions were sampled: then there are intervals and, as the sampled estimator does not force
+        the values to add up, a `gap`.
     """
 
     title: str
@@ -33,6 +36,8 @@ class Explanation(NamedTuple):
     std_error: np.ndarray
     full: np.ndarray
     empty: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     sampled: bool
 
 
@@ -49,7 +54,7 @@ def explanation(
     """Joins an attribution (values [T, C], ...) with its frames; brings everything to the host and checks that it fits.
 
     Raises:
-      InputError: shapes that disagree; NaN or infinite values or scores.
+      InputError: shapes that disagree; NaN or infinite values, standard errors or scores.
     """
     num_frames, num_classes = len(frames), len(class_names)
     per_frame, per_class = (num_frames, num_classes), (num_classes,)
@@ -58,6 +63,7 @@ def explanation(
         check_shape(f"attribution.{name}", getattr(attribution, name), shape)
         host[name] = np.asarray(getattr(attribution, name), np.float64)
         check_finite(f"attribution.{name}", host[name])
+    low, high = (np.asarray(end, np.float64) for end in attribution.interval())
     check_shape("times", times, [num_frames])
     check_shape("images", images, [num_frames, "H", "W", 3])
     return Explanation(
@@ -66,6 +72,9 @@ def explanation(
         times=np.asarray(times, np.float64),
         images=np.asarray(images),
         class_names=tuple(class_names),
+        # Values of double precision may lie beyond ends of single.
+        low=np.minimum(low, host["values"]),
+        high=np.maximum(high, host["values"]),
         sampled=sampled,
         **host,
     )
@@ -79,6 +88,11 @@ def predicted_class(explained: Explanation) -> int:
 def gap(explained: Explanation) -> np.ndarray:
     """full - empty - values.sum(0), float64 [C]: what the values leave unexplained; rounding only, if exact."""
     return np.asarray(explained.full - explained.empty - np.sum(explained.values, axis=0))
+
+
+def has_interval(explained: Explanation, class_index: int) -> bool:
+    """Whether there are samples enough for intervals of a class; if not, `NO_INTERVAL` says so."""
+    return bool(np.isfinite([explained.low[:, class_index], explained.high[:, class_index]]).all())
 
 
 def class_index(class_names: Sequence[str], name: str) -> int:

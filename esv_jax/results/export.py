@@ -12,11 +12,25 @@ import numpy as np
 from esv_jax import files
 from esv_jax.checks import InputError, listed
 from esv_jax.results.explanation import class_index
+from esv_jax.results.store_files import INTERVAL
 
 if TYPE_CHECKING:
     import xarray
 
-COLUMNS = ("uid", "label", "class", "class_name", "frame", "frame_index", "esv", "std_error", "score", "prior")
+COLUMNS = (
+    "uid",
+    "label",
+    "class",
+    "class_name",
+    "frame",
+    "frame_index",
+    "esv",
+    "std_error",
+    "score",
+    "prior",
+    "low",
+    "high",
+)
 _VIDEOS_AT_ONCE = 256
 # Behind a sign, names such as YouTube's ids ("-5KQ66BBWC4") are none, nor are numbers.
 _FORMULA = re.compile(r"[=@\t\r\n]|[+-].*[^\w.\- ]", re.DOTALL)
@@ -30,6 +44,8 @@ def is_formula(cell: str) -> bool:
 
 def save_csv(dataset: "xarray.Dataset", path: str | os.PathLike, classes: Sequence[str] | None = None) -> None:
     """Writes a long table, a line for every video, class and frame; frames of 0..T-1, frame_index is that in the video.
+
+    The cells of low and high are empty where the store holds no intervals.
 
     Args:
       dataset: of `esv_jax.results.open`.
@@ -77,7 +93,9 @@ def _lines(dataset: "xarray.Dataset", names: list[str], chosen: list[int] | None
     for v, (uid, label) in enumerate(zip(part["uid"].tolist(), part["label"].tolist(), strict=True)):
         for c in [label] if chosen is None else chosen:
             score, prior = part["score"][v, c], part["prior"][c]
+            ends = [part[name] for name in INTERVAL if name in part]
             for t, frame in enumerate(part["frame_index"][v].tolist()):
                 values = part["esv"][v, t, c], part["std_error"][v, t, c], score, prior
+                interval = [end[v, t, c] for end in ends] or [""] * len(INTERVAL)
                 # The shortest digits that give the float32 back.
-                yield uid, label, c, names[c], t, frame, *map(str, values)
+                yield uid, label, c, names[c], t, frame, *map(str, (*values, *interval))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from esv_jax.checks import InputError, require
 from esv_jax.results import panels, pictures
-from esv_jax.results.explanation import Explanation, predicted_class
+from esv_jax.results.explanation import NO_INTERVAL, Explanation, has_interval, predicted_class
 
 _FRAMES_PER_ROW = 16
 _NORMAL = 8.0  # points
@@ -64,8 +64,9 @@ def save_report(path: Path, explained: Explanation, classes: Sequence[int]) -> N
 def draw_report(explained: Explanation, classes: Sequence[int]) -> Any:
     """A matplotlib Figure: the frames, a panel of ESV bars for each of `classes`, and how each score adds up.
 
-    All panels share a scale, so that their bars can be compared. If coalitions were sampled, bars carry 1.96 standard
-    errors either side, and a gap is shown where the values do not add up to the score.
+    All panels share a scale, so that their bars can be compared. If coalitions were sampled, bars carry their 95 %
+    intervals, or a sentence says that there are too few samples, and a gap is shown where the values do not add up to
+    the score.
 
     Raises:
       InputError: no class to draw.
@@ -98,6 +99,9 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
     decimals = 2 if abs(explained.values[:, classes]).max() >= 0.1 else 3
     sums = [panels.sum_of(explained, c, decimals) for c in classes]
     heading = _wrap(explained.title, width - _LEFT - _RIGHT, panels.SMALL)
+    intervals = [has_interval(explained, c) for c in classes]
+    if not all(intervals):
+        heading += _wrap(NO_INTERVAL, width - _LEFT - _RIGHT, panels.SMALL)
     titles = [
         _wrap(_title(explained, c, terms), width - _LEFT - _RIGHT, _NORMAL)
         for c, terms in zip(classes, sums, strict=True)
@@ -114,7 +118,7 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
     for line in heading:
         page.text(_LEFT, top, line, size=panels.SMALL, color=panels.FAINT)
         top += _LINE
-    _draw_legend(page, sum_left, top + _LINE, explained.sampled)
+    _draw_legend(page, sum_left, top + _LINE, explained.sampled and any(intervals))
     for start in range(0, num_frames, columns):
         row = slice(start, min(start + columns, num_frames))
         row_width = (row.stop - row.start) * cell
@@ -145,10 +149,10 @@ def _title(explained: Explanation, class_index: int, terms: panels.Sum) -> str:
     return f"{explained.class_names[class_index]} ({role}score\N{NO-BREAK SPACE}{score})"
 
 
-def _draw_legend(page: _Page, left: float, top: float, sampled: bool) -> None:
+def _draw_legend(page: _Page, left: float, top: float, intervals: bool) -> None:
     entries = [("▲", panels.SUPPORTING, "supporting"), ("▼", panels.DISTRACTING, "distracting")]
-    if sampled:
-        entries.append(("I", panels.INK, "± 1.96 std errors"))
+    if intervals:
+        entries.append(("I", panels.INK, "95 % interval"))
     for i, (mark, colour, words) in enumerate(entries):
         page.text(left, top + i * _LINE, mark, size=panels.SMALL, color=colour)
         page.text(left + 0.14, top + i * _LINE, words, size=panels.SMALL)

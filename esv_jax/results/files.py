@@ -15,18 +15,21 @@ FORMAT_VERSION = 1
 
 
 def save_npz(path: Path, explained: Explanation) -> None:
-    """Writes values and std_error [T, C], full, empty and class_names [C], frames and times [T], and predicted [].
+    """Writes values, std_error, low and high [T, C], full, empty, class_names [C], frames, times [T], and predicted [].
+
+    From low to high is a value's 95 % interval, infinite where there are too few samples for one.
 
     Read with `numpy.load(path)`; nothing in it is pickled.
     """
-    arrays = {name: getattr(explained, name) for name in ("values", "std_error", "full", "empty", "frames", "times")}
+    names = ("values", "std_error", "low", "high", "full", "empty", "frames", "times")
+    arrays = {name: getattr(explained, name) for name in names}
     arrays["class_names"] = np.asarray(explained.class_names, dtype=np.str_)
     arrays["predicted"] = np.int64(predicted_class(explained))
     files.write_npz(path, arrays)
 
 
 def save_json(path: Path, explained: Explanation, provenance: Mapping[str, Any]) -> None:
-    """Writes what `save_npz` does and where it came from, as one JSON object.
+    """Writes what `save_npz` does and where it came from, as one JSON object. Infinite ends of intervals are null.
 
     Args:
       path: the file, replaced if it exists.
@@ -47,5 +50,10 @@ def save_json(path: Path, explained: Explanation, provenance: Mapping[str, Any])
         },
         "class_names": list(explained.class_names),
         **{name: getattr(explained, name).tolist() for name in ("empty", "full", "values", "std_error")},
+        **{name: _with_nulls(getattr(explained, name)) for name in ("low", "high")},
     }
     files.write_text(path, json.dumps(record, allow_nan=False, ensure_ascii=False, indent=1) + "\n")
+
+
+def _with_nulls(numbers: np.ndarray) -> list[list[float | None]]:
+    return [[x if np.isfinite(x) else None for x in row] for row in numbers.tolist()]

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax.results.explanation import Explanation, add_up, gap
+from esv_jax.results.explanation import Explanation, add_up, gap, has_interval
 
 # Okabe and Ito's blue and orange: distinct under every common colour blindness; up and down tell them apart in grey.
 SUPPORTING, DISTRACTING = "#0072B2", "#E69F00"
@@ -13,7 +13,6 @@ INK, FAINT = "#1A1A1A", "#6A6A6A"
 SMALL = 7.0  # points
 
 _MINUS = "\N{MINUS SIGN}"
-_INTERVAL = 1.96  # standard errors either side: 95 % of a normal distribution
 _EMPTY_SHARE = 0.17  # share of a panel's height kept for the labels at the ends of its bars
 
 
@@ -66,9 +65,8 @@ def draw_frames(axes: Any, explained: Explanation, row: slice) -> None:
 
 def bar_limits(explained: Explanation, classes: list[int]) -> tuple[float, float]:
     """The scale that the bars of all `classes` share, with room for their intervals and labels."""
-    values = explained.values[:, classes]
-    reach = _INTERVAL * explained.std_error[:, classes]
-    lowest, highest = min(0.0, (values - reach).min()), max(0.0, (values + reach).max())
+    low, high = _ends(explained)
+    lowest, highest = min(0.0, low[:, classes].min()), max(0.0, high[:, classes].max())
     return _with_room(float(lowest), float(highest))
 
 
@@ -77,17 +75,18 @@ def draw_bars(
 ) -> None:
     """The ESVs of the frames `row` for one class: up and blue supports it, down and orange distracts from it."""
     values = explained.values[row, class_index]
-    reach = _INTERVAL * explained.std_error[row, class_index]
+    low, high = (ends[row, class_index] for ends in _ends(explained))
     x = np.arange(len(values))
     axes.bar(x, values, width=0.72, color=np.where(values > 0, SUPPORTING, DISTRACTING))
     axes.axhline(0.0, color=INK, linewidth=0.6)
-    if explained.sampled:
+    if explained.sampled and has_interval(explained, class_index):
+        reach = [values - low, high - values]
         axes.errorbar(x, values, yerr=reach, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.8, capthick=0.7)
-    for i, (value, far, shown) in enumerate(zip(values, reach, terms.bars[row], strict=True)):
+    for i, (value, shown) in enumerate(zip(values, terms.bars[row], strict=True)):
         up = value >= 0
         axes.annotate(
             printed(shown, terms.decimals, signed=True),
-            (i, max(value + far, 0.0) if up else min(value - far, 0.0)),
+            (i, max(high[i], 0.0) if up else min(low[i], 0.0)),
             xytext=(0, 1.5 if up else -1.5),
             textcoords="offset points",
             ha="center",
@@ -98,6 +97,12 @@ def draw_bars(
     axes.set_ylabel("ESV")
     axes.locator_params(axis="y", nbins=4)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _ends(explained: Explanation) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high [T, C] as they are drawn: the values where there is no interval."""
+    low, high = (np.where(np.isfinite(end), end, explained.values) for end in (explained.low, explained.high))
+    return low, high
 
 
 def name_frames(axes: Any, explained: Explanation, row: slice) -> None:

@@ -14,6 +14,7 @@ from esv_jax.checks import InputError, listed, require
 from esv_jax.results.store_files import (
     DIGEST,
     INDEX,
+    INTERVAL,
     check_names,
     damaged_metadata,
     read_group,
@@ -39,7 +40,9 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
 
     Returns:
       A Dataset with the dimensions video, frame, class and the variables esv float32 [video, frame, class], std_error
-      float32 (the same; 0 for exact values), score float32 [video, class], label int64 [video], uid str [video],
+      float32 (the same; 0 for exact values), low and high float32 (the same; the ends of 95 % intervals, infinite where
+      there are too few samples for one, `esv` for exact values, absent from sampled stores that were written before
+      there were any), score float32 [video, class], label int64 [video], uid str [video],
       frame_index int64 [video, frame] (which frames of the video), num_frames_in_video int64 [video], prior float32
       [class], class_name str [class]. Its attributes say how it was made (command, seed, versions, digests, estimator,
       model_kind, num_frames) and which videos were left out and why (left_out). They are numbers and text, as netCDF
@@ -69,8 +72,9 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
         )
     from esv_jax.results.checked_store import CheckedStore  # which needs zarr
 
+    exact, intervals = "std_error" not in chunks.shapes, "low" in chunks.shapes
     checked = CheckedStore(
-        folder.absolute(), exact="std_error" not in chunks.shapes, checksums=chunks.checksums, advice=group.again()
+        folder.absolute(), exact=exact, intervals=intervals, checksums=chunks.checksums, advice=group.again()
     )
     with strings_are_fine(), _told_of_metadata(chunks.group):
         dataset = xarray.open_zarr(checked, group=chunks.group.name, consolidated=False, chunks=None)
@@ -83,6 +87,8 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
     strings = {name: (dataset[name].dims, np.asarray(of_all, np.str_)) for name, of_all in names.items()}
     attributes = {name: _for_netcdf(value) for name, value in group.attributes.items() if name != DIGEST}
     dataset = dataset.assign(strings)
+    if exact:
+        dataset = dataset.assign(dict.fromkeys(INTERVAL, dataset["esv"]))
     dataset.attrs = attributes
     return dataset
 

@@ -5,7 +5,9 @@ num_frames=8/zarr.json     a group for every number of frames; its attributes: t
 num_frames=8/esv/c/k/0/0   chunk k: a batch of videos, uncompressed (values hardly compress), and its crc32c
 
 Every chunk ends with a checksum; the attributes of a group hold a digest of its metadata. Stores of format 1 have
-neither and are read without. `store` reads the values, through `checked_store`; `store_writer` writes them.
+neither and are read without. Sampled values have 95 % intervals, where the group's attributes tell of their level;
+older stores have none, and exact values need none. `store` reads the values, through `checked_store`; `store_writer`
+writes them.
 """
 
 import contextlib
@@ -33,7 +35,12 @@ FLOAT = np.dtype("<f4")
 DIGEST = "metadata_digest"
 CHECKSUM_BYTES = 4
 # What belongs to a group: the values, in chunks of videos, and the index, a chunk each.
-VALUES = {"esv": ("video", "frame", "class"), "std_error": ("video", "frame", "class"), "score": ("video", "class")}
+VALUES = {
+    **dict.fromkeys(("esv", "std_error", "low", "high"), ("video", "frame", "class")),
+    "score": ("video", "class"),
+}
+# Of sampled values alone, and the attribute that tells of them.
+INTERVAL, INTERVAL_LEVEL = ("low", "high"), "interval_level"
 INDEX = {
     "uid": ("video",),
     "label": ("video",),
@@ -120,7 +127,8 @@ def read_group(folder: Path, num_frames: int) -> Group:
     is_group = (content.get("zarr_format"), content.get("node_type")) == (3, "group")
     if not is_group or not isinstance(attributes, dict):
         raise damaged_metadata(group, group, "no attributes of a group")
-    arrays = {name: _read_metadata(group, group / name) for name in (*VALUES, *INDEX)}
+    intervals = INTERVAL_LEVEL in attributes
+    arrays = {name: _read_metadata(group, group / name) for name in arrays_of(intervals=intervals)}
     if version > 1 and attributes.get(DIGEST) != metadata_digest(content, arrays.values()):
         raise damaged_metadata(group, group, "it or one of its arrays' has changed since it was written")
     batch_size: Any = attributes.get("batch_size")
@@ -147,8 +155,14 @@ def read_group(folder: Path, num_frames: int) -> Group:
                 f"{chunk_file(group, name)} is missing or cut short, and who the videos are is not known without it: "
                 f"remove {group} and compute its values anew"
             )
-    chunks = chunks_of(group, sizes, batch_size=batch_size, sampled=sampled, checksums=version > 1)
+    options = {"sampled": sampled, "intervals": intervals, "checksums": version > 1}
+    chunks = chunks_of(group, sizes, batch_size=batch_size, **options)
     return Group(chunks, attributes, version)
+
+
+def arrays_of(*, intervals: bool) -> tuple[str, ...]:
+    """The names of the arrays of a group, of its values and of its index."""
+    return tuple(name for name in (*VALUES, *INDEX) if intervals or name not in INTERVAL)
 
 
 def metadata_digest(group: Mapping[str, Any], arrays: Iterable[Mapping[str, Any]]) -> str:
@@ -342,10 +356,17 @@ def has_checksum(content: np.ndarray) -> bool:
 
 
 def chunks_of(
-    group: Path, sizes: Mapping[str, int], *, batch_size: int, sampled: bool, checksums: bool = True
+    group: Path,
+    sizes: Mapping[str, int],
+    *,
+    batch_size: int,
+    sampled: bool,
+    intervals: bool,
+    checksums: bool = True,
 ) -> Chunks:
     """The chunks of a group whose dimensions have these sizes."""
-    shapes = {name: tuple(sizes[dim] for dim in dims[1:]) for name, dims in VALUES.items()}
+    names = arrays_of(intervals=intervals)
+    shapes = {name: tuple(sizes[dim] for dim in dims[1:]) for name, dims in VALUES.items() if name in names}
     if not sampled:
         del shapes["std_error"]
     return Chunks(group, sizes["video"], batch_size, shapes, checksums)

@@ -23,10 +23,12 @@ from esv_jax.results.store_files import (
     FORMAT,
     FORMAT_VERSION,
     INDEX,
+    INTERVAL_LEVEL,
     LARGEST_METADATA,
     METADATA_FILE,
     VALUES,
     Chunks,
+    arrays_of,
     check_names,
     checksum,
     chunk_file,
@@ -85,7 +87,7 @@ def open_group(
       prior: float [C].
       class_names: C names.
       batch_size: videos in a chunk.
-      sampled: whether there are standard errors.
+      sampled: whether there are standard errors and 95 % intervals.
       provenance: json-able; the attributes of the Dataset.
 
     Raises:
@@ -95,7 +97,7 @@ def open_group(
     _check_table_cells(index.uid, class_names)
     sizes = {"video": len(index.uid), "frame": index.frame_index.shape[1], "class": len(class_names)}
     group = folder / group_name(sizes["frame"])
-    chunks = chunks_of(group, sizes, batch_size=batch_size, sampled=sampled)
+    chunks = chunks_of(group, sizes, batch_size=batch_size, sampled=sampled, intervals=sampled)
     if group.exists():
         _check_begun(folder, sizes, batch_size, sampled)
         return chunks._replace(identity=files.identity(group))
@@ -104,6 +106,7 @@ def open_group(
         "num_frames": sizes["frame"],
         "batch_size": batch_size,
         "sampled": sampled,
+        **({INTERVAL_LEVEL: 0.95} if sampled else {}),
         "left_out": index.left_out,
     }
     with _told_of(folder), strings_are_fine(), files.atomic(group) as partial:
@@ -176,7 +179,8 @@ def _make_group(
     group = zarr.create_group(path, zarr_format=3)
     # A checksum tells of every bit that changes. Chunks that hold nothing but zeros are written too.
     options = {"compressors": [codecs.Crc32cCodec()], "config": {"write_empty_chunks": True}}
-    for name, dims in VALUES.items():
+    names = arrays_of(intervals=INTERVAL_LEVEL in attributes)
+    for name, dims in ((name, VALUES[name]) for name in names if name in VALUES):
         shape = chunks.shapes.get(name, chunks.shapes["esv"])
         group.create_array(
             name,
@@ -196,7 +200,7 @@ def _make_group(
             name, shape=of_all.shape, chunks=of_all.shape, dtype=dtype, dimension_names=dims, **options
         )
         array[...] = of_all
-    _write_metadata(path, attributes, (*VALUES, *INDEX))
+    _write_metadata(path, attributes, names)
 
 
 def _check_begun(folder: Path, sizes: Mapping[str, int], batch_size: int, sampled: bool) -> None:
@@ -207,7 +211,7 @@ def _check_begun(folder: Path, sizes: Mapping[str, int], batch_size: int, sample
             f"{chunks.group} was begun with a batch size of {chunks.batch_size}, not of {batch_size}: go on with "
             f"{chunks.batch_size}"
         )
-    expected = chunks_of(chunks.group, sizes, batch_size=batch_size, sampled=sampled)
+    expected = chunks_of(chunks.group, sizes, batch_size=batch_size, sampled=sampled, intervals=sampled)
     if chunks != expected:
         raise InputError(
             f"{chunks.group} was begun for {chunks.num_videos} videos of values {chunks.shapes}, not for "

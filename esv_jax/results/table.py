@@ -2,19 +2,20 @@
 
 import numpy as np
 
-from esv_jax.results.explanation import Explanation, add_up, gap, predicted_class
+from esv_jax.results.explanation import NO_INTERVAL, Explanation, add_up, gap, has_interval, predicted_class
 
 _DECIMALS = 4
-_HALF_BAR = 14  # characters on each side of the zero line
+# Characters on each side of the zero line; with intervals, so that a line has 80.
+_HALF_BAR, _HALF_BAR_BESIDE_INTERVALS = 14, 11
 
 
 def format_table(explained: Explanation, class_index: int, *, ascii_only: bool = False) -> str:
     """The Element Shapley Values of one class, a line for each frame, with a running total from prior to score.
 
     Printed figures add up exactly; to do so one may differ from its value by one unit of the last decimal
-    (`add_up`). A sampled estimate has standard errors, and a line for the gap that sampling leaves.
+    (`add_up`). A sampled estimate has 95 % intervals, and a line for the gap that sampling leaves.
     """
-    values, std_error = explained.values[:, class_index], explained.std_error[:, class_index]
+    values, low, high = (of[:, class_index] for of in (explained.values, explained.low, explained.high))
     prior = round(float(explained.empty[class_index]), _DECIMALS)
     score = round(float(explained.full[class_index]), _DECIMALS)
     left_over = float(gap(explained)[class_index])
@@ -24,37 +25,37 @@ def format_table(explained: Explanation, class_index: int, *, ascii_only: bool =
     num_frames = len(values)
     totals = prior + np.cumsum(printed)
     largest = float(np.max(np.abs(values)))
-    plus_minus, block = ("+-", "#") if ascii_only else ("±", "█")
+    block = "#" if ascii_only else "█"
+    intervals = explained.sampled and has_interval(explained, class_index)
+    half_bar = _HALF_BAR_BESIDE_INTERVALS if intervals else _HALF_BAR
 
-    esv_width = 17 if explained.sampled else 8
-    blank_bar = " " * (2 * _HALF_BAR + 1)
-
-    def line(frame: str, time: str, esv: str, bar: str, total: str) -> str:
-        return f"{frame:>7} {time:>9}  {esv:>{esv_width}}  {bar}  {total:>8}".rstrip()
+    def line(frame: str, time: str, esv: str, interval: str, bar: str, total: str) -> str:
+        between = f" {interval:>18} " if intervals else "  "
+        return f"{frame:>7} {time:>9}  {esv:>8}{between}{bar}  {total:>8}".rstrip()
 
     marker = " (predicted)" if class_index == predicted_class(explained) else ""
-    heading = f"{'distracting':>{_HALF_BAR}}|{'supporting':<{_HALF_BAR}}"
+    heading = f"{'distracting':>{half_bar}}|{'supporting':<{half_bar}}"
     lines = [
         f"{explained.class_names[class_index]}{marker}",
-        line("frame", "time", "ESV", heading, "total"),
-        line("", "", "prior", blank_bar, f"{prior:.{_DECIMALS}f}"),
+        line("frame", "time", "ESV", "95 % interval", heading, "total"),
+        line("", "", "prior", "", " " * len(heading), f"{prior:.{_DECIMALS}f}"),
     ]
     for i in range(num_frames):
-        esv = f"{printed[i]:+.{_DECIMALS}f}"
-        if explained.sampled:
-            esv += f" {plus_minus}{std_error[i]:.{_DECIMALS}f}"
-        bar = _bar(float(values[i]), largest, block)
-        total = f"{totals[i]:.{_DECIMALS}f}"
-        lines.append(line(str(explained.frames[i]), f"{explained.times[i]:.2f} s", esv, bar, total))
+        esv, total = f"{printed[i]:+.{_DECIMALS}f}", f"{totals[i]:.{_DECIMALS}f}"
+        interval = f"[{low[i]:.{_DECIMALS}f}, {high[i]:.{_DECIMALS}f}]"
+        bar = _bar(float(values[i]), largest, block, half_bar)
+        lines.append(line(str(explained.frames[i]), f"{explained.times[i]:.2f} s", esv, interval, bar, total))
     if show_gap:
         reason = "gap left by sampling" if explained.sampled else "gap"
-        esv = f"{printed[-1]:+.{_DECIMALS}f}" + (" " * (esv_width - 8) if explained.sampled else "")
-        lines.append(line("", "", esv, f"{reason:^{2 * _HALF_BAR + 1}}", f"{totals[-1]:.{_DECIMALS}f}"))
+        esv, total = f"{printed[-1]:+.{_DECIMALS}f}", f"{totals[-1]:.{_DECIMALS}f}"
+        lines.append(line("", "", esv, "", f"{reason:^{len(heading)}}", total))
     total_esv = round(float(printed[:num_frames].sum()), _DECIMALS)
     equation = f"prior {prior:.{_DECIMALS}f} {_signed(total_esv)} (sum of ESVs)"
     if show_gap:
         equation += f" {_signed(printed[-1])} (gap)"
     lines.append(f"{equation} = score {score:.{_DECIMALS}f}")
+    if not has_interval(explained, class_index):
+        lines.append(NO_INTERVAL)
     return "\n".join(lines)
 
 
@@ -62,8 +63,8 @@ def _signed(value: float) -> str:
     return f"{'-' if value < 0 else '+'} {abs(value):.{_DECIMALS}f}"
 
 
-def _bar(value: float, largest: float, block: str) -> str:
-    """A bar of up to `_HALF_BAR` blocks to the left (distracting) or right (supporting) of a zero line."""
-    length = round(_HALF_BAR * abs(value) / largest) if largest > 0 else 0
+def _bar(value: float, largest: float, block: str, half_bar: int) -> str:
+    """A bar of up to `half_bar` blocks to the left (distracting) or right (supporting) of a zero line."""
+    length = round(half_bar * abs(value) / largest) if largest > 0 else 0
     bar = block * length
-    return f"{bar if value < 0 else '':>{_HALF_BAR}}|{bar if value >= 0 else '':<{_HALF_BAR}}"
+    return f"{bar if value < 0 else '':>{half_bar}}|{bar if value >= 0 else '':<{half_bar}}"

@@ -15,6 +15,7 @@ import esv_jax
 from esv_jax import files, models
 from esv_jax.data import feature_store, play_fair_features
 from esv_jax.explaining import batch as explain_batch
+from esv_jax.explaining import choose as choosing
 from esv_jax.interop import heads
 from esv_jax.results import store_writer
 from esv_jax.saved import model_folder
@@ -121,6 +122,7 @@ def test_every_video_is_explained_as_if_it_were_alone(root, tmp_path, compute):
             np.testing.assert_allclose(dataset["esv"].values[v], alone.values, atol=1e-6)
             np.testing.assert_allclose(dataset["score"].values[v], alone.full, atol=1e-6)
         assert not dataset["std_error"].values.any()
+        np.testing.assert_array_equal(dataset["low"].values, dataset["esv"].values)
 
 
 def test_the_store_says_how_it_was_made(root, tmp_path, compute):
@@ -295,10 +297,46 @@ def test_sampled_values_do_not_depend_on_the_batches(tmp_path, compute, model, e
         assert compute(*flags, *more, model=model, out=name).exit_code == 0
         values[name] = esv_jax.results.open(tmp_path / name)
     assert values["a"]["uid"].values.tolist() == ["v0", "v2", "v8", "v10"]
-    for name in ("esv", "std_error", "score"):
+    for name in ("esv", "std_error", "low", "high", "score"):
         np.testing.assert_allclose(values["a"][name].values, values["b"][name].values, atol=1e-6)
     assert values["a"]["std_error"].values.any()
     assert abs(values["a"]["esv"].values - values["c"]["esv"].values).max() > 1e-4
+
+
+def test_intervals_are_stored_or_too_few_samples_are_told_of(tmp_path, compute):
+    sentence = "\n  too few samples for an interval: ask for more evaluations\n"
+    for budget, is_few in ((20, True), (400, False)):
+        ran = compute("--num_frames=5", "--estimator=orderings", f"--max_evaluations={budget}", out=f"{budget}")
+        assert ran.exit_code == 0, ran.stderr
+        assert (sentence in ran.stdout) == is_few
+        dataset = esv_jax.results.open(tmp_path / f"{budget}")
+        assert np.isinf(dataset["low"].values).all() == is_few
+        assert (dataset["high"] >= dataset["esv"]).all()
+
+
+def test_what_was_chosen_by_time_is_kept_and_not_chosen_again(tmp_path, compute, monkeypatch):
+    flags = ["--num_frames=5", "--by_time", "--max_evaluations=16", "--max_exact_frames=1", "--split=train"]
+    chosen = choosing.Choice("regression", {"max_evaluations": 20}, "regression: it was told to")
+    monkeypatch.setattr(choosing, "choose", lambda *_, max_evaluations: {16: chosen}[max_evaluations])
+    ran = compute(*flags)
+    assert ran.exit_code == 0, ran.stderr
+    assert ran.stdout.startswith("num_frames=5: regression: it was told to\n")
+    whole = files_of(tmp_path / "s.zarr")
+    how = esv_jax.results.open(tmp_path / "s.zarr").attrs
+    assert (how["chosen_estimator"], json.loads(how["chosen_options"])) == ("regression", {"max_evaluations": 20})
+    monkeypatch.setattr(choosing, "choose", lambda *_, **__: pytest.fail("chosen again"))
+    (tmp_path / "s.zarr" / "num_frames=5" / "esv" / "c" / "0" / "0" / "0").unlink()
+    assert compute(*flags).exit_code == 0
+    assert files_of(tmp_path / "s.zarr") == whole
+    assert compute("--num_frames=5", "--estimator=regression", "--max_evaluations=20", "--split=train").exit_code == 1
+    refused = compute(*flags, "--estimator=exact", out="t.zarr")
+    assert refused.stderr == "error: --by_time chooses the estimator: give no --estimator=exact\n"
+
+
+def test_by_time_measures(tmp_path, compute):
+    ran = compute("--num_frames=5", "--by_time", "--max_evaluations=30", "--max_exact_frames=1")
+    assert ran.exit_code == 0, ran.stderr
+    assert esv_jax.results.open(tmp_path / "s.zarr").attrs["chosen_estimator"] in ran.stdout.splitlines()[0]
 
 
 def test_features_that_are_not_finite_are_listed(tmp_path, compute):

@@ -158,14 +158,23 @@ def test_recommended_samples_where_its_evaluations_are_not_all(tmp_path, explain
         assert _load(tmp_path)["std_error"].max() == 0
 
 
+def test_too_few_samples_for_an_interval_are_said_so(tmp_path, explain_video):
+    ran = explain_video("--num_frames=6", "--estimator=orderings", "--max_evaluations=30")
+    assert ran.exit_code == 0, ran.stderr
+    assert "\ntoo few samples for an interval: ask for more evaluations\n" in ran.stdout
+    assert np.isinf(_load(tmp_path)["high"]).all()
+
+
 def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance(tmp_path, explain_video):
     arguments = ["--num_frames=5", "--estimator=stratified", "--per_size=4", "--seed=3"]
     ran = explain_video(*arguments)
     assert ran.exit_code == 0, ran.stderr
     assert "gap left by sampling" in ran.stdout
-    assert "±" in ran.stdout or "+-" in ran.stdout
     first = _load(tmp_path)
     assert first["std_error"].min() > 0
+    assert (first["low"] < first["values"]).all()
+    assert (first["values"] < first["high"]).all()
+    assert "95 % interval" in ran.stdout
     text = (tmp_path / "out" / "attribution.json").read_text(encoding="utf-8")
     assert str(tmp_path.parent) not in text
     record = json.loads(text)

@@ -30,7 +30,7 @@ def values_of(uids: tuple[str, ...], num_frames: int, sampled: bool) -> dict[str
     esv = [np.random.default_rng(seed).normal(size=(num_frames, len(CLASSES))) for seed in seeds]
     esv = np.stack(esv).astype(np.float32)
     arrays = {"esv": esv, "score": esv.sum(axis=1) + PRIOR}
-    return {**arrays, "std_error": abs(esv)} if sampled else arrays
+    return {**arrays, "std_error": abs(esv), "low": esv - 1, "high": esv + abs(esv)} if sampled else arrays
 
 
 def write(path, lengths, num_frames=2, *, batch_size=2, sampled=False, configuration=CONFIGURATION, stop_at=None):

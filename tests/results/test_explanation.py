@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from esv_jax.base import Attribution
 from esv_jax.checks import InputError
-from esv_jax.results.explanation import add_up, class_index, explanation, gap, predicted_class
+from esv_jax.results.explanation import add_up, class_index, explanation, gap, has_interval, predicted_class
 from tests.results.fakes import NAMES, fake_explanation
 
 
@@ -37,6 +37,22 @@ def test_predicted_class_and_gap_by_hand():
     )
     assert predicted_class(explained) == 1
     np.testing.assert_allclose(gap(explained), [1.0 - 0.75, 2.0 - 0.5])
+
+
+def test_intervals_are_those_of_the_attribution():
+    values, std_error = np.array([[0.5, 1.0], [0.0, -0.5], [0.25, 0.0]]), np.full((3, 2), 0.125)
+    explained = _explain(_attribution(values=values, std_error=std_error, middle=values + 1.0, degrees=1.0))
+    # Student's t with one degree of freedom is Cauchy's distribution.
+    reach = 0.125 * np.tan(0.475 * np.pi)
+    np.testing.assert_allclose(explained.low, np.minimum(values, values + 1 - reach), rtol=1e-5)
+    np.testing.assert_allclose(explained.high, values + 1 + reach, rtol=1e-5)
+    assert has_interval(explained, 0)
+
+
+def test_too_few_samples_have_no_interval():
+    explained = _explain(_attribution(std_error=np.array([[0.1, 0.0]] * 3), degrees=0.0))
+    assert np.isinf([explained.low, explained.high]).all()
+    assert [has_interval(explained, c) for c in range(2)] == [False, False]
 
 
 def test_an_exact_explanation_leaves_no_gap_and_a_sampled_one_does():

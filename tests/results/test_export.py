@@ -33,10 +33,17 @@ def test_csv_of_chosen_classes(tmp_path, dataset):
         v, t, c = int(line["uid"][1:]), int(line["frame"]), int(line["class"])
         assert np.float32(line["esv"]) == dataset["esv"].values[v, t, c]
         assert np.float32(line["std_error"]) == dataset["std_error"].values[v, t, c]
+        assert np.float32(line["low"]) == dataset["low"].values[v, t, c]
+        assert np.float32(line["high"]) == dataset["high"].values[v, t, c]
         assert np.float32(line["score"]) == dataset["score"].values[v, c]
         assert np.float32(line["prior"]) == dataset["prior"].values[c]
         assert int(line["frame_index"]) == dataset["frame_index"].values[v, t]
         assert int(line["label"]) == dataset["label"].values[v]
+
+
+def test_csv_of_a_store_without_intervals_has_empty_cells(tmp_path, dataset):
+    export.save_csv(dataset.drop_vars(["low", "high"]), tmp_path / "t.csv")
+    assert {(line["low"], line["high"]) for line in read(tmp_path / "t.csv")} == {("", "")}
 
 
 def test_csv_of_every_videos_own_class(tmp_path, dataset):

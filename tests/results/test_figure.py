@@ -15,6 +15,7 @@ from esv_jax.analyses import charts
 from esv_jax.benchmarks import report as benchmarks
 from esv_jax.checks import InputError, MissingExtraError
 from esv_jax.results import panels
+from esv_jax.results.explanation import NO_INTERVAL
 from esv_jax.results.figure import draw_report, save_report
 from tests.results.fakes import LONG_NAME, NAMES, fake_explanation
 
@@ -120,6 +121,32 @@ def test_the_figures_in_the_picture_add_up_as_printed(sampled, seed, decimals):
     assert sum(map(exact, terms.bars[values <= 0])) == exact(terms.distracting)
     np.testing.assert_allclose(terms.bars, values, atol=10.0**-decimals)
     assert sampled or terms.gap == 0
+
+
+def _error_bars(figure):
+    """(lowest, highest) of every line that is drawn over a bar."""
+    panels_of_bars = [axes for axes in figure.axes if axes.get_ylabel() == "ESV"]
+    lines = [lines for axes in panels_of_bars for lines in axes.collections]
+    return [(ends[0, 1], ends[1, 1]) for drawn in lines for ends in drawn.get_segments()]
+
+
+def test_intervals_reach_from_low_to_high():
+    explained = fake_explanation(5, sampled=True)
+    explained = explained._replace(high=explained.high + np.arange(5)[:, None] / 50)
+    figure = draw_report(explained, [1])
+    np.testing.assert_allclose(_error_bars(figure), np.stack([explained.low[:, 1], explained.high[:, 1]], axis=1))
+    assert any("95 % interval" in text.get_text() for text in figure.texts)
+
+
+def test_too_few_samples_for_an_interval_are_a_sentence():
+    explained = fake_explanation(5, sampled=True)
+    explained = explained._replace(low=np.full((5, 4), -np.inf), high=np.full((5, 4), np.inf))
+    figure = draw_report(explained, [1, 0])
+    _render(figure)
+    assert not _error_bars(figure)
+    words = " ".join(text.get_text() for text in figure.texts)
+    assert NO_INTERVAL in words
+    assert "95 % interval" not in words
 
 
 def test_dollars_and_braces_in_names_are_letters(tmp_path):

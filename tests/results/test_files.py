@@ -6,7 +6,7 @@ from esv_jax.results.explanation import predicted_class
 from esv_jax.results.files import save_json, save_npz
 from tests.results.fakes import NAMES, fake_explanation
 
-ARRAYS = ("values", "std_error", "full", "empty", "frames", "times")
+ARRAYS = ("values", "std_error", "low", "high", "full", "empty", "frames", "times")
 
 
 def test_npz_gives_back_every_array_without_pickles(tmp_path):
@@ -37,3 +37,16 @@ def test_json_gives_back_every_array_exactly_and_the_provenance(tmp_path):
     }
     assert record["provenance"] == {"video": {"path": "clip.mp4"}, "seed": 3}
     assert (record["format"], record["format_version"]) == ("esv_jax attribution", 1)
+
+
+def test_json_has_null_and_npz_infinity_where_there_is_no_interval(tmp_path):
+    explained = fake_explanation(2, sampled=True)
+    low, high = explained.low.copy(), explained.high.copy()
+    low[1], high[1] = -np.inf, np.inf
+    save_json(tmp_path / "attribution.json", explained._replace(low=low, high=high), {})
+    record = json.loads((tmp_path / "attribution.json").read_text(encoding="utf-8"))
+    assert record["low"] == [low[0].tolist(), [None] * 4]
+    assert record["high"] == [high[0].tolist(), [None] * 4]
+    save_npz(tmp_path / "attribution.npz", explained._replace(low=low, high=high))
+    with np.load(tmp_path / "attribution.npz", allow_pickle=False) as loaded:
+        np.testing.assert_array_equal(loaded["high"], high)

@@ -32,7 +32,8 @@ def test_what_was_written_is_given_back(tmp_path):
     for name, values in values_of(uids, 2, sampled=True).items():
         assert dataset[name].dtype == np.float32
         np.testing.assert_array_equal(dataset[name].values, values)
-    assert dataset["esv"].dims == dataset["std_error"].dims == ("video", "frame", "class")
+    assert {dataset[name].dims for name in ("esv", "std_error", "low", "high")} == {("video", "frame", "class")}
+    assert dataset.attrs["interval_level"] == 0.95
     assert dataset["score"].dims == ("video", "class")
     np.testing.assert_array_equal(dataset["prior"].values, PRIOR)
     assert dataset["class_name"].values.tolist() == list(CLASSES)
@@ -52,6 +53,34 @@ def test_exact_values_have_no_standard_errors_on_disk_and_zeros_in_memory(tmp_pa
     assert [name for name in files_of(tmp_path / "s.zarr") if "std_error" in name] == [
         "num_frames=2/std_error/zarr.json"
     ]
+
+
+def test_intervals_of_exact_values_are_these_and_not_on_disk(tmp_path):
+    write(tmp_path / "s.zarr", LENGTHS)
+    dataset = esv_jax.results.open(tmp_path / "s.zarr")
+    for name in ("low", "high"):
+        np.testing.assert_array_equal(dataset[name].values, dataset["esv"].values)
+        assert not (tmp_path / "s.zarr" / "num_frames=2" / name).exists()
+
+
+def _without_intervals(group):
+    """Makes of a group one as it was written before there were intervals."""
+    metadata = json.loads((group / "zarr.json").read_text())
+    del metadata["attributes"]["interval_level"]
+    for name in ("low", "high"):
+        shutil.rmtree(group / name)
+    arrays = [json.loads((group / name / "zarr.json").read_text()) for name in store_files.arrays_of(intervals=False)]
+    metadata["attributes"]["metadata_digest"] = store_files.metadata_digest(metadata, arrays)
+    (group / "zarr.json").write_text(json.dumps(metadata))
+
+
+def test_sampled_stores_from_before_there_were_intervals_are_read_and_have_none(tmp_path):
+    write(tmp_path / "s.zarr", LENGTHS, sampled=True)
+    expected = _load(tmp_path / "s.zarr")
+    _without_intervals(tmp_path / "s.zarr" / "num_frames=2")
+    assert _load(tmp_path / "s.zarr") == {name: expected[name] for name in expected if name not in ("low", "high")}
+    with pytest.raises(InputError, match=r"was begun for 4 videos of values .*: use another folder"):
+        write(tmp_path / "s.zarr", LENGTHS, sampled=True)
 
 
 def test_zarr_alone_reads_the_store(tmp_path):

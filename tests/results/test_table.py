@@ -4,11 +4,13 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from esv_jax.results.explanation import gap, predicted_class
+from esv_jax.results.explanation import NO_INTERVAL, gap, predicted_class
 from esv_jax.results.table import format_table
 from tests.results.fakes import NAMES, fake_explanation
 
-_FRAME_LINE = re.compile(r"^ +(\d+) +([\d.]+) s +([+-][\d.]+)(?: (?:±|\+-)([\d.]+))? +(\S*)\|(\S*) +(-?[\d.]+)$")
+_FRAME_LINE = re.compile(
+    r"^ +(\d+) +([\d.]+) s +([+-][\d.]+)(?: +\[(-?[\d.]+), (-?[\d.]+)\])? +(\S*)\|(\S*) +(-?[\d.]+)$"
+)
 
 
 def _frame_lines(table):
@@ -31,7 +33,7 @@ def test_the_table_adds_up_as_printed(sampled, seed, class_index):
     assert total == round(Decimal(explained.empty[class_index]), 4)
     for i, frame in enumerate(frames):
         total += Decimal(frame[3])
-        assert Decimal(frame[7]) == total
+        assert Decimal(frame[8]) == total
         assert abs(float(frame[3]) - explained.values[i, class_index]) < 1e-4
     if sampled:
         assert "gap left by sampling" in lines[-2]
@@ -42,19 +44,35 @@ def test_the_table_adds_up_as_printed(sampled, seed, class_index):
     assert sum(map(Decimal, re.findall(r"[+-]?[\d.]+", left))) == Decimal(right)
 
 
-def test_frames_times_and_standard_errors_are_those_of_the_explanation():
+def test_frames_times_and_intervals_are_those_of_the_explanation():
     explained = fake_explanation(5, sampled=True)
     for i, frame in enumerate(_frame_lines(format_table(explained, 1))):
         assert int(frame[1]) == explained.frames[i]
         assert float(frame[2]) == pytest.approx(explained.times[i], abs=0.006)
-        assert float(frame[4]) == pytest.approx(explained.std_error[i, 1], abs=0.6e-4)
+        assert float(frame[4]) == pytest.approx(explained.low[i, 1], abs=0.6e-4)
+        assert float(frame[5]) == pytest.approx(explained.high[i, 1], abs=0.6e-4)
+
+
+def test_lines_fit_a_terminal():
+    table = format_table(fake_explanation(12, sampled=True), 1)
+    assert max(map(len, table.splitlines())) == 80
+
+
+def test_too_few_samples_for_an_interval_are_a_sentence():
+    explained = fake_explanation(5, sampled=True)
+    assert NO_INTERVAL not in format_table(explained, 1)
+    explained = explained._replace(low=np.full((5, 4), -np.inf), high=np.full((5, 4), np.inf))
+    table = format_table(explained, 1)
+    assert table.endswith(f"\n{NO_INTERVAL}")
+    assert not re.search(r"inf\b|nan|\[", table)
+    assert len(_frame_lines(table)) == 5
 
 
 def test_bars_point_left_for_distracting_frames_and_their_lengths_are_in_proportion():
     explained = fake_explanation(6)
     values = explained.values[:, 0]
     frames = _frame_lines(format_table(explained, 0))
-    lengths = np.array([len(frame[6]) - len(frame[5]) for frame in frames])
+    lengths = np.array([len(frame[7]) - len(frame[6]) for frame in frames])
     np.testing.assert_allclose(lengths, 14 * values / np.abs(values).max(), atol=0.51)
     assert lengths.min() < 0 < lengths.max()
 
@@ -85,4 +103,4 @@ def test_a_video_without_any_effect_is_a_table_of_zeros():
     explained = explained._replace(values=np.zeros((3, 4)), full=explained.empty)
     frames = _frame_lines(format_table(explained, 0))
     assert [frame[3] for frame in frames] == ["+0.0000"] * 3
-    assert all(frame[5] == frame[6] == "" for frame in frames)
+    assert all(frame[6] == frame[7] == "" for frame in frames)
