@@ -46,12 +46,14 @@ def strata(num_players: int, max_evaluations: int) -> paired.Strata:
 def plan(num_players: int, max_evaluations: int, key: Any, made_by: str) -> Plan:
     """A plan of pairs by `strata` that decides the additive game: drawn anew where it leaves two players together.
 
+    With fewer pairs than those of `least_pairs` it may.
+
     Raises:
       InputError: no key, or a traced key.
     """
     drawn, rng = strata(num_players, max_evaluations), plans.host_generator(key)
     mask = paired.draw(num_players, drawn, rng)
-    while len(mask) < SURELY_ENOUGH * num_players and not decides(mask):
+    while least_pairs(num_players) <= len(mask) < SURELY_ENOUGH * num_players and not decides(mask):
         mask = paired.draw(num_players, drawn, rng)
     return paired.of_pairs(mask, made_by)
 
