@@ -93,11 +93,13 @@ def values(mask: jax.Array, odd: jax.Array, total: jax.Array, counts: jax.Array)
     size = rows.sum(axis=1)
     signs = 2 * rows - 1
     distance = jnp.round((num_players - matmul(signs, signs.T)) / 2).astype(jnp.int32)
-    same = (size[:, None] == size[None]).astype(odd.dtype) - (size[:, None] + size[None] == num_players)
+    same = size[:, None] == size[None]
+    other = size[:, None] + size[None] == num_players
+    of_sizes = same.astype(odd.dtype) - other.astype(odd.dtype)
     ridges = jnp.asarray(RIDGES, odd.dtype)
 
     def candidate(table: _Tables) -> tuple[jax.Array, jax.Array]:
-        kernel = table.odd[distance] + table.sizes * same
+        kernel = table.odd[distance] + table.sizes * of_sizes
         # Independent of worths: the derivative of a decomposition with equal eigenvalues would be NaN.
         spectrum, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(kernel))
         spectrum = jnp.maximum(spectrum, 0)
