@@ -92,8 +92,9 @@ def constructive(num_players: int, per_size: int, iterations: int, key: Any, mad
     checks.check_positive("num_players", num_players)
     of_size = (min(per_size, math.comb(num_players, size)) for size in range(1, num_players + 1))
     check_size(iterations * sum(of_size), made_by)
-    rng = host_generator(key)
-    return of_lineage(_join([_constructive_once(num_players, per_size, rng) for _ in range(iterations)]), made_by)
+    # Every iteration has its own generator: more of them hold fewer ones.
+    of_iterations = host_generator(key).spawn(iterations)
+    return of_lineage(_join([_constructive_once(num_players, per_size, rng) for rng in of_iterations]), made_by)
 
 
 def check_size(num_coalitions: int, made_by: str) -> None:
