@@ -101,8 +101,7 @@ def check_size(num_coalitions: int, made_by: str) -> None:
     """Raises InputError if these are more coalitions than a plan may hold."""
     if num_coalitions > checks.MOST_COALITIONS:
         raise checks.InputError(
-            f"{made_by} asks for {num_coalitions:,} coalitions at once, more than {checks.MOST_COALITIONS:,}: more are "
-            "sampled in runs (esv_jax.explain_until)"
+            f"{made_by} asks for {num_coalitions:,} coalitions at once, more than {checks.MOST_COALITIONS:,}"
         )
 
 
@@ -114,6 +113,7 @@ def orderings(num_players: int, num_pairs: int, key: Any, made_by: str) -> Plan:
     Raises:
       InputError: no key, or a traced key.
     """
+    # Row by row: more orderings begin with fewer of the same key.
     order = host_generator(key).permuted(np.tile(np.arange(num_players), (num_pairs, 1)), axis=1)
     order = np.concatenate([order, order[:, ::-1]])
     rows = np.arange(len(order))
