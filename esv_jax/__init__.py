@@ -20,6 +20,8 @@ from esv_jax.estimators import stratified_paired as stratified_paired
 from esv_jax.estimators import subset_sums as subset_sums
 from esv_jax.estimators import surrogate as surrogate
 from esv_jax.explaining.batch import explain_batch as explain_batch
+from esv_jax.explaining.certify import Certificate as Certificate
+from esv_jax.explaining.certify import certify as certify
 from esv_jax.explaining.explain import explain as explain
 from esv_jax.explaining.until import Progress as Progress
 from esv_jax.explaining.until import explain_until as explain_until

@@ -183,6 +183,8 @@ class Estimator(NamedTuple):
         evaluations. `explain` then needs no plan.
       of_scales: whether worths and logits should be those of the heads, p_s(R) = link(f_s(R)), in place of the joint
         ones (everyone's alone are joint): for games of the form `Scales` that average scores.
+      grown: for estimators that can go on: (num_players, max_evaluations) -> the same one with the largest plan of at
+        most so many coalitions. Plans of one key hold those of fewer coalitions.
     """
 
     name: str
@@ -190,6 +192,7 @@ class Estimator(NamedTuple):
     estimate: Callable[[Plan, jax.Array, jax.Array, jax.Array, Link], Estimate]
     weights: Callable[[int, bool], WeightsBySize | None]
     of_scales: bool = False
+    grown: Callable[[int, int], "Estimator"] | None = None
 
 
 def samples(num_players: int, sums: bool) -> None:

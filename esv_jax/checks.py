@@ -118,9 +118,7 @@ def check_budget(name: str, value: int, most: int = MOST_COALITIONS) -> None:
     """Raises InputError unless `value` is a number of coalitions that one plan may hold."""
     check_positive(name, value)
     if value > most:
-        raise InputError(
-            f"{name} should be at most {most:,}, found {value:,}: more are sampled in runs (esv_jax.explain_until)"
-        )
+        raise InputError(f"{name} should be at most {most:,}, found {value:,}")
 
 
 def check_finite(name: str, array: Any) -> None:

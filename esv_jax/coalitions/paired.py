@@ -10,6 +10,11 @@ from esv_jax import checks
 from esv_jax.base import Plan
 from esv_jax.coalitions import lattice, masks, plans
 
+# A random order of so many coalitions is a permutation of their list; of more it is drawn as far as it is needed.
+MOST_PERMUTED = 2**16
+FIRST_BLOCK = 16
+ROWS_AT_ONCE = 2**16
+
 
 class Strata(NamedTuple):
     """How many pairs {S, the rest} are drawn with |S| = 1, 2, ..., floor(P/2); S is the smaller one.
@@ -48,28 +53,37 @@ def allocate(num_players: int, num_pairs: int, share: np.ndarray) -> Strata:
 
 
 def divide(count: int, share: np.ndarray, population: np.ndarray) -> np.ndarray:
-    """`count` draws over strata in proportion to `share` > 0, at most `population` in each; int64, shapes alike."""
+    """`count` draws over strata in proportion to `share` > 0, at most `population` in each; int64, shapes alike.
+
+    One draw after another to the stratum with the largest share / (2 n + 1), n its draws so far (Webster's method): no
+    stratum loses a draw when there are more of them.
+    """
     if count >= population.sum():
         return population.astype(np.int64)
-    wanted = np.zeros_like(population)
-    open_strata = np.ones(len(population), bool)
-    while True:
-        left = count - wanted[~open_strata].sum()
-        wanted[open_strata] = left * share[open_strata] / share[open_strata].sum()
-        full = open_strata & (wanted >= population)
-        if not full.any():
-            break
-        wanted[full] = population[full]
-        open_strata &= ~full
-    drawn = np.floor(wanted + 1e-9)
-    # Largest remainders first; exhausted strata have none.
-    by_remainder = np.argsort(drawn - wanted, kind="stable")
-    drawn[by_remainder[: round(count - drawn.sum())]] += 1
+    # A stratum has its draws whose quotients are at least a threshold, which is found from above by bisection.
+    low, high = share.min() / (2 * count + 1), 2 * share.max()
+    for _ in range(64):
+        middle = (low + high) / 2
+        if _above(middle, share, population).sum() <= count:
+            high = middle
+        else:
+            low = middle
+    # One less than that, so that rounding gives none too many; the last ones in turn, the first stratum of equals.
+    drawn = np.maximum(_above(high, share, population) - 1, 0)
+    for _ in range(count - int(drawn.sum())):
+        drawn[np.argmax(np.where(drawn < population, share / (2 * drawn + 1), -1))] += 1
     return drawn.astype(np.int64)
+
+
+def _above(threshold: float, share: np.ndarray, population: np.ndarray) -> np.ndarray:
+    """How many draws n = 0, 1, ... of each stratum have share / (2 n + 1) >= threshold; float64."""
+    return np.minimum(population, np.floor((share / threshold + 1) / 2))
 
 
 def plan(num_players: int, strata: Strata, key: Any, made_by: str) -> Plan:
     """Draws the pairs; with everyone as last row. Row j and row N - 2 - j of all rows are complements.
+
+    Of one key a plan holds all coalitions of one with fewer pairs of every size.
 
     Raises:
       InputError: no key, or a traced key; or more coalitions than a plan may hold.
@@ -97,8 +111,13 @@ def odd_parts(worths: jax.Array, strata: Strata) -> jax.Array:
 
 
 def draw(num_players: int, strata: Strata, rng: np.random.Generator) -> np.ndarray:
-    """The smaller parts of the pairs, by size, bool [pairs, P]."""
-    smaller = [_draw(num_players, size, int(n), rng) for size, n in enumerate(strata.drawn, start=1)]
+    """The smaller parts of the pairs, by size, bool [pairs, P].
+
+    Of every size the first ones in a random order of all, which the generator alone decides: more pairs hold fewer ones
+    of the same generator.
+    """
+    of_sizes = rng.spawn(len(strata.drawn))
+    smaller = [_draw(num_players, size, int(strata.drawn[size - 1]), r) for size, r in enumerate(of_sizes, start=1)]
     return np.concatenate([np.zeros((0, num_players), bool), *smaller])
 
 
@@ -112,22 +131,46 @@ def check_budget(num_players: int, max_evaluations: int, least: int) -> None:
 
 
 def _draw(num_players: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` different coalitions of one size, every set of them with the same chance, bool [count, P]."""
+    """The first `count` coalitions of one size in a random order of all of them, bool [count, P]; all as listed."""
     halves = 2 * size == num_players
-    if math.comb(num_players, size) <= max(64, 4 * count):
-        members = lattice.combinations(num_players, size)
-        mask = masks.of_members(members, num_players)
-        mask = mask[mask[:, 0]] if halves else mask
-        return mask[rng.permutation(len(mask))[:count]]
+    population = math.comb(num_players, size) // (1 + halves)
+    if count == population:
+        return masks.of_members(_listed(num_players, size), num_players)
+    if population <= MOST_PERMUTED:
+        return masks.of_members(_listed(num_players, size)[rng.permutation(population)[:count]], num_players)
     codes = plans.player_codes(num_players)
     mask = np.zeros((0, num_players), bool)
-    while len(mask) < count:
-        # Most draws are new: at least 3/4 of the population was not drawn before.
-        more = np.zeros((2 * (count - len(mask)) + 8, num_players), bool)
-        chosen = np.argpartition(rng.random(more.shape), size - 1, axis=1)[:, :size]
-        np.put_along_axis(more, chosen, True, axis=1)
-        more = np.where(more[:, :1], more, ~more) if halves else more
-        mask = np.concatenate([mask, more])
-        _, first = np.unique((mask * codes).sum(axis=1, dtype=np.uint64), return_index=True)
-        mask = mask[np.sort(first)]
+    rows = drawn = 0
+    # Draws without their repeats, in blocks that do not depend on `count`; behind as many as there are, what is left.
+    while len(mask) < count and drawn < population:
+        rows = max(FIRST_BLOCK, drawn)
+        parts = [_random(num_players, size, min(ROWS_AT_ONCE, rows - n), rng) for n in range(0, rows, ROWS_AT_ONCE)]
+        drawn += rows
+        more = np.concatenate(parts)
+        mask = np.concatenate([mask, np.where(more[:, :1], more, ~more) if halves else more])
+        mask = mask[_first_of_each(mask, codes)]
+    if len(mask) < count:
+        mask = np.concatenate([mask, masks.of_members(rng.permutation(_listed(num_players, size)), num_players)])
+        mask = mask[_first_of_each(mask, codes)]
     return mask[:count]
+
+
+def _listed(num_players: int, size: int) -> np.ndarray:
+    """The members of all smaller parts of one size, int [population, size], in colexicographic order."""
+    if 2 * size < num_players:
+        return lattice.combinations(num_players, size)
+    rest = lattice.combinations(num_players - 1, size - 1) + 1
+    return np.concatenate([np.zeros_like(rest, shape=(len(rest), 1)), rest], axis=1)
+
+
+def _random(num_players: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Coalitions of one size drawn independently, bool [count, P]."""
+    mask = np.zeros((count, num_players), bool)
+    chosen = np.argpartition(rng.random(mask.shape), size - 1, axis=1)[:, :size]
+    np.put_along_axis(mask, chosen, True, axis=1)
+    return mask
+
+
+def _first_of_each(mask: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The rows, increasing, at which a coalition occurs for the first time."""
+    return np.sort(np.unique((mask * codes).sum(axis=1, dtype=np.uint64), return_index=True)[1])

@@ -92,16 +92,16 @@ def constructive(num_players: int, per_size: int, iterations: int, key: Any, mad
     checks.check_positive("num_players", num_players)
     of_size = (min(per_size, math.comb(num_players, size)) for size in range(1, num_players + 1))
     check_size(iterations * sum(of_size), made_by)
-    rng = host_generator(key)
-    return of_lineage(_join([_constructive_once(num_players, per_size, rng) for _ in range(iterations)]), made_by)
+    # Every iteration has its own generator: more of them hold fewer ones.
+    of_iterations = host_generator(key).spawn(iterations)
+    return of_lineage(_join([_constructive_once(num_players, per_size, rng) for rng in of_iterations]), made_by)
 
 
 def check_size(num_coalitions: int, made_by: str) -> None:
     """Raises InputError if these are more coalitions than a plan may hold."""
     if num_coalitions > checks.MOST_COALITIONS:
         raise checks.InputError(
-            f"{made_by} asks for {num_coalitions:,} coalitions at once, more than {checks.MOST_COALITIONS:,}: more are "
-            "sampled in runs (esv_jax.explain_until)"
+            f"{made_by} asks for {num_coalitions:,} coalitions at once, more than {checks.MOST_COALITIONS:,}"
         )
 
 
@@ -113,6 +113,7 @@ def orderings(num_players: int, num_pairs: int, key: Any, made_by: str) -> Plan:
     Raises:
       InputError: no key, or a traced key.
     """
+    # Row by row: more orderings begin with fewer of the same key.
     order = host_generator(key).permuted(np.tile(np.arange(num_players), (num_pairs, 1)), axis=1)
     order = np.concatenate([order, order[:, ::-1]])
     rows = np.arange(len(order))

@@ -11,8 +11,6 @@ from esv_jax.base import Array, Estimate, Plan, exactly
 from esv_jax.coalitions import masks, paired, plans
 from esv_jax.precise import matmul
 
-# So many random pairs a player decide the additive game, or else one plan in some million does not.
-SURELY_ENOUGH = 3
 # Pairs that may leave players together have a ridge, a share of the mean eigenvalue.
 FEW = 1e-3
 # With so many pairs an unknown, sizes are put under control.
@@ -44,18 +42,21 @@ def strata(num_players: int, max_evaluations: int) -> paired.Strata:
 
 
 def plan(num_players: int, max_evaluations: int, key: Any, made_by: str) -> Plan:
-    """A plan of pairs by `strata` that decides the additive game: drawn anew where it leaves two players together.
+    """A plan of pairs by `strata`, which holds all coalitions of one with fewer evaluations of the same key.
 
-    With fewer pairs than those of `least_pairs` it may.
+    With those of `least_pairs` it decides the additive game: the orders of which plans are the beginning are drawn anew
+    where so many leave two players together.
 
     Raises:
-      InputError: no key, or a traced key.
+      InputError: no key, or a traced key; or more coalitions than a plan may hold.
     """
-    drawn, rng = strata(num_players, max_evaluations), plans.host_generator(key)
-    mask = paired.draw(num_players, drawn, rng)
-    while least_pairs(num_players) <= len(mask) < SURELY_ENOUGH * num_players and not decides(mask):
-        mask = paired.draw(num_players, drawn, rng)
-    return paired.of_pairs(mask, made_by)
+    drawn, least = (strata(num_players, n) for n in (max_evaluations, 2 * least_pairs(num_players) + 1))
+    plans.check_size(2 * int(drawn.drawn.sum()) + 1, made_by)
+    rng = plans.host_generator(key)
+    while True:
+        seed = rng.integers(2**63)
+        if decides(paired.draw(num_players, least, np.random.default_rng(seed))):
+            return paired.of_pairs(paired.draw(num_players, drawn, np.random.default_rng(seed)), made_by)
 
 
 def decides(mask: np.ndarray) -> bool:

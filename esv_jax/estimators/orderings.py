@@ -45,7 +45,11 @@ def orderings(*, max_evaluations: int) -> Estimator:
         check_maker(plan, name)
         return _means(plan.mask, worths, empty)
 
-    return Estimator(name, plan, estimate, samples)
+    return Estimator(name, plan, estimate, samples, grown=_grown)
+
+
+def _grown(num_players: int, max_evaluations: int) -> Estimator:
+    return orderings(max_evaluations=max_evaluations)
 
 
 def _means(mask: Any, worths: jax.Array, empty: jax.Array) -> Estimate:

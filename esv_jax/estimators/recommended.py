@@ -60,4 +60,7 @@ def recommended(*, max_evaluations: int = MAX_EVALUATIONS, max_exact_frames: int
             return exact().weights(num_players, sums)
         return choice(num_players).weights(num_players, sums)
 
-    return Estimator(name, plan, estimate, weights)
+    def grown(num_players: int, max_evaluations: int) -> Estimator:
+        return recommended(max_evaluations=max_evaluations, max_exact_frames=max_exact_frames)
+
+    return Estimator(name, plan, estimate, weights, grown=grown)

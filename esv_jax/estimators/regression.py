@@ -38,4 +38,8 @@ def regression(*, max_evaluations: int) -> Estimator:
         strata = least_squares.strata(plan.mask.shape[1], max_evaluations)
         return least_squares.regress(plan, worths, empty, strata)
 
-    return Estimator(name, plan, estimate, samples)
+    return Estimator(name, plan, estimate, samples, grown=_grown)
+
+
+def _grown(num_players: int, max_evaluations: int) -> Estimator:
+    return regression(max_evaluations=max_evaluations)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -30,6 +31,9 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
     `std_error` takes the coalitions of a cell as drawn independently without repeats (finite population correction);
     an empty cell adds the square of the size's mean worth, the size of what it leaves out. It does not see the
     correlation within lineages. It is infinite where a size holds one of several coalitions.
+
+    A plan of more iterations holds those of fewer with the same key; one with a larger per_size draws anew, as what a
+    size can hold grows out of the size below.
 
     Args:
       per_size: m, the most coalitions of each size in an iteration.
@@ -77,7 +81,11 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
         values, squared_error = sums
         return Estimate(values, jnp.sqrt(squared_error), values, jnp.asarray(jnp.inf, values.dtype))
 
-    return Estimator(name, plan, estimate, samples)
+    def grown(num_players: int, max_evaluations: int) -> Estimator:
+        of_iteration = sum(min(per_size, math.comb(num_players, size)) for size in range(1, num_players + 1))
+        return stratified(per_size=per_size, iterations=max(1, max_evaluations // of_iteration))
+
+    return Estimator(name, plan, estimate, samples, grown=grown)
 
 
 def _squared_error(cell: moments.Moments, worths: jax.Array, population: jax.Array, iterations: int) -> jax.Array:

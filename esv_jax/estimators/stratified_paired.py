@@ -1,5 +1,6 @@
 """The paper's sums over sizes from a sound sample."""
 
+import bisect
 import functools
 from typing import Any
 
@@ -41,7 +42,15 @@ def stratified_paired(*, per_size: int) -> Estimator:
         mask = masks.as_float(plan.mask[: len(worths) // 2], worths.dtype)
         return _sums(mask, 2 * paired.odd_parts(worths, strata), worths[-1] - empty, strata)
 
-    return Estimator(name, plan, estimate, samples)
+    return Estimator(name, plan, estimate, samples, grown=_grown)
+
+
+def _grown(num_players: int, max_evaluations: int) -> Estimator:
+    def evaluations(per_size: int) -> int:
+        return 2 * int(_strata(num_players, per_size).drawn.sum()) + 1
+
+    fitting = bisect.bisect_right(range(1, max_evaluations + 1), max_evaluations, key=evaluations)
+    return stratified_paired(per_size=max(1, fitting))
 
 
 def _strata(num_players: int, per_size: int) -> paired.Strata:

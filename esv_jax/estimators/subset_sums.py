@@ -44,9 +44,11 @@ def subset_sums(*, max_evaluations: int, num_scales: int) -> Estimator:
 
     def plan(num_players: int, *, key: Any = None) -> Plan:
         checks.check_positive("num_players", num_players)
-        rng = plans.host_generator(key)
+        counts = _counts(num_players, num_scales, max_evaluations)
         rows = []
-        for size, count in enumerate(_counts(num_players, num_scales, max_evaluations), start=1):
+        # Every size has its own generator: a larger plan holds the smaller ones of its key.
+        of_sizes = plans.host_generator(key).spawn(len(counts))
+        for size, (count, rng) in enumerate(zip(counts, of_sizes, strict=True), start=1):
             everything = count == math.comb(num_players, size)
             members = (
                 lattice.combinations(num_players, size)
@@ -61,7 +63,11 @@ def subset_sums(*, max_evaluations: int, num_scales: int) -> Estimator:
         counts = _counts(plan.mask.shape[1], num_scales, max_evaluations)
         return _of_subsets(masks.as_float(plan.mask, worths.dtype), worths, empty, counts)
 
-    return Estimator(name, plan, estimate, samples, of_scales=True)
+    def grown(num_players: int, max_evaluations: int) -> Estimator:
+        # Everyone is one more.
+        return subset_sums(max_evaluations=max_evaluations - 1, num_scales=num_scales)
+
+    return Estimator(name, plan, estimate, samples, of_scales=True, grown=grown)
 
 
 def _counts(num_players: int, num_scales: int, max_evaluations: int) -> np.ndarray:

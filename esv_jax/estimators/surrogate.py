@@ -84,7 +84,11 @@ def surrogate(*, max_evaluations: int) -> Estimator:
         sound = jnp.isfinite(found.values).all() & jnp.isfinite(found.std_error).all()
         return jax.tree.map(lambda a, b: jnp.where(sound, a, b), found, without_model)
 
-    return Estimator(name, plan, estimate, samples)
+    return Estimator(name, plan, estimate, samples, grown=_grown)
+
+
+def _grown(num_players: int, max_evaluations: int) -> Estimator:
+    return surrogate(max_evaluations=max_evaluations)
 
 
 class Evaluated(NamedTuple):

@@ -54,21 +54,27 @@ def explain(
         raise checks.InputError(
             f'{estimator.name} is for games of multiscale_game(..., average="scores"), found another'
         )
-    # The first test spares almost every plan the second, which takes milliseconds for a thousand players.
-    every_coalition = sum(plan.sizes) == 2**num_players - 1 and plan.sizes == tuple(
-        math.comb(num_players, size) for size in range(1, num_players + 1)
-    )
+    all_of_them = every_coalition(plan)
     if on_host:
         logits = asking.host_logits(game, params, video, np.asarray(plan.mask))
-        return threads.run(_estimate, estimator, game.link, game.empty, plan, logits, logits[-1:], every_coalition)
+        return threads.run(estimated, estimator, game.link, game.empty, plan, logits, logits[-1:], all_of_them)[0]
     functions, plan = asking.without_empty(game), on_device(plan)
-    return threads.run(_explain_plan, estimator, functions, game.empty, params, video, plan, every_coalition)
+    return threads.run(_explain_plan, estimator, functions, game.empty, params, video, plan, all_of_them)
 
 
 def is_exact(estimator: Estimator, game: Game, num_players: int) -> bool:
     """Whether `explain` would evaluate all coalitions of so many players, and so needs neither key nor plan."""
     sums = game.exact is not None and not isinstance(game.form, Host)
     return estimator.weights(num_players, sums) is not None
+
+
+def every_coalition(plan: Plan) -> bool:
+    """Whether a plan holds all coalitions of its players. Static."""
+    num_players = plan.mask.shape[1]
+    # The first test spares almost every plan the second, which takes milliseconds for a thousand players.
+    return sum(plan.sizes) == 2**num_players - 1 and plan.sizes == tuple(
+        math.comb(num_players, size) for size in range(1, num_players + 1)
+    )
 
 
 def on_device(plan: Plan | None) -> Plan | None:
@@ -122,11 +128,11 @@ def _explain_plan(
     if isinstance(functions.form, Scales) and plan.lineage and not functions.form.all_subsets:
         # Of the plan's worths that one is an estimate, as all are.
         everyone = asking.logits_of_everyone(functions, prepared, plan.mask.shape[1])
-    return _estimate(estimator, functions.link, empty, plan, logits, everyone, every_coalition)
+    return estimated(estimator, functions.link, empty, plan, logits, everyone, every_coalition)[0]
 
 
 @functools.partial(jax.jit, static_argnames=("estimator", "link", "every_coalition"))
-def _estimate(
+def estimated(
     estimator: Estimator,
     link: Link,
     empty: Array,
@@ -134,12 +140,13 @@ def _estimate(
     logits: jax.Array,
     everyone: jax.Array,
     every_coalition: bool,
-) -> Attribution:
+) -> tuple[Attribution, Estimate]:
+    """What the logits [N, C] of a plan's coalitions, and the model's own [1, C] of everyone, say."""
     worths = link(logits)
     asking.check_worths(worths, empty, len(plan.mask))
     empty = jnp.asarray(empty, worths.dtype)
     estimate = estimator.estimate(plan, worths, logits, empty, link)
-    return _told(estimate, link(everyone)[0], empty, len(worths), every_coalition)
+    return _told(estimate, link(everyone)[0], empty, len(worths), every_coalition), estimate
 
 
 def _told(estimate: Estimate, full: jax.Array, empty: Array, num_evaluations: int, is_exact: bool) -> Attribution:

@@ -86,6 +86,20 @@ def logits_of_plan(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
     return logits_of_masks(functions, prepared, plan.mask)
 
 
+def logits_of_coalitions(game: Game, params: Any, video: Any, mask: np.ndarray, sizes: tuple[int, ...]) -> Array:
+    """Logits [N, C] of coalitions, by increasing size, so many of each; NumPy for a game of the form `Host`."""
+    if isinstance(game.form, Host):
+        return host_logits(game, params, video, mask)
+    return _logits_of_coalitions(without_empty(game), params, video, jax.device_put(mask), sizes)
+
+
+@functools.partial(jax.jit, static_argnames=("functions", "sizes"))
+def _logits_of_coalitions(
+    functions: Game, params: Any, video: Any, mask: jax.Array, sizes: tuple[int, ...]
+) -> jax.Array:
+    return logits_of_plan(functions, functions.prepare(params, video), Plan(mask, (), sizes, ""))
+
+
 def logits_of_everyone(functions: Game, prepared: Any, num_players: int) -> jax.Array:
     """Logits [1, C] of the coalition of all players: the model's own. Traceable; not of the form `Host`."""
     if isinstance(functions.form, Scales):

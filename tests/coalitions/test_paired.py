@@ -63,6 +63,50 @@ def test_allocation_exhausts_small_sizes_and_spends_everything():
     np.testing.assert_array_equal(everything.drawn, [6, 15, 10])
 
 
+@pytest.mark.parametrize("num_players", [1, 2, 5, 9, 12, 64, 101])
+def test_more_draws_take_none_away(num_players):
+    rng = np.random.default_rng(num_players)
+    pairs = paired.population(num_players)
+    # Equal shares too: ties go to the first.
+    for share in (rng.uniform(0.01, 1, len(pairs)), np.ones(len(pairs))):
+        before = np.zeros(len(pairs))
+        for count in [*range(60), 100, 101, 102, 500, 501, 10**4, 2**23 - 1, 2**23]:
+            drawn = paired.divide(count, share, pairs)
+            assert drawn.sum() == min(count, pairs.sum())
+            assert (before <= drawn).all()
+            assert (drawn <= pairs).all()
+            before = drawn
+
+
+def test_draws_go_one_by_one_to_the_largest_quotient():
+    share, pairs = np.array([3.0, 1.0, 1.5, 1.5]), np.array([4.0, 100.0, 7.0, 100.0])
+    drawn = np.zeros(4)
+    for count in range(60):
+        np.testing.assert_array_equal(paired.divide(count, share, pairs), drawn)
+        drawn[np.argmax(np.where(drawn < pairs, share / (2 * drawn + 1), 0))] += 1
+
+
+@pytest.mark.parametrize(("num_players", "size"), [(9, 3), (8, 4), (20, 8), (20, 10)])
+def test_of_a_random_order_of_each_size_plans_take_the_beginning(num_players, size):
+    """Also where coalitions are too many to be permuted, up to the last ones."""
+    population = int(paired.population(num_players)[size - 1])
+    full = paired.draw(num_players, of_size(num_players, size, population - 1), np.random.default_rng(0))
+    assert len(np.unique(full, axis=0)) == population - 1
+    assert (full.sum(axis=1) == size).all()
+    for count in (0, 1, 15, 17, 60, population // 2, population - 2):
+        drawn = paired.draw(
+            num_players, of_size(num_players, size, min(count, population - 1)), np.random.default_rng(0)
+        )
+        np.testing.assert_array_equal(drawn, full[:count])
+    everything = paired.draw(num_players, of_size(num_players, size, population), np.random.default_rng(0))
+    assert len(np.unique(everything, axis=0)) == population
+
+
+def of_size(num_players, size, count):
+    pairs = paired.population(num_players)
+    return paired.Strata(np.where(np.arange(1, len(pairs) + 1) == size, count, 0), pairs)
+
+
 def test_every_pair_has_the_same_chance():
     count = np.zeros(4)
     strata = paired.Strata(np.array([1, 0]), paired.population(4))
