@@ -19,7 +19,7 @@ import optax
 
 import esv_jax
 from esv_jax import models
-from esv_jax.base import Array, Game, Masks, identity
+from esv_jax.base import Array, Game, Masks, Subsets, identity
 from esv_jax.batches import in_chunks
 from esv_jax.coalitions import masks
 from esv_jax.estimators import least_squares, surrogate_samples
@@ -263,6 +263,10 @@ def _float32(params: Any) -> Any:
 
 def reference_run(case: Instance, seed: int) -> np.ndarray:
     """Values float [T, C] from 2^16 random coalitions: least squares on pairs, drawn with repeats on the device."""
+    if isinstance(case.game.form, Subsets):  # which must know how many coalitions of which size there are
+        estimator = esv_jax.regression(max_evaluations=REFERENCE_RUN)
+        found = esv_jax.explain(estimator, case.game, case.params, case.video, key=jax.random.key(seed))
+        return np.asarray(found.values)
     return np.asarray(
         _reference_run(without_empty(case.game), case.game.empty, case.params, case.video, jax.random.key(seed))
     )

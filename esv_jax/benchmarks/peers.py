@@ -2,19 +2,41 @@
 
 import functools
 import importlib.util
+import re
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Worths = Callable[[np.ndarray], np.ndarray]
 
 
-# The approximators of shapiq, with their options; RegressionMSR corrects gradient-boosted trees.
-_SHAPIQ: dict[str, dict[str, Any]] = {
-    "KernelSHAP": {"pairing_trick": True},
-    "OddSHAP": {},
-    "RegressionMSR": {"index": "SV"},
+class _Approximator(NamedTuple):
+    """A class of shapiq.approximator, its options and what it needs; complementary pairs where it leaves them open."""
+
+    name: str
+    options: dict[str, Any]
+    needs: tuple[str, ...] = ()
+
+
+# RegressionMSR and ProxySHAP, adjusted, correct gradient-boosted trees by what they miss; cross-fitted, trees of five
+# folds by what they miss of the rest. ShaplEIG is a Gaussian process that chooses what to ask for next.
+_SHAPIQ = {
+    "KernelSHAP": _Approximator("KernelSHAP", {"pairing_trick": True}),
+    "LeverageSHAP": _Approximator("LeverageSHAP", {}),
+    "PolySHAP": _Approximator("PolySHAP", {"pairing_trick": True}),
+    "kADDSHAP": _Approximator("kADDSHAP", {"pairing_trick": True}),
+    "SVARM": _Approximator("SVARM", {"pairing_trick": True}),
+    "OddSHAP": _Approximator("OddSHAP", {}),
+    "RegressionMSR": _Approximator("RegressionMSR", {"index": "SV"}),
+    "ProxySHAP": _Approximator("ProxySHAP", {"index": "SV", "max_order": 1}),
+    "ProxySHAP adjusted": _Approximator("ProxySHAP", {"index": "SV", "max_order": 1, "adjustment": True}),
+    "ProxySHAP cross-fitted": _Approximator(
+        "ProxySHAP", {"index": "SV", "max_order": 1, "adjustment": True, "k_folds": 5}
+    ),
+    "ProxySPEX": _Approximator("ProxySPEX", {"index": "SV", "max_order": 1}),
+    "ShaplEIG": _Approximator("ShaplEIG", {"show_progress": False}, needs=("torch", "gpytorch", "botorch")),
 }
 
 
@@ -22,7 +44,8 @@ def of_shapiq(name: str, worths: Worths, num_frames: int, evaluations: int, seed
     """Values [T] of an approximator of shapiq."""
     import shapiq
 
-    peer = getattr(shapiq.approximator, name)(num_frames, random_state=seed, **_SHAPIQ[name])
+    approximator = _SHAPIQ[name]
+    peer = getattr(shapiq.approximator, approximator.name)(n=num_frames, random_state=seed, **approximator.options)
     interactions = peer.approximate(evaluations, worths)
     return np.array([interactions[(i,)] for i in range(num_frames)])
 
@@ -59,15 +82,44 @@ def available() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:
     else:
         peers["shap KernelExplainer"] = kernel_explainer
     if importlib.util.find_spec("shapiq") is None:
-        missing.append(
-            "shapiq's RegressionMSR, OddSHAP and KernelSHAP: pip install 'shapiq>=1.8' on Python 3.12 or newer"
-        )
+        missing.append("shapiq's estimators: pip install 'shapiq>=1.8' on Python 3.12 or newer")
         return peers, missing
     import shapiq
 
-    names = list(_SHAPIQ)
-    if not hasattr(shapiq.approximator, "OddSHAP"):
-        names = ["KernelSHAP"]
-        missing.append(f"shapiq's RegressionMSR and OddSHAP: shapiq 1.8 or newer is needed, found {shapiq.__version__}")
-    peers |= {f"shapiq {name}": functools.partial(of_shapiq, name) for name in names}
+    for name, approximator in _SHAPIQ.items():
+        needed = [package for package in approximator.needs if importlib.util.find_spec(package) is None]
+        if needed:
+            missing.append(f"shapiq's {name}: pip install {' '.join(needed)}")
+        elif not hasattr(shapiq.approximator, approximator.name):
+            missing.append(f"shapiq's {name}: shapiq 1.8 or newer is needed, found {shapiq.__version__}")
+        else:
+            peers[f"shapiq {name}"] = functools.partial(of_shapiq, name)
     return peers, missing
+
+
+class Listener:
+    """Runs peers, and says each different warning of each of them once."""
+
+    def __init__(self, say: Callable[[str], None]):
+        self._say, self._said = say, set[tuple[str, str]]()
+
+    def run(self, name: str, peer: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray | None:
+        """What peer(*arguments) finds; None where it fails, which is said once too."""
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                found = peer(*arguments)
+            # Anything may go wrong in there, with few evaluations above all.
+            except Exception as error:
+                found = None
+                self.once(name, f"failed: {type(error).__name__}: {error}")
+        for warning in told:
+            self.once(name, f"warns: {warning.message}")
+        return found
+
+    def once(self, name: str, text: str) -> None:
+        """Says it of this peer unless that was said, with whatever numbers in it."""
+        line = text.partition("\n")[0]
+        if (name, re.sub(r"[\d.]+", "0", line)) not in self._said:
+            self._said.add((name, re.sub(r"[\d.]+", "0", line)))
+            self._say(f"{name} {line}")

@@ -1,0 +1,41 @@
+"""The benchmark of estimators as a command."""
+
+import pandas as pd
+import pytest
+
+from tests.experiments.scripts import imported, run_script
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "expected"),
+    [
+        (5, [10, 15, 20]),
+        (12, [24, 36, 48, 128, 256, 512, 1024, 2048]),
+        (32, [64, 96, 128, 256, 512, 1024, 2048]),
+    ],
+)
+def test_budgets_begin_at_two_for_each_frame_and_end_below_all_coalitions(num_frames, expected):
+    with imported("benchmark_estimators") as script:
+        script.flags.FLAGS(["benchmark_estimators", "--out=nowhere"])
+        assert script._budgets(num_frames) == expected
+
+
+def test_runs_are_kept_and_not_repeated(tmp_path, capsys, monkeypatch):
+    def run():
+        return run_script(
+            "benchmark_estimators",
+            f"--out={tmp_path}",
+            *("--game=step", "--frames=6", "--evaluations=20", "--seeds=2"),
+            *("--estimator=regression", "--estimator=orderings"),
+            capsys=capsys,
+            monkeypatch=monkeypatch,
+        )
+
+    assert run().exit_code == 0
+    runs = pd.read_csv(tmp_path / "runs.csv")
+    assert sorted(runs["estimator"]) == ["orderings", "orderings", "regression", "regression"]
+    assert (runs["asked"] <= 20).all()
+    again = run()
+    assert again.exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "runs.csv"), runs)
+    assert "| step | 6 | 20 |" in again.stdout
