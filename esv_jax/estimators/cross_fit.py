@@ -4,7 +4,7 @@ What a model says of pairs it has not seen is a control variate of their odd par
 beta times that, and adds beta times the values of the models; beta in [0, 1] is what the pairs confirm.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +78,8 @@ def around(
         few = len(odd) < least_squares.least_pairs(len(of_models))
         degrees = jnp.where(few | (degrees < LEAST_DEGREES), 0, degrees)
         left = (counted * (of_odd - beta * of_predicted) ** 2).sum()
-        tried.append((left, Crossed(middle, jnp.sqrt(jnp.maximum(own, mixed)), degrees, design.influence, deviation)))
+        std_error = jnp.sqrt(jnp.maximum(own, mixed))
+        tried.append((left, Crossed(middle, std_error, degrees, jnp.asarray(design.influence), deviation)))
     return _least(tried)
 
 
@@ -106,7 +107,7 @@ def lean(values: jax.Array, crossed: Crossed) -> jax.Array:
     return values + jnp.where(distance > 0, jnp.clip(share, 0, 1), 0)[None] * away
 
 
-def _least(tried: list) -> jax.Array:
+def _least(tried: list[tuple[jax.Array, Any]]) -> Any:
     """What comes with the least number; the first where that of others is NaN."""
     found = tried[0]
     for other in tried[1:]:

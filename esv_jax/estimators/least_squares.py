@@ -104,7 +104,7 @@ def design(mask: jax.Array, weight: jax.Array, strata: paired.Strata | None = No
     gram = matmul(centred.T, weighted)
     # Rows of `centred` sum to 0, so gram is singular in the one direction that the total decides.
     constant = jnp.full_like(gram, jnp.trace(gram) / num_players**2)
-    if len(mask) < least_pairs(num_players):
+    if len(mask) < min(least_pairs(num_players), 2 ** (num_players - 1) - 1):
         constant = constant + FEW * jnp.trace(gram) / num_players * jnp.eye(num_players, dtype=gram.dtype)
     influence = jnp.linalg.solve(gram + constant, weighted.T)
     leverage = (influence.T * centred).sum(axis=1) + (sizes**2).sum(axis=1)
@@ -168,7 +168,7 @@ def solve(mask: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Stra
     # What the fit leaves of the pairs that were drawn: at least their number less P - 1.
     degrees = jnp.where(fpc > 0, 1 - pairs.leverage, 0).sum()
     degrees = jnp.where((fpc > 0).any(), jnp.maximum(degrees, 1), jnp.inf)
-    return Estimate(found, std_error, found, degrees, pairs.influence, deviation)
+    return Estimate(found, std_error, found, degrees, jnp.asarray(pairs.influence), deviation)
 
 
 def solve_all(mask: jax.Array, odd: Callable[[jax.Array], jax.Array], total: jax.Array, at_once: int) -> jax.Array:

@@ -151,8 +151,8 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
     count = int(fold.max()) + 1
     # Which rows the model sees: all of them; then, for every fold, the others.
     held_out = np.arange(count)[:, None] == fold[None]
-    kept = ~np.concatenate([held_out, held_out[:, ::-1], np.zeros((count, 1), bool)], axis=1)
-    kept = jnp.asarray(np.concatenate([np.ones((1, num_rows)), kept]), dtype)
+    others = ~np.concatenate([held_out, held_out[:, ::-1], np.zeros((count, 1), bool)], axis=1)
+    kept = jnp.asarray(np.concatenate([np.ones((1, num_rows)), others]), dtype)
     if num_rows <= CENTRES_OF_FOLDS:
         # One program for all of them.
         models = jax.lax.map(functools.partial(fit, most_centres=num_rows), kept)

@@ -180,7 +180,7 @@ def _answer(
 
 def _reach(look: growing.Look, class_index: int, level: float) -> np.ndarray:
     """By how much a frame's value must exceed another's to be surely above it, float64 [P, P]."""
-    if not look.attribution.sampled:
+    if look.estimate is None or not look.attribution.sampled:
         return np.zeros((1, 1))
     influence, deviation, degrees = look.estimate.influence, look.estimate.deviation, look.estimate.degrees
     of_samples = np.asarray(influence, np.float64) * np.asarray(deviation, np.float64)[:, class_index]
