@@ -79,7 +79,6 @@ def looks(estimators: Sequence[Estimator], game: Game, params: Any, video: Any, 
             asked = np.concatenate([asked, code[new]])
         order = np.argsort(asked)
         rows = order[np.searchsorted(asked[order], code)]
-        assert logits is not None  # a plan holds everyone, and somebody is asked for at the first look
         of_plan = logits[rows if on_host else jax.device_put(rows)]
         attribution, estimate = threads.run(
             estimated, estimator, game.link, game.empty, plan, of_plan, of_plan[-1:], every_coalition(plan)

@@ -42,7 +42,7 @@ def test_exact_when_the_budget_holds_everything(x64, estimator, num_players):
 
 @pytest.mark.parametrize(("evaluations", "controlled"), [(59, False), (61, True)])
 def test_regression_solves_the_constrained_least_squares(x64, evaluations, controlled):
-    """With three pairs an unknown, sizes have unknowns of their own, of opposite signs for parts and what they leave."""
+    """With three pairs an unknown, sizes have unknowns too, of opposite signs for parts and what they leave."""
     estimator = esv_jax.regression(max_evaluations=evaluations)
     table = table_of(1)
     plan = estimator.plan(T, key=jax.random.key(3))
