@@ -60,7 +60,8 @@ def looks(estimators: Sequence[Estimator], game: Game, params: Any, video: Any, 
     num_players = game.num_players(video)
     of_children = isinstance(game.form, Scales) and not game.form.all_subsets
     codes = plans.player_codes(num_players)
-    asked, logits, evaluations = np.zeros(0, np.uint64), None, 0
+    asked, evaluations = np.zeros(0, np.uint64), 0
+    logits: Any = None
     for estimator in estimators:
         plan = estimator.plan(num_players, key=key)
         if estimator.of_scales or (of_children and plan.lineage):
