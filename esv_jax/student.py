@@ -1,5 +1,6 @@
 """Student's t distribution, on the device."""
 
+import functools
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ MANY = 200
 STEPS = 40
 
 
+@functools.partial(jax.jit, static_argnames="chance")
 def quantile(chance: float, degrees: Any) -> jax.Array:
     """The t that Student's distribution is below with this chance, 0.5 <= chance < 1; float, shaped as `degrees`.
 

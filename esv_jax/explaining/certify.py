@@ -10,6 +10,7 @@ import numpy as np
 from esv_jax import checks, student
 from esv_jax.base import Attribution, Estimator, Game
 from esv_jax.explaining import growing
+from esv_jax.explaining import worths as asking
 from esv_jax.explaining.explain import explain, is_exact
 from esv_jax.explaining.until import Progress
 
@@ -105,7 +106,13 @@ def certify(
             raise checks.InputError(f"{estimator.name} does not tell what its standard errors are made of")
         if class_index is None:
             class_index = int(np.argmax(found.full))
-        answer, certain, undecided = _answer(question, look._replace(attribution=found), game, class_index, level)
+        answer, certain, undecided = _answer(
+            question,
+            look._replace(attribution=found),
+            ROUNDING * _largest_worth(look, game, params, video, class_index),
+            class_index,
+            level,
+        )
         evaluations = int(found.num_evaluations)
         if callback is not None:
             callback(Progress(evaluations, float(np.max(found.std_error)), time.perf_counter() - start))
@@ -158,12 +165,11 @@ def sentence(
 
 
 def _answer(
-    question: str, look: growing.Look, game: Game, class_index: int, level: float
+    question: str, look: growing.Look, rounding: float, class_index: int, level: float
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """`Certificate.answer`, `.certain` and `.undecided`."""
+    """`Certificate.answer`, `.certain` and `.undecided`, where differences up to `rounding` say nothing."""
     found = look.attribution
     values = np.asarray(found.values, np.float64)[:, class_index]
-    rounding = ROUNDING * _largest_worth(look, game, class_index)
     if question == "sign":
         low, high = (np.asarray(end)[:, class_index] for end in found.interval(level))
         certain = ((low > 0) | (high < 0)) & (np.abs(values) > rounding)
@@ -190,10 +196,13 @@ def _reach(look: growing.Look, class_index: int, level: float) -> np.ndarray:
     return float(student.quantile((1 + level) / 2, degrees) * look.attribution.widened) * np.sqrt(variance)
 
 
-def _largest_worth(look: growing.Look, game: Game, class_index: int) -> float:
-    """Of the coalitions that were evaluated, as far as they are known."""
-    found = look.attribution
-    known = [found.full[None], found.empty[None], found.values]
-    if look.logits is not None:
-        known.append(game.link(jnp.asarray(look.logits)))
-    return max(float(np.max(np.abs(worths[:, class_index]))) for worths in known)
+def _largest_worth(look: growing.Look, game: Game, params: Any, video: Any, class_index: int) -> float:
+    """Of the coalitions that were evaluated; where these were not kept, of the whole video and of its halves."""
+    if look.logits is None:
+        num_players = len(look.attribution.values)
+        half = np.arange(num_players) < num_players // 2
+        worths = asking.worths(game, params, video, np.stack([half, ~half]))
+    else:
+        worths = game.link(jnp.asarray(look.logits))
+    ends = max(abs(float(end[class_index])) for end in (look.attribution.full, look.attribution.empty))
+    return max(ends, float(np.max(np.abs(worths[:, class_index]))))
