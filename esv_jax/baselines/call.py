@@ -156,4 +156,4 @@ def _explain(
         worths,
     )
     values, start = values_of(scored, arrays, key)
-    return Attribution(values, jnp.zeros_like(values), full, start)
+    return Attribution(values, jnp.zeros_like(values), full, start, middle=values)

@@ -95,16 +95,19 @@ def best_fit(
     return _least(tried)
 
 
-def lean(values: jax.Array, crossed: Crossed) -> jax.Array:
-    """`values` [P, C] moved to V as far as V differs from them by more than its own errors (James & Stein 1961)."""
+def lean(values: jax.Array, crossed: Crossed, doubt: float) -> jax.Array:
+    """`values` [P, C] moved to V as far as V differs from them by more than its own errors (James & Stein 1961).
+
+    The squares of these errors count `doubt` times; V without an interval is not leant on.
+    """
     num_players = len(values)
     if num_players < 4:
         return values
     away = crossed.middle - values
     noise = matmul(crossed.influence**2, crossed.deviation**2).sum(axis=0)
     distance = (away**2).sum(axis=0)
-    share = 1 - (num_players - 3) / (num_players - 1) * noise / jnp.where(distance > 0, distance, 1)
-    return values + jnp.where(distance > 0, jnp.clip(share, 0, 1), 0)[None] * away
+    share = 1 - doubt * (num_players - 3) / (num_players - 1) * noise / jnp.where(distance > 0, distance, 1)
+    return values + jnp.where((distance > 0) & (crossed.degrees > 0), jnp.clip(share, 0, 1), 0)[None] * away
 
 
 def _least(tried: list[tuple[jax.Array, Any]]) -> Any:

@@ -29,6 +29,8 @@ FOLDS, FOLDS_TO_LEARN = 5, 0.8
 ROWS_FOR_LEAST_SQUARES = 5
 # From so many coalitions (63 pairs and everyone) on the cross-fitted values are good enough to lean on.
 ROWS_TO_LEAN = 127
+# With fewer the squares of their errors are taken for so many times larger.
+DOUBT = 4.0
 # Models that leave out a fold are compared on so many coalitions, and have so many centres at most.
 SAMPLES_OF_FOLDS = 2**12
 CENTRES_OF_FOLDS = 384
@@ -54,7 +56,7 @@ def surrogate(*, max_evaluations: int) -> Estimator:
     3. Add the values of the worths' residuals: by ridge regression (`odd_ridge`) with less than 5 evaluations a player,
        else by least squares, with what depends on sizes alone under control where that leaves less.
     4. Fit the same without a fold of the pairs, for every fold: what these models say of the pairs that they have not
-       seen gives intervals, and from 128 evaluations on better values (`cross_fit`).
+       seen gives intervals, and as a rule from 128 evaluations on better values (`cross_fit`).
 
     Efficient. Exact where the budget holds all coalitions; a game whose logits are a mean over frames (TSN) is fitted
     exactly by a few more coalitions than players. Not linear in the worths: the data choose the fit. Gradients with
@@ -186,8 +188,7 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
         reported = values + odd_ridge.values(small, missed, jnp.zeros_like(total), jnp.asarray(weight * fpc, dtype))[0]
     else:
         reported = values + cross_fit.best_fit(designs, missed, jnp.zeros_like(total), weight, fpc)
-    if num_rows >= ROWS_TO_LEAN:
-        reported = cross_fit.lean(reported, crossed)
+    reported = cross_fit.lean(reported, crossed, 1.0 if num_rows >= ROWS_TO_LEAN else DOUBT)
     # Where a fit is exact its errors are those of floating-point numbers.
     rounding = ROUNDING * jnp.finfo(dtype).eps * jnp.abs(state.worths).max()
     return Estimate(

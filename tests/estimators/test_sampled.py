@@ -90,7 +90,8 @@ def test_orderings_average_what_players_add(x64):
         assert prefixes[0, (r + 3) % 6, player], "row r + 3 is the reverse of row r"
     np.testing.assert_allclose(out.values, added.mean(axis=0), atol=1e-12)
     pairs = (added[:3] + added[3:]) / 2
-    np.testing.assert_allclose(out.std_error, pairs.std(axis=0, ddof=1) / np.sqrt(3), atol=1e-12)
+    own = pairs.var(axis=0, ddof=1) / 3
+    np.testing.assert_allclose(out.std_error, np.sqrt((3 * own + 4 * own.mean(axis=0)) / 7), atol=1e-12)
 
 
 def test_a_single_pair_of_orderings_knows_no_error():
