@@ -15,6 +15,8 @@ from esv_jax.precise import matmul
 
 # Strengths of the ridge, relative to the largest eigenvalue; float32 carries no smaller ones.
 RIDGES = 10.0 ** np.arange(-6, 0.1, 0.75)
+# With few rows leave-one-out errors say little of it, and games have no noise: a small one.
+RIDGES_OF_ROWS = RIDGES[:3]
 # Functions of a kernel basis are centred at this many coalitions at most.
 MAX_CENTRES = 1024
 # How much all directions count besides the learned ones.
@@ -57,19 +59,22 @@ def kernels(num_players: int, dtype: jax.typing.DTypeLike) -> Kernel:
 
 
 class Basis(NamedTuple):
-    """Functions x [F] of N coalitions, in directions in which those of the `kept` rows are orthogonal.
+    """Directions of functions x [F] of N coalitions, by their singular value decomposition at the `kept` rows.
 
     Attributes:
-      centre: float [F], their mean. rotated: float [N, F]. spectrum: float [F], increasing, their sums of squares.
-      back: float [F, F]: rotated = (x - centre) @ back.
+      centre: float [F], their mean. spectrum: float [K], increasing, their sums of squares.
+      rotated: float [N, K], x - centre in these directions; where `of_rows`, the left singular vectors [N, N].
+      back: float [F, K], from coefficients there to those of x.
       kept: float [N], 1 or 0: which rows a fit sees.
+      of_rows: decomposed were inner products of rows, fewer than functions.
     """
 
     centre: jax.Array
-    rotated: jax.Array
     spectrum: jax.Array
+    rotated: jax.Array
     back: jax.Array
     kept: jax.Array
+    of_rows: bool
 
 
 class Fit(NamedTuple):
@@ -168,21 +173,47 @@ def _arc_cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     return norms * (jnp.sqrt(jnp.maximum(1 - cosine**2, 0)) + angle * cosine) / jnp.pi
 
 
-def basis(functions: jax.Array, whitening: jax.Array | None, kept: jax.Array) -> Basis:
-    """Of functions [N, F] at the rows `kept` float [N], 1 or 0.
+def linear_basis(functions: jax.Array, kept: jax.Array) -> Basis:
+    """Of functions [N, F] at the rows `kept` float [N], 1 or 0; the ridge is on their coefficients."""
+    if len(functions) < functions.shape[1]:
+        return _basis_of_rows(functions, matmul(functions, functions.T), functions.T, kept)
+    return _basis_of_functions(functions, jnp.eye(functions.shape[1], dtype=functions.dtype), kept)
 
-    The ridge is on the coefficients of functions @ whitening (of the functions themselves without one).
-    """
+
+def kernel_basis(kernel: Kernel, centres: jax.Array, mask: jax.Array, kept: jax.Array) -> Basis:
+    """Of `kernel_functions`; the ridge is on the norm of functions that the kernel has, and on coefficients of sizes."""
+    functions = kernel_functions(kernel, centres, mask)
+    if len(centres) < len(mask):
+        return _basis_of_functions(functions, whitening(kernel, centres), kept)
+    # Every row is a centre: the similarities are the inner products.
+    of_sizes = functions[:, len(centres) :]
+    among = functions[:, : len(centres)] + matmul(of_sizes, of_sizes.T)
+    dual = jnp.concatenate([jnp.eye(len(mask), dtype=mask.dtype), of_sizes.T])
+    return _basis_of_rows(functions, among, dual, kept)
+
+
+def _basis_of_functions(functions: jax.Array, whitening: jax.Array, kept: jax.Array) -> Basis:
     # Functions of coalitions alone, and a metric that gradients take as given: equal eigenvalues would make these NaN.
-    functions = jax.lax.stop_gradient(functions)
+    functions, whitening = jax.lax.stop_gradient((functions, whitening))
     centre = (kept[:, None] * functions).sum(axis=0) / kept.sum()
-    centred = functions - centre[None]
-    if whitening is not None:
-        whitening = jax.lax.stop_gradient(whitening)
-        centred = matmul(centred, whitening)
+    centred = matmul(functions - centre[None], whitening)
     spectrum, vectors = jnp.linalg.eigh(matmul(centred.T, kept[:, None] * centred))
-    back = vectors if whitening is None else matmul(whitening, vectors)
-    return Basis(centre, matmul(centred, vectors), jnp.maximum(spectrum, 0), back, kept)
+    return Basis(
+        centre, jnp.maximum(spectrum, 0), matmul(centred, vectors), matmul(whitening, vectors), kept, of_rows=False
+    )
+
+
+def _basis_of_rows(functions: jax.Array, among: jax.Array, dual: jax.Array, kept: jax.Array) -> Basis:
+    """By inner products `among` [N, N] of rows; `dual` [F, N] gives coefficients from multipliers of rows."""
+    functions, among, dual = jax.lax.stop_gradient((functions, among, dual))
+    centre = (kept[:, None] * functions).sum(axis=0) / kept.sum()
+    centring = jnp.diag(kept) - kept[:, None] * kept[None] / kept.sum()
+    centred = matmul(matmul(centring, among), centring)
+    # The mean is fitted apart: made the last direction, which is left out.
+    apart = 2 * jnp.trace(centred) / kept.sum()
+    spectrum, vectors = jnp.linalg.eigh(centred + apart * kept[:, None] * kept[None])
+    spectrum, vectors = jnp.maximum(spectrum[:-1], 0), kept[:, None] * vectors[:, :-1]
+    return Basis(centre, spectrum, vectors, matmul(dual, vectors), kept, of_rows=True)
 
 
 def fit(basis: Basis, targets: jax.Array, link: Link, worths: jax.Array, counts: jax.Array) -> Fit:
@@ -195,15 +226,21 @@ def fit(basis: Basis, targets: jax.Array, link: Link, worths: jax.Array, counts:
     centred = targets - offset[None]
     moments = matmul(basis.rotated.T, kept[:, None] * centred)
 
-    def error(ridge: jax.Array) -> jax.Array:
+    def left_out(ridge: jax.Array) -> jax.Array:
         shrunk = 1 / (basis.spectrum + ridge)
+        if basis.of_rows:
+            # What is left of a row, and how much of itself: the ridge cancels. No difference of nearly equal numbers.
+            left = matmul(basis.rotated, shrunk[:, None] * moments)
+            return left / jnp.maximum(matmul(basis.rotated**2, shrunk[:, None]), 1e-30)
         leverage = (basis.rotated**2 * shrunk[None]).sum(axis=1) + 1 / kept.sum()
         residual = centred - matmul(basis.rotated, shrunk[:, None] * moments)
-        left_out = residual / jnp.maximum(1 - leverage, 1e-4)[:, None]
-        missed = ((link(targets - left_out) - worths) ** 2).sum(axis=1)
+        return residual / jnp.maximum(1 - leverage, 1e-4)[:, None]
+
+    def error(ridge: jax.Array) -> jax.Array:
+        missed = ((link(targets - left_out(ridge)) - worths) ** 2).sum(axis=1)
         return (counts * missed).sum() / counts.sum()
 
-    ridges = jnp.asarray(RIDGES, targets.dtype) * basis.spectrum[-1]
+    ridges = jnp.asarray(RIDGES_OF_ROWS if basis.of_rows else RIDGES, targets.dtype) * basis.spectrum[-1]
     errors = or_inf(jax.lax.map(error, ridges))
     best = jnp.argmin(errors)
     coefficients = matmul(basis.back, moments / (basis.spectrum + ridges[best])[:, None])

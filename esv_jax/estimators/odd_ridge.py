@@ -17,7 +17,7 @@ from esv_jax.precise import matmul
 
 DECAYS = (0.05, 0.2, 0.5)
 ADDITIVE = (0.0, 3.0)
-OF_SIZES = (0.0, 1.0)
+OF_SIZES = (0.0, 1.0, 10.0)
 # Strengths of the ridge, relative to 10 largest eigenvalues over the number of rows.
 RIDGES = 10.0 ** np.linspace(-6, 0.5, 9)
 
@@ -73,8 +73,8 @@ def _tables(num_players: int) -> _Tables:
     return _Tables(table, np.array([share for _, _, share in candidates]), inside, outside)
 
 
-def values(mask: jax.Array, odd: jax.Array, total: jax.Array, counts: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Values [P, C] that sum to total [C], of the fit with the least leave-one-out error, and that error [].
+def values(mask: jax.Array, odd: jax.Array, total: jax.Array, counts: jax.Array) -> jax.Array:
+    """Values [P, C] that sum to total [C], of the fit with the least leave-one-out error.
 
     One kernel and one ridge for all classes, one eigendecomposition for all ridges.
 
@@ -85,7 +85,7 @@ def values(mask: jax.Array, odd: jax.Array, total: jax.Array, counts: jax.Array)
     """
     num_pairs, num_players = mask.shape
     if num_players == 1:
-        return total[None], jnp.zeros((), odd.dtype)
+        return total[None]
     tables = jax.tree.map(lambda a: jnp.asarray(a, odd.dtype), _tables(num_players))
     rows = jnp.concatenate([mask, jnp.ones((1, num_players), mask.dtype)])
     targets = jnp.concatenate([odd, total[None] / 2])
@@ -121,6 +121,5 @@ def values(mask: jax.Array, odd: jax.Array, total: jax.Array, counts: jax.Array)
         return errors[best], found
 
     errors, found = jax.lax.map(candidate, tables)
-    best = jnp.argmin(errors)
-    found = found[best]
-    return found + (total - found.sum(axis=0))[None] / num_players, errors[best]
+    found = found[jnp.argmin(errors)]
+    return found + (total - found.sum(axis=0))[None] / num_players

@@ -31,6 +31,10 @@ ROWS_FOR_LEAST_SQUARES = 5
 ROWS_TO_LEAN = 127
 # With fewer the squares of their errors are taken for so many times larger.
 DOUBT = 4.0
+# Models weigh by their leave-one-out errors to this power, and not at all below this weight.
+POWER, LEAST_WEIGHT = 3, 0.02
+# What a model that explains less than half of the worths' variance says is halved, at 2 evaluations a player.
+UNEXPLAINED = 0.5
 # Models that leave out a fold are compared on so many coalitions, and have so many centres at most.
 SAMPLES_OF_FOLDS = 2**12
 CENTRES_OF_FOLDS = 384
@@ -50,17 +54,19 @@ def surrogate(*, max_evaluations: int) -> Estimator:
     1. Fit the game, all classes at once, by ridge regression on functions of the coalition (`logit_fit`): linear in the
        frames, or of its similarity to others in frames and their order, in a metric learned from the fit. Fitted are
        logits and worths; where worths are probabilities that a game tells without their logits, their logarithms and
-       worths. Target, basis, metric and ridge are those with the least leave-one-out error of worths.
+       worths. The model is the mean of these fits by their leave-one-out errors of worths; with enough coalitions to
+       learn a metric from, the best fit alone.
     2. Take the model's values from very many coalitions (all of them up to 16 players, rounds of 65 000 beyond), which
        cost no evaluation of the game.
-    3. Add the values of the worths' residuals: by ridge regression (`odd_ridge`) with less than 5 evaluations a player,
-       else by least squares, with what depends on sizes alone under control where that leaves less.
+    3. Add the values of the worths' residuals: by least squares, with what depends on sizes alone under control where
+       that leaves less. With less than 5 evaluations a player by ridge regression (`odd_ridge`); and as far as the model
+       explains little, take the mean with what that says without it.
     4. Fit the same without a fold of the pairs, for every fold: what these models say of the pairs that they have not
        seen gives intervals, and as a rule from 128 evaluations on better values (`cross_fit`).
 
     Efficient. Exact where the budget holds all coalitions; a game whose logits are a mean over frames (TSN) is fitted
-    exactly by a few more coalitions than players. Not linear in the worths: the data choose the fit. Gradients with
-    respect to worths take this choice, and the metric, as given.
+    exactly by about 3 coalitions a player. Not linear in the worths: the data choose the fit. Gradients with
+    respect to worths take the metric as given.
 
     Intervals lie around a middle that leans on the model only as far as pairs it has not seen confirm it.
 
@@ -102,21 +108,22 @@ class Evaluated(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What was fitted to a game.
+    """What was fitted to a game: a mean of fits to K kernels and two targets.
 
     Attributes:
-      linear: in the frames; of target `of_linear` int32 [].
-      smooth: in similarities of coalitions to `centres` [K, P] by `kernel`; of target `of_smooth` int32 [].
-      is_linear: bool [], whether the linear one is the better.
+      linear: in the frames; of each target [2, ...]. smooth: in similarities to `centres` [K', P]; [K, 2, ...].
+      kernel: those of `smooth` [K, ...].
+      of_linear, of_smooth: float [2] and [K, 2], how much each counts; sum to 1 together.
+      unexplained: float [], mean squared leave-one-out error over the variance of worths.
     """
 
     linear: logit_fit.Fit
     smooth: logit_fit.Fit
-    of_linear: jax.Array
-    of_smooth: jax.Array
     kernel: logit_fit.Kernel
     centres: jax.Array
-    is_linear: jax.Array
+    of_linear: jax.Array
+    of_smooth: jax.Array
+    unexplained: jax.Array
 
 
 def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: Link) -> Estimate:
@@ -185,7 +192,11 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
     )
     crossed = cross_fit.around(designs, odd, predicted, values + differ, total, weight, fpc)
     if num_rows < ROWS_FOR_LEAST_SQUARES * num_players:
-        reported = values + odd_ridge.values(small, missed, jnp.zeros_like(total), jnp.asarray(weight * fpc, dtype))[0]
+        ridge = functools.partial(odd_ridge.values, small, counts=jnp.asarray(weight * fpc, dtype))
+        # As far as the model explains little, its mean with what there is without it.
+        doubtful = num_players / num_rows * jnp.clip(model.unexplained / UNEXPLAINED, 0, 1)
+        left, alone = jax.vmap(ridge)(jnp.stack([missed, odd]), jnp.stack([jnp.zeros_like(total), total]))
+        reported = (1 - doubtful) * (values + left) + doubtful * alone
     else:
         reported = values + cross_fit.best_fit(designs, missed, jnp.zeros_like(total), weight, fpc)
     reported = cross_fit.lean(reported, crossed, 1.0 if num_rows >= ROWS_TO_LEAN else DOUBT)
@@ -208,11 +219,11 @@ def _odd(worths: jax.Array) -> jax.Array:
 
 
 def _targets(state: Evaluated, link: Link) -> tuple[tuple[Link, Link], jax.Array]:
-    """What is fitted, float [2, N, C], and the links from there to worths; NaN where it cannot be."""
+    """What is fitted, float [2, N, C], and the links from there to worths."""
     if link is not identity:
         return (link, identity), jnp.stack([state.logits, state.worths])
     probable = (state.worths > 0).all() & (jnp.abs(state.worths.sum(axis=1) - 1) < 1e-3).all()
-    logs = jnp.where(probable, jnp.log(jnp.where(probable, state.worths, 1)), jnp.nan)
+    logs = jnp.where(probable, jnp.log(jnp.where(probable, state.worths, 1)), state.worths)
     return (jax.nn.softmax, identity), jnp.stack([logs, state.worths])
 
 
@@ -224,35 +235,47 @@ def _fit(
     kept: jax.Array,
     most_centres: int,
 ) -> Model:
-    """The model of least leave-one-out error of the rows `kept` float [N], 1 or 0."""
+    """The mean of models of the rows `kept` float [N], 1 or 0, by their leave-one-out errors."""
     num_rows, num_players = state.mask.shape
     centres = state.mask[_some(num_rows, most_centres)]
     varied = jnp.argsort(-state.worths.var(axis=0))[:GRADIENT_CLASSES]
     some = state.mask[_some(num_rows, GRADIENT_ROWS)]
 
-    def best_target(basis: logit_fit.Basis) -> tuple[jax.Array, logit_fit.Fit]:
-        tried = [logit_fit.fit(basis, t, link, state.worths, counts) for link, t in zip(links, targets, strict=True)]
-        best = jnp.argmin(jnp.stack([fitted.error for fitted in tried])).astype(jnp.int32)
-        return best, jax.tree.map(lambda a, b: jnp.where(best == 0, a, b), *tried)
+    def fits(basis: logit_fit.Basis) -> logit_fit.Fit:
+        found = [logit_fit.fit(basis, t, link, state.worths, counts) for link, t in zip(links, targets, strict=True)]
+        return jax.tree.map(lambda *a: jnp.stack(a), *found)
 
     def candidate(learned: jax.Array, given: tuple[logit_fit.Kernel, jax.Array]) -> tuple[jax.Array, Any]:
         kernel, learns = given
         kernel = kernel._replace(metric=jnp.where(learns, learned, kernel.metric))
-        functions = logit_fit.kernel_functions(kernel, centres, state.mask)
-        basis = logit_fit.basis(functions, logit_fit.whitening(kernel, centres), kept)
-        best, found = best_target(basis)
+        found = fits(logit_fit.kernel_basis(kernel, centres, state.mask, kept))
         if again:
-            learned = logit_fit.learned_metric(kernel, centres, found.coefficients[: len(centres), varied], some)
-        return learned, (kernel, best, found)
+            coefficients = found.coefficients[jnp.argmin(found.error)]
+            learned = logit_fit.learned_metric(kernel, centres, coefficients[: len(centres), varied], some)
+        return learned, (kernel, found)
 
     # The last kernel twice more, each time in the metric learned from the fit before.
     again = 2 if num_rows >= ROWS_TO_LEARN * num_players else 0
     order, learns = np.array([0, 1] + [1] * again), np.array([False, False] + [True] * again)
     given = jax.tree.map(lambda a: a[order], logit_fit.kernels(num_players, state.worths.dtype))
-    _, tried = jax.lax.scan(candidate, given.metric[0], (given, jnp.asarray(learns)))
-    kernel, of_smooth, smooth = jax.tree.map(lambda a: a[jnp.argmin(tried[2].error)], tried)
-    of_linear, linear = best_target(logit_fit.basis(logit_fit.linear_functions(state.mask), None, kept))
-    return Model(linear, smooth, of_linear, of_smooth, kernel, centres, linear.error <= smooth.error)
+    _, (kernel, smooth) = jax.lax.scan(candidate, given.metric[0], (given, jnp.asarray(learns)))
+    linear = fits(logit_fit.linear_basis(logit_fit.linear_functions(state.mask), kept))
+    errors = jnp.concatenate([linear.error[None], smooth.error])
+    # A learned metric is worth more than a mean, and of many models one is cheaper.
+    weights = jnp.where(errors == errors.min(), 1.0, 0.0) if again else _weights(errors)
+    weights = weights / weights.sum()
+    counts = (counts * kept)[:, None] / (counts * kept).sum()
+    variance = (counts * (state.worths - (counts * state.worths).sum(axis=0)[None]) ** 2).sum()
+    error = jnp.where(weights > 0, weights * errors, 0).sum()
+    unexplained = error / jnp.where(variance > 0, variance, 1)
+    return Model(linear, smooth, kernel, centres, weights[0], weights[1:], unexplained)
+
+
+def _weights(errors: jax.Array) -> jax.Array:
+    """How much models of such errors count, up to a factor."""
+    logs = jnp.log(jnp.maximum(errors, jnp.finfo(errors.dtype).tiny))
+    weights = jnp.exp(POWER * (logs.min() - logs))
+    return jnp.where(weights < LEAST_WEIGHT * weights.sum(), 0, weights)
 
 
 def _some(num_rows: int, most: int) -> np.ndarray:
@@ -261,23 +284,37 @@ def _some(num_rows: int, most: int) -> np.ndarray:
 
 
 def _worths(model: Model, links: tuple[Link, Link], mask: jax.Array) -> jax.Array:
-    """Worths [N, C] by the better model for coalitions [N, P]."""
+    """Worths [N, C] by the model for coalitions [N, P]."""
+
+    def mean(fits: logit_fit.Fit, weights: jax.Array, functions: jax.Array) -> jax.Array:
+        total = jnp.zeros((len(functions), fits.offset.shape[-1]), functions.dtype)
+        for i, link in enumerate(links):
+            fitted = jax.tree.map(lambda a, i=i: a[i], fits)
+            said = jax.lax.cond(
+                weights[i] > 0,
+                lambda fitted=fitted, link=link: link(logit_fit.predict(fitted, functions)),
+                lambda total=total: jnp.zeros_like(total),
+            )
+            total = total + jnp.where(weights[i] > 0, weights[i] * said, 0)
+        return total
 
     def some(rows: jax.Array) -> jax.Array:
-        fitted = jax.lax.cond(
-            model.is_linear,
-            lambda rows: logit_fit.predict(model.linear, logit_fit.linear_functions(rows)),
-            lambda rows: logit_fit.predict(model.smooth, logit_fit.kernel_functions(model.kernel, model.centres, rows)),
-            rows,
-        )
-        target = jnp.where(model.is_linear, model.of_linear, model.of_smooth)
-        return jax.lax.cond(target == 0, *links, fitted)
+        def add(total: jax.Array, of: tuple[logit_fit.Kernel, logit_fit.Fit, jax.Array]) -> tuple[jax.Array, None]:
+            kernel, fits, weights = of
+            return total + jax.lax.cond(
+                (weights > 0).any(),
+                lambda: mean(fits, weights, logit_fit.kernel_functions(kernel, model.centres, rows)),
+                lambda: jnp.zeros_like(total),
+            ), None
+
+        linear = mean(model.linear, model.of_linear, logit_fit.linear_functions(rows))
+        return jax.lax.scan(add, linear, (model.kernel, model.smooth, model.of_smooth))[0]
 
     return in_chunks(some, mask, _rows_at_once(model))
 
 
 def _rows_at_once(model: Model) -> int:
-    return max(1, min(2048, SCORES_AT_ONCE // model.linear.offset.shape[0]))
+    return max(1, min(2048, SCORES_AT_ONCE // model.linear.offset.shape[-1]))
 
 
 def _values_of_model(
@@ -304,7 +341,8 @@ def _values_of_model(
         found = least_squares.solve(mask, in_chunks(odd, mask, at_once), total, asked)
         return found.values, found.std_error**2
 
-    most = jnp.where(model.is_linear, jnp.uint32(MAX_ROUNDS_OF_LINEAR), jnp.uint32(MAX_ROUNDS))
+    is_linear = (model.of_smooth == 0).all()
+    most = jnp.where(is_linear, jnp.uint32(MAX_ROUNDS_OF_LINEAR), jnp.uint32(MAX_ROUNDS))
 
     def goes_on(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         turn, _, noise = state

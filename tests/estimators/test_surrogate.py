@@ -10,7 +10,7 @@ import pytest
 
 import esv_jax
 from esv_jax.coalitions import paired
-from esv_jax.estimators import least_squares, logit_fit, surrogate_samples
+from esv_jax.estimators import least_squares, logit_fit, odd_ridge, surrogate_samples
 from esv_jax.procedural import drawing, scripts
 from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.video.frame_sampling import segment_centres
@@ -98,40 +98,61 @@ def test_other_plans_ask_the_model_about_other_coalitions():
     assert (first != second).any()
 
 
-def test_ridge_and_leave_one_out_errors_by_refitting(x64):
+@pytest.mark.parametrize("num_functions", [6, 45])  # fewer than rows, and more: decomposed are their inner products
+def test_ridge_and_leave_one_out_errors_by_refitting(x64, num_functions):
     rng = np.random.default_rng(4)
-    functions, logits = rng.normal(size=(30, 6)), rng.normal(size=(30, C))
+    functions, logits = rng.normal(size=(30, num_functions)), rng.normal(size=(30, C))
     weights = rng.uniform(size=30)
     x, y = jnp.asarray(functions), jnp.asarray(logits)
-    fitted = logit_fit.fit(logit_fit.basis(x, None, jnp.ones(30)), y, jnp.tanh, jnp.tanh(y), jnp.asarray(weights))
+    basis = logit_fit.linear_basis(x, jnp.ones(30))
+    assert basis.of_rows == (num_functions > 30)
+    fitted = logit_fit.fit(basis, y, jnp.tanh, jnp.tanh(y), jnp.asarray(weights))
 
     def ridge(rows):
         mean, offset = functions.mean(axis=0), logits.mean(axis=0)
         centred = functions[rows] - mean
-        gram = centred.T @ centred + float(fitted.ridge) * np.eye(6)
+        gram = centred.T @ centred + float(fitted.ridge) * np.eye(num_functions)
         return mean, offset, np.linalg.solve(gram, centred.T @ (logits[rows] - offset))
 
     mean, offset, coefficients = ridge(np.arange(30))
-    np.testing.assert_allclose(fitted.coefficients, coefficients, atol=1e-10)
+    np.testing.assert_allclose(fitted.coefficients, coefficients, atol=1e-9)
     np.testing.assert_allclose(logit_fit.predict(fitted, x[:2]), offset + (functions[:2] - mean) @ coefficients)
     # Rows that are not kept might as well not be there.
     rest = np.setdiff1d(np.arange(30), [0, 5])
     kept = jnp.ones(30).at[jnp.asarray([0, 5])].set(0)
-    without = logit_fit.fit(logit_fit.basis(x, None, kept), y, jnp.tanh, jnp.tanh(y), jnp.asarray(weights))
-    there = logit_fit.basis(x[rest], None, jnp.ones(28))
+    without = logit_fit.fit(logit_fit.linear_basis(x, kept), y, jnp.tanh, jnp.tanh(y), jnp.asarray(weights))
+    there = logit_fit.linear_basis(x[rest], jnp.ones(28))
     expected = logit_fit.fit(there, y[rest], jnp.tanh, jnp.tanh(y[rest]), jnp.asarray(weights[rest]))
-    np.testing.assert_allclose(without.coefficients, expected.coefficients, atol=1e-10)
+    np.testing.assert_allclose(without.coefficients, expected.coefficients, atol=1e-9)
     np.testing.assert_allclose(without.error, expected.error, rtol=1e-8)
     missed = []
     for row in range(30):
         # Here the offset is refitted as well, by a column of ones without ridge.
         rest = np.setdiff1d(np.arange(30), [row])
         design = np.column_stack([functions[rest] - mean, np.ones(29)])
-        penalty = np.diag([float(fitted.ridge)] * 6 + [0])
+        penalty = np.diag([float(fitted.ridge)] * num_functions + [0])
         solution = np.linalg.solve(design.T @ design + penalty, design.T @ logits[rest])
         missed.append(np.tanh(np.append(functions[row] - mean, 1) @ solution) - np.tanh(logits[row]))
     error = (weights * (np.array(missed) ** 2).sum(axis=1)).sum() / weights.sum()
-    np.testing.assert_allclose(fitted.error, error, rtol=1e-8)
+    np.testing.assert_allclose(fitted.error, error, rtol=1e-7)
+
+
+def test_a_kernel_basis_is_kernel_ridge_regression(x64):
+    """Predictions by the representer theorem: offset and multipliers of the rows, which sum to 0."""
+    rng = np.random.default_rng(9)
+    mask = np.unique(rng.integers(0, 2, size=(40, 7)), axis=0)
+    mask = jnp.asarray(mask[mask.sum(axis=1) > 0], jnp.float64)
+    y = jnp.asarray(rng.normal(size=(len(mask), C)))
+    kernel = jax.tree.map(lambda a: a[1], logit_fit.kernels(7, jnp.float64))
+    basis = logit_fit.kernel_basis(kernel, mask, mask, jnp.ones(len(mask)))
+    fitted = logit_fit.fit(basis, y, jnp.tanh, jnp.tanh(y), jnp.ones(len(mask)))
+    functions = logit_fit.kernel_functions(kernel, mask, mask)
+    of_sizes = np.asarray(functions[:, len(mask) :])
+    among = np.asarray(functions[:, : len(mask)]) + of_sizes @ of_sizes.T
+    ones = np.ones((len(mask), 1))
+    system = np.block([[among + float(fitted.ridge) * np.eye(len(mask)), ones], [ones.T, np.zeros((1, 1))]])
+    solution = np.linalg.solve(system, np.concatenate([y, np.zeros((1, C))]))
+    np.testing.assert_allclose(logit_fit.predict(fitted, functions), among @ solution[:-1] + solution[-1], atol=1e-6)
 
 
 def test_the_kernel_is_that_of_a_wide_network():
@@ -186,9 +207,8 @@ def test_a_learned_metric_finds_the_frames_that_count():
     mask[:, 0] = np.maximum(mask[:, 0], mask.sum(axis=1) == 0)
     kernel = jax.tree.map(lambda a: a[0], logit_fit.kernels(10, jnp.float32))
     x = jnp.asarray(mask)
-    functions, whitening = logit_fit.kernel_functions(kernel, x[:300], x), logit_fit.whitening(kernel, x[:300])
     target = jnp.tanh(4 * x[:, 2:3] / x.sum(axis=1, keepdims=True)) + x[:, 5:6] * 0.5
-    basis = logit_fit.basis(functions, whitening, jnp.ones(600))
+    basis = logit_fit.kernel_basis(kernel, x[:300], x, jnp.ones(600))
     fitted = logit_fit.fit(basis, target, jnp.tanh, jnp.tanh(target), jnp.ones(600))
     metric = logit_fit.learned_metric(kernel, x[:300], fitted.coefficients[:300], x)
     weights = np.asarray(jnp.diag(metric))[:10]
@@ -208,9 +228,9 @@ def estimated():
 
 
 def test_a_model_that_fails_is_not_chosen(monkeypatch):
-    """The smooth one's factorisation may fail in float32; the linear one is there."""
-    whitening = logit_fit.whitening
-    monkeypatch.setattr(logit_fit, "whitening", lambda *given: jnp.nan * whitening(*given))
+    """The smooth ones' decomposition may fail in float32; the linear ones are there."""
+    kernel_functions = logit_fit.kernel_functions
+    monkeypatch.setattr(logit_fit, "kernel_functions", lambda *given: jnp.nan * kernel_functions(*given))
     game, logits, found = estimated()
     exact = esv_jax.explain(esv_jax.exact(), game, logits, logits)
     np.testing.assert_allclose(found.values, exact.values, atol=3e-5)
@@ -257,3 +277,65 @@ def test_few_evaluations_never_give_nan():
         out = esv_jax.explain(estimator, game, model.variables, features, key=jax.random.key(seed))
         assert np.isfinite(out.values).all()
         assert np.isfinite(out.std_error).all()
+
+
+def all_coalitions(num_frames):
+    return (np.arange(2**num_frames)[:, None] >> np.arange(num_frames) & 1).astype(float)
+
+
+@pytest.mark.parametrize(("num_frames", "num_pairs"), [(4, 5), (7, 13)])
+def test_values_of_the_odd_kernel_are_the_shapley_values_of_what_it_fits(x64, num_frames, num_pairs):
+    """The fitted odd function at all coalitions, by its kernel; its Shapley values by their definition."""
+    rng = np.random.default_rng(num_frames)
+    everybody = all_coalitions(num_frames)
+    small = everybody[(everybody.sum(axis=1) > 0) & (everybody.sum(axis=1) <= num_frames // 2)]
+    mask = small[rng.permutation(len(small))[:num_pairs]]
+    # Two halves that are each other's rest would be one pair twice.
+    mask = mask[[i for i in range(len(mask)) if not (mask[:i] == 1 - mask[i]).all(axis=1).any()]]
+    odd, total = rng.normal(size=(len(mask), C)), rng.normal(size=C)
+    counts = rng.uniform(0.5, 1, size=len(mask))
+    found = odd_ridge.values(*(jnp.asarray(a) for a in (mask, odd, total, counts)))
+    rows, targets = np.vstack([mask, np.ones(num_frames)]), np.vstack([odd, total / 2])
+
+    def kernel(one, other, table, of_sizes):
+        distance = np.abs(one[:, None] - other[None]).sum(axis=2).astype(int)
+        size, of_other = one.sum(axis=1)[:, None], other.sum(axis=1)[None]
+        alike = (size == of_other).astype(float) - (size + of_other == num_frames)
+        return table[distance] + of_sizes * alike
+
+    best = np.inf, None
+    tables = odd_ridge._tables(num_frames)
+    for table, of_sizes in zip(tables.odd, tables.sizes, strict=True):
+        among = kernel(rows, rows, table, of_sizes)
+        for strength in odd_ridge.RIDGES * 10 * np.linalg.eigvalsh(among)[-1] / len(mask):
+            error = 0.0
+            for left in range(len(mask)):
+                rest = np.setdiff1d(np.arange(len(rows)), [left])
+                alpha = np.linalg.solve(among[np.ix_(rest, rest)] + strength * np.eye(len(rest)), targets[rest])
+                error += counts[left] * ((targets[left] - among[left, rest] @ alpha) ** 2).sum()
+            if error < best[0]:
+                alpha = np.linalg.solve(among + strength * np.eye(len(rows)), targets)
+                best = error, kernel(everybody, rows, table, of_sizes) @ alpha
+    wanted = oracles.permutation_shapley(lambda there: best[1][sum(1 << i for i in there)], num_frames)
+    wanted += (total - wanted.sum(axis=0)) / num_frames
+    np.testing.assert_allclose(found, wanted, atol=1e-8)
+
+
+@pytest.mark.parametrize("max_evaluations", [30, 100])
+def test_derivatives_in_worths_are_those_of_differences(x64, max_evaluations):
+    game, table = tables.clip_game(order_table())
+    estimator = esv_jax.surrogate(max_evaluations=max_evaluations)
+    plan = estimator.plan(8, key=jax.random.key(1))
+    rows = plan.mask @ (1 << np.arange(8))
+    worths = jnp.asarray(table[rows], jnp.float64)
+    empty = jnp.asarray(game.empty, jnp.float64)
+    pull = jnp.asarray(np.random.default_rng(3).normal(size=(8, C)))
+
+    def of_worths(worths):
+        return (pull * estimator.estimate(plan, worths, worths, empty, game.link).values).sum()
+
+    gradient = jax.grad(of_worths)(worths)
+    assert np.isfinite(gradient).all()
+    push = jnp.asarray(np.random.default_rng(5).normal(size=worths.shape)) * 1e-6
+    difference = (of_worths(worths + push) - of_worths(worths - push)) / 2
+    np.testing.assert_allclose((gradient * push).sum(), difference, rtol=1e-3)
