@@ -181,7 +181,7 @@ def linear_basis(functions: jax.Array, kept: jax.Array) -> Basis:
 
 
 def kernel_basis(kernel: Kernel, centres: jax.Array, mask: jax.Array, kept: jax.Array) -> Basis:
-    """Of `kernel_functions`; the ridge is on the norm of functions that the kernel has, and on coefficients of sizes."""
+    """Of `kernel_functions`; the ridge is on the kernel's norm of functions, and on coefficients of sizes."""
     functions = kernel_functions(kernel, centres, mask)
     if len(centres) < len(mask):
         return _basis_of_functions(functions, whitening(kernel, centres), kept)

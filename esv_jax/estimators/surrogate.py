@@ -59,8 +59,8 @@ def surrogate(*, max_evaluations: int) -> Estimator:
     2. Take the model's values from very many coalitions (all of them up to 16 players, rounds of 65 000 beyond), which
        cost no evaluation of the game.
     3. Add the values of the worths' residuals: by least squares, with what depends on sizes alone under control where
-       that leaves less. With less than 5 evaluations a player by ridge regression (`odd_ridge`); and as far as the model
-       explains little, take the mean with what that says without it.
+       that leaves less. With less than 5 evaluations a player by ridge regression (`odd_ridge`); and as far as the
+       model explains little, take the mean with what that says without it.
     4. Fit the same without a fold of the pairs, for every fold: what these models say of the pairs that they have not
        seen gives intervals, and as a rule from 128 evaluations on better values (`cross_fit`).
 
