@@ -15,7 +15,7 @@ from esv_jax.estimators.least_squares import Design
 from esv_jax.precise import matmul
 
 # A frame's own variance, that of all frames, and that of all frames and classes, in what intervals are made of.
-OWN, OF_FRAMES, OF_ALL = 0.5, 0.3, 0.2
+OWN, OF_FRAMES, OF_ALL = 0.5, 0.4, 0.1
 # With fewer degrees of freedom left there is no interval.
 LEAST_DEGREES = 1.5
 

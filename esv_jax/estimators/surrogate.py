@@ -37,7 +37,7 @@ POWER, LEAST_WEIGHT = 3, 0.02
 UNEXPLAINED = 0.5
 # Models that leave out a fold are compared on so many coalitions, and have so many centres at most.
 SAMPLES_OF_FOLDS = 2**12
-CENTRES_OF_FOLDS = 384
+CENTRES_OF_FOLDS = 256
 # Scores of coalitions that are held at a time: 64 MB while they are made, 1 GB in a round.
 SCORES_AT_ONCE, MOST_SCORES = 2**24, 2**28
 ROUNDING = 4
