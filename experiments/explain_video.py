@@ -2,15 +2,19 @@
 
     esv-jax explain_video --video=clip.mp4 --out=out/clip
     esv-jax explain_video --video=clip.mp4 --model=out/trn --class_name="Opening something" --out=out/clip
+    esv-jax explain_video --video=clip.mp4 --num_frames=32 --certify=top --out=out/clip
 
-With few frames every coalition is evaluated; else a sample of them, in one run, or up to --target_std_error in several.
-Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, attribution.npz and
-attribution.json to the folder --out.
+With few frames every coalition is evaluated; else a sample of them, in one run, or in several looks: up to
+--target_std_error, or until the answer to --certify is sure. Prints a table that adds up (prior + Element Shapley
+Values = score) and writes report.png, attribution.npz and attribution.json to the folder --out.
 """
 
+import contextlib
+import functools
 import math
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from esv_jax import checks, files, progress
 from esv_jax.base import Attribution, Estimator, Game
 from esv_jax.checks import InputError
 from esv_jax.data.priors import read_priors
+from esv_jax.explaining.certify import QUESTIONS, sentence
 from esv_jax.explaining.explain import is_exact
 from esv_jax.results import figure, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
@@ -34,9 +39,12 @@ from esv_jax.video.frames import Frames
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
 
 from . import cli, estimator_flags
-from .estimator_flags import MAX_EVALUATIONS, SEED
+from .estimator_flags import ESTIMATOR, MAX_EVALUATIONS, SEED
 
 EVALUATIONS_OF_A_RUN = 1024  # where runs are repeated up to a target
+LEVEL = 0.95  # of --certify; that of the table's intervals
+# That tell the standard errors of differences, or are exact.
+CERTIFYING = ("recommended", "exact", "surrogate", "regression")
 THUMBNAIL_SIZE = 256  # pixels; the largest frames of the report are about 300 wide
 
 VIDEO = cli.DEFINE_path("video", None, "Video file, or folder of images.", required=True)
@@ -45,6 +53,13 @@ PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of 
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "Explain this class besides the predicted one; repeatable.")
 TARGET = flags.DEFINE_float("target_std_error", None, "Sample in runs, and stop when no standard error exceeds this.")
+CERTIFY = flags.DEFINE_enum(
+    "certify",
+    None,
+    list(QUESTIONS),
+    "Sample until it is sure which frame is the top one (top), which three are (top3), or which support and which "
+    "distract (sign), for the class of --class_name, else for the predicted one; --max_evaluations at most.",
+)
 OUT = cli.DEFINE_path("out", None, "Folder to write to.", required=True)
 
 
@@ -55,6 +70,8 @@ def main() -> None:
     game = game_of(model, prior=prior, name=MODEL.value)
     backbone, preprocess = _backbone(model)
     classes = [class_index(model.card.classes, name) for name in CLASS_NAME.value]
+    if CERTIFY.value is not None:
+        _check_certify(classes)
     estimator, method = _estimator(NUM_FRAMES.value, game)
 
     frames = decode.sample_frames(VIDEO.value, NUM_FRAMES.value)
@@ -62,7 +79,13 @@ def main() -> None:
     images = resize_and_crop(frames.images, preprocess)
     features = jax.jit(backbone.module.apply)(backbone.variables, images)
     checks.check_finite(f"the features of {VIDEO.value}", features)
-    attribution = _explain(estimator, game, model.variables, features)
+    answer = None
+    if CERTIFY.value is None:
+        attribution = _explain(estimator, game, model.variables, features)
+    else:
+        attribution, answer = _certify(
+            estimator, game, model.variables, features, classes[0] if classes else None, frames.indices.tolist()
+        )
 
     explained = explanation(
         attribution,
@@ -74,6 +97,7 @@ def main() -> None:
         sampled=bool(attribution.sampled),
     )
     shown = list(dict.fromkeys([predicted_class(explained), *classes]))
+    certified = classes[0] if classes else predicted_class(explained)
     try:
         with files.disk_errors(f"the results cannot be written to {OUT.value}"):
             save_npz(out / "attribution.npz", explained)
@@ -83,6 +107,8 @@ def main() -> None:
         print(explained.title + (f"\n{stream}" if stream else ""))
         for c in shown:
             print("\n" + table.format_table(explained, c, ascii_only=not _prints_unicode()))
+            if answer is not None and c == certified:
+                print(answer)
     print(f"\nwrote report.png, attribution.npz and attribution.json to {OUT.value}")
 
 
@@ -91,6 +117,19 @@ def _backbone(model: Model) -> tuple[Model, Preprocess]:
     if model.backbone is None or model.backbone.card.preprocess is None:
         raise InputError(f"{MODEL.value} holds no backbone folder, which is needed to get features from a video")
     return model.backbone, model.backbone.card.preprocess
+
+
+def _check_certify(classes: list[int]) -> None:
+    """Raises InputError if --certify is given with flags that contradict it."""
+    if TARGET.value is not None:
+        raise InputError("--certify and --target_std_error both say when to stop: give one of them")
+    if len(set(classes)) > 1:
+        raise InputError(f"--certify is for one class, found {len(set(classes))} of --class_name")
+    if ESTIMATOR.value not in CERTIFYING:
+        raise InputError(
+            f"--certify is for --estimator={', '.join(CERTIFYING)}, which tell how sure differences of values are, "
+            f"found {ESTIMATOR.value}"
+        )
 
 
 def _estimator(num_frames: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
@@ -102,8 +141,10 @@ def _estimator(num_frames: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
     estimator = estimator_flags.estimator()
     if is_exact(estimator, game, num_frames):
         return estimator, {"estimator": "exact"}
-    method = {"estimator": estimator_flags.ESTIMATOR.value, **estimator_flags.options(), "seed": SEED.value}
+    method = {"estimator": ESTIMATOR.value, **estimator_flags.options(), "seed": SEED.value}
     method.pop("max_exact_frames", None)
+    if CERTIFY.value is not None:
+        return estimator, {**method, "certify": CERTIFY.value}
     if TARGET.value is None:
         return estimator, method
     of_run = min(MAX_EVALUATIONS.value, max(EVALUATIONS_OF_A_RUN, 4 * num_frames))
@@ -115,13 +156,7 @@ def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Arr
     key = jax.random.key(SEED.value)
     if TARGET.value is None or is_exact(estimator, game, features.shape[0]):
         return esv_jax.explain(estimator, game, variables, features, key=key)
-    with progress.bars("evaluations") as bars:
-        task = bars.add_task("sampling", total=MAX_EVALUATIONS.value)
-
-        def show(report: esv_jax.Progress) -> None:
-            said = f"largest standard error {report.largest_std_error:.2g}"
-            bars.update(task, completed=report.evaluations, said=said)
-
+    with _bar() as show:
         return esv_jax.explain_until(
             estimator,
             game,
@@ -132,6 +167,56 @@ def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Arr
             target_std_error=TARGET.value,
             callback=show,
         )
+
+
+def _certify(
+    estimator: Estimator,
+    game: Game,
+    variables: Any,
+    features: jax.Array,
+    of_class: int | None,
+    names: Sequence[int],
+) -> tuple[Attribution, str]:
+    """What the answer to --certify was found in, and the answer, which gives frames these names.
+
+    Of a class, or of the predicted one. With a progress bar on stderr where coalitions are sampled.
+    """
+    question: Any = CERTIFY.value
+    ask = functools.partial(
+        esv_jax.certify,
+        estimator,
+        game,
+        variables,
+        features,
+        key=jax.random.key(SEED.value),
+        max_evaluations=MAX_EVALUATIONS.value,
+        question=question,
+        class_index=of_class,
+        level=LEVEL,
+    )
+    if is_exact(estimator, game, features.shape[0]):
+        found = ask()
+    else:
+        with _bar() as show:
+            found = ask(callback=show)
+    attribution = found.attribution
+    level = LEVEL if attribution.sampled else None
+    return attribution, sentence(
+        question, found.answer, found.certain, found.undecided, found.num_evaluations, level, names
+    )
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[esv_jax.Progress], None]]:
+    """A progress bar on stderr, and what to call after every look."""
+    with progress.bars("evaluations") as bars:
+        task = bars.add_task("sampling", total=MAX_EVALUATIONS.value)
+
+        def show(report: esv_jax.Progress) -> None:
+            said = f"largest standard error {report.largest_std_error:.2g}"
+            bars.update(task, completed=report.evaluations, said=said)
+
+        yield show
 
 
 def _title(frames: Frames, method: dict[str, Any]) -> str:

@@ -1,7 +1,10 @@
 """What is typed behind `--`."""
 
+from absl import flags
+
 from esv_jax.checks import InputError
 from experiments import cli
+from tests.experiments.scripts import imported
 
 
 def _path(text):
@@ -42,3 +45,10 @@ def a_home_of_nobody(folder):
 def an_output_folder_that_is_a_file(folder):
     (folder / "out").write_text("")
     cli.output_folder(str(folder / "out"))
+
+
+def an_answer_to_certify_by_an_estimator_that_cannot_tell(folder):
+    given = [f"--video={folder}", f"--out={folder / 'out'}", "--certify=top", "--estimator=stratified"]
+    with imported("explain_video") as script:
+        flags.FLAGS(["explain_video", *given])
+        script.main()

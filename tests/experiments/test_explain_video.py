@@ -146,6 +146,74 @@ def test_it_samples_until_the_target(tmp_path, explain_video):
     assert "target_std_error" in ran.stdout
 
 
+def _line_below_the_table(printed, class_name):
+    """What is said of the class behind its sum."""
+    lines = printed.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.removesuffix(" (predicted)") == class_name)
+    return lines[next(i for i in range(start, len(lines)) if "= score" in lines[i]) + 1]
+
+
+def test_exact_values_certify_the_top_frames_without_a_level(tmp_path, explain_video):
+    ran = explain_video("--certify=top")
+    assert ran.exit_code == 0, ran.stderr
+    got = _load(tmp_path)
+    assert got["std_error"].max() == 0
+    assert (got["frames"] != np.arange(8)).any()  # else numbers of frames and places in the table were the same
+    top = got["frames"][np.argmax(got["values"][:, got["predicted"]])]
+    said = _line_below_the_table(ran.stdout, CLASSES[got["predicted"]])
+    assert said == f"frame {top} is the top frame, certain"
+
+    other = (int(got["predicted"]) + 1) % 3
+    ran = explain_video("--certify=top3", "--estimator=exact", *[f"--class_name={CLASSES[other]}"] * 2)
+    assert ran.exit_code == 0, ran.stderr
+    first, second, third = sorted(got["frames"][np.argsort(got["values"][:, other])[-3:]])
+    said = _line_below_the_table(ran.stdout, CLASSES[other])
+    assert said == f"frames {first}, {second} and {third} are the top 3, certain"
+    assert ran.stdout.count("certain") == 1
+
+
+def test_a_sampled_top_frame_is_that_of_the_exact_values_and_what_is_saved_is_what_certified_it(
+    tmp_path, explain_video
+):
+    arguments = ["--num_frames=10", f"--class_name={CLASSES[2]}"]
+    assert explain_video(*arguments).exit_code == 0
+    exact = _load(tmp_path)
+    assert exact["std_error"].max() == 0
+    ran = explain_video(*arguments, "--certify=top", "--max_exact_frames=5", "--max_evaluations=700")
+    assert ran.exit_code == 0, ran.stderr
+    top = exact["frames"][np.argmax(exact["values"][:, 2])]
+    assert _line_below_the_table(ran.stdout, CLASSES[2]) == f"frame {top} is the top frame, certain to 95 %"
+    assert "certify top" in ran.stdout.splitlines()[0]
+    certified = _load(tmp_path)
+    # The first look, of 64, is enough here: a second sampling would have taken 700.
+    assert explain_video(*arguments, "--max_exact_frames=5", "--max_evaluations=64").exit_code == 0
+    once = _load(tmp_path)
+    assert once["std_error"].max() > 0
+    np.testing.assert_allclose(certified["values"], once["values"], atol=1e-6)
+    # Wider, for the looks that there might have been.
+    assert (certified["high"] - certified["low"] > once["high"] - once["low"]).all()
+
+
+def test_signs_that_are_not_sure_are_said_to_be_undecided(tmp_path, explain_video):
+    assert explain_video("--num_frames=12").exit_code == 0
+    exact = _load(tmp_path)
+    ran = explain_video("--num_frames=12", "--certify=sign", "--estimator=regression", "--max_evaluations=300")
+    assert ran.exit_code == 0, ran.stderr
+    got, predicted = _load(tmp_path), int(exact["predicted"])
+    found = re.fullmatch(
+        r"positive: frames? ([\d, and]+), negative: frames? ([\d, and]+), each certain to 95 %; "
+        r"undecided: frames? ([\d, and]+) after (\d+) evaluations",
+        _line_below_the_table(ran.stdout, CLASSES[predicted]),
+    )
+    assert found, ran.stdout
+    positive, negative, undecided = ({int(n) for n in re.findall(r"\d+", names)} for names in found.groups()[:3])
+    values, low, high = exact["values"][:, predicted], got["low"][:, predicted], got["high"][:, predicted]
+    assert positive == set(exact["frames"][(low > 0) & (values > 0)])
+    assert negative == set(exact["frames"][(high < 0) & (values < 0)])
+    assert undecided == set(exact["frames"][(low <= 0) & (high >= 0)])
+    assert 64 < int(found[4]) <= 300
+
+
 def test_recommended_samples_where_its_evaluations_are_not_all(tmp_path, explain_video):
     arguments = ["--num_frames=6", "--max_evaluations=20", "--max_exact_frames=5"]
     ran = explain_video(*arguments)
@@ -202,6 +270,10 @@ def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance
         (["--num_frames=14"], {}, "num_frames is 14, but the video has only 13 frames"),
         (["--num_frames=0"], {}, "num_frames should be an integer of at least 1, found 0"),
         (["--estimator=stratified", "--per_size=1"], {}, "--per_size should be at least 2"),
+        (["--certify=top", "--target_std_error=0.01"], {}, "--certify and --target_std_error both say when to stop"),
+        (["--certify=top", *(f"--class_name={c}" for c in CLASSES)], {}, "--certify is for one class, found 3"),
+        (["--certify=top", "--estimator=orderings"], {}, "which tell how sure differences of values are, found ord"),
+        (["--certify=top", "--estimator=stratified_paired"], {}, "are, found stratified_paired"),
         ([], {"model": "nowhere"}, "there is no model folder"),
         ([], {"model": "video"}, "is not a model folder"),
         ([], {"model": "tsn/backbone"}, r"is a backbone \(frame_cnn\), which knows no classes"),
