@@ -12,8 +12,8 @@ from esv_jax.estimators.exact import MAX_PLAYERS_OF_A_PLAN
 from esv_jax.explaining.batch import explain_batch
 from esv_jax.explaining.explain import is_exact
 
-# What `surrogate` takes for its own work on a video, at 1024 evaluations on two cores; it grows with their square.
-SECONDS_OF_A_FIT = 0.8
+# What `surrogate` takes for its own work on a video for each evaluation, from 128 to 1024 of them, on two cores.
+SECONDS_OF_A_FIT = 0.001
 # So many times its evaluations `regression` needs for the error of `surrogate`, as benchmark_estimators shows.
 TIMES_THE_EVALUATIONS = 8
 MOST_OF_REGRESSION = 2**16
@@ -54,8 +54,7 @@ def choose(
         return Choice("exact", {}, "exact, which recommended takes itself")
     if seconds_per_evaluation is None:
         seconds_per_evaluation = measure(game, params, videos)
-    fit = SECONDS_OF_A_FIT * (max_evaluations / 1024) ** 2
-    seconds = fit + max_evaluations * seconds_per_evaluation
+    seconds = max_evaluations * (SECONDS_OF_A_FIT + seconds_per_evaluation)
     beside = f"recommended(max_evaluations={max_evaluations}) would take about {_told(seconds)}"
     num_coalitions = 2**num_players - 1
     if num_players <= MAX_PLAYERS_OF_A_PLAN and num_coalitions * seconds_per_evaluation <= seconds:
