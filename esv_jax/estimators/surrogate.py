@@ -140,7 +140,7 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
     odd = paired.odd_parts(state.worths, strata)
     # Behind the barrier the compiler cannot try to work out in advance what depends on these alone.
     sample, asked = jax.lax.optimization_barrier(
-        jax.tree.map(lambda a: jnp.asarray(a, dtype), _fixed_sample(num_players, num_rows))
+        jax.tree.map(lambda a: jnp.asarray(a, dtype), _fixed_sample(num_players, num_rows, len(total)))
     )
 
     def say(model: Model) -> tuple[jax.Array, jax.Array]:
@@ -163,10 +163,16 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
     others = ~np.concatenate([held_out, held_out[:, ::-1], np.zeros((count, 1), bool)], axis=1)
     kept = jnp.asarray(np.concatenate([np.ones((1, num_rows)), others]), dtype)
     if num_rows <= CENTRES_OF_FOLDS:
-        # One program for all of them.
-        models = jax.lax.map(functools.partial(fit, most_centres=num_rows), kept)
-        model = jax.tree.map(lambda a: a[0], models)
-        said, of_sample = jax.lax.map(say, models)
+        # One program for all of them; of models, which are large where there are many classes, the first one is kept.
+        of_rows = functools.partial(fit, most_centres=num_rows)
+
+        def one(first: Model, given: tuple[jax.Array, jax.Array]) -> tuple[Model, tuple[jax.Array, jax.Array]]:
+            rows, is_first = given
+            found = of_rows(rows)
+            return jax.tree.map(lambda a, b: jnp.where(is_first, a, b), found, first), say(found)
+
+        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(of_rows, kept[0]))
+        model, (said, of_sample) = jax.lax.scan(one, nothing, (kept, np.arange(count + 1) == 0))
     else:
         model = fit(kept[0], most_centres=logit_fit.MAX_CENTRES)
         of_folds = jax.lax.map(lambda rows: say(fit(rows, most_centres=CENTRES_OF_FOLDS)), kept[1:])
@@ -370,9 +376,10 @@ def _asked(num_players: int, num_rows: int, num_classes: int) -> paired.Strata:
 
 
 @functools.lru_cache(maxsize=64)
-def _fixed_sample(num_players: int, num_rows: int) -> tuple[np.ndarray, least_squares.Design]:
+def _fixed_sample(num_players: int, num_rows: int, num_classes: int) -> tuple[np.ndarray, least_squares.Design]:
     """The smaller parts of some pairs, and what `least_squares.design` gives for them, on the host in float64."""
-    strata = least_squares.strata(num_players, max(SAMPLES_OF_FOLDS, 2 * num_rows))
+    most = min(SAMPLES_OF_FOLDS, SCORES_AT_ONCE // num_classes)
+    strata = least_squares.strata(num_players, max(most, 2 * num_rows))
     mask = paired.draw(num_players, strata, np.random.default_rng(0)).astype(np.float64)
     weight, _ = least_squares.pair_weights(num_players, strata)
     size = mask.sum(axis=1, keepdims=True)
