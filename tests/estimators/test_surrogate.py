@@ -1,6 +1,7 @@
 """The surrogate: exact where it should be, far better than regression where it can be, honest about its error."""
 
 import functools
+import importlib
 import math
 
 import jax
@@ -19,6 +20,8 @@ from tests import oracles
 from tests.contracts import tables
 
 C = 3
+# The function of the same name hides the module.
+inside = importlib.import_module("esv_jax.estimators.surrogate")
 
 
 def softmax_of_means(seed, num_frames):
@@ -339,3 +342,29 @@ def test_derivatives_in_worths_are_those_of_differences(x64, max_evaluations):
     push = jnp.asarray(np.random.default_rng(5).normal(size=worths.shape)) * 1e-6
     difference = (of_worths(worths + push) - of_worths(worths - push)) / 2
     np.testing.assert_allclose((gradient * push).sum(), difference, rtol=1e-3)
+
+
+def test_models_count_by_their_errors():
+    weights = np.asarray(inside._weights(jnp.asarray([[1.0, 2.0], [jnp.inf, 100.0]])))
+    np.testing.assert_allclose(weights / weights.sum(), np.array([[8, 1], [0, 0]]) / 9, rtol=1e-5)
+    exact = np.asarray(inside._weights(jnp.asarray([0.0, 1e-3])))
+    np.testing.assert_array_equal(exact, [1, 0])
+
+
+def test_the_model_is_the_mean_of_its_fits():
+    """Two targets of linear fits, each through its link; kernels that do not count are not asked, be they NaN."""
+    rng = np.random.default_rng(11)
+    mask = jnp.asarray(all_coalitions(4)[1:], jnp.float32)
+    functions = logit_fit.linear_functions(mask)
+    shape = functions.shape[1]
+    linear = logit_fit.Fit(
+        *(jnp.asarray(rng.normal(size=(2, *rest)), jnp.float32) for rest in [(shape,), (C,), (shape, C), (), ()])
+    )
+    kernel = jax.tree.map(lambda a: a[:1], logit_fit.kernels(4, jnp.float32))
+    smooth = logit_fit.Fit(*(jnp.full((1, 2, *rest), jnp.nan) for rest in [(17,), (C,), (17, C), (), ()]))
+    model = inside.Model(linear, smooth, kernel, mask, jnp.asarray([0.3, 0.7]), jnp.zeros((1, 2)), jnp.asarray(0.5))
+    centre, offset, coefficients = (np.asarray(a) for a in (linear.centre, linear.offset, linear.coefficients))
+    said = [offset[i] + (np.asarray(functions) - centre[i]) @ coefficients[i] for i in range(2)]
+    expected = 0.3 * oracles.softmax(said[0]) + 0.7 * said[1]
+    found = inside._worths(model, (jax.nn.softmax, lambda x: x), mask)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
