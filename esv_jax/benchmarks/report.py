@@ -101,10 +101,11 @@ def draw_errors(medians: pd.DataFrame, path: Path) -> None:
 
 
 def _picture(medians: pd.DataFrame) -> Any:
-    games, frames, budgets = (medians.index.unique(name).sort_values() for name in CELL)
+    games, frames = (medians.index.unique(name).sort_values() for name in ("game", "frames"))
     figure_module = checks.require("matplotlib.figure", extra="plots")
+    colours = checks.require("matplotlib", extra="plots").colormaps["tab20"].colors
     figure = figure_module.Figure(figsize=(2.6 * len(frames) + 2.2, 2.5 * len(games)), layout="constrained")
-    axes = figure.subplots(len(games), len(frames), squeeze=False, sharex=True, sharey="row")
+    axes = figure.subplots(len(games), len(frames), squeeze=False, sharex="col", sharey="row")
     markers = "os^vDPX<>"
     lines = {}
     for axis, (game, num_frames) in zip(axes.flat, [(g, t) for g in games for t in frames], strict=True):
@@ -118,13 +119,18 @@ def _picture(medians: pd.DataFrame) -> Any:
                 marker=markers[position % len(markers)],
                 ms=4,
                 lw=2.5 if name == "recommended" else 1.2,
-                color="black" if name == "recommended" else f"C{position}",
+                color="black" if name == "recommended" else colours[position % len(colours)],
             )
         axis.set_title(f"{game}, T = {num_frames}")
         axis.grid(alpha=0.3)
-    for axis in axes[-1]:
+    for axis, num_frames in zip(axes[-1], frames, strict=True):
         axis.set_xlabel("evaluations")
-        axis.set_xticks(budgets, map(str, budgets), rotation=45)
+        shown: list[int] = []
+        for budget in medians.xs(num_frames, level="frames").index.unique("evaluations").sort_values():
+            # Labels that are nearer would lie over one another.
+            if not shown or budget >= 1.9 * shown[-1]:
+                shown.append(budget)
+        axis.set_xticks(shown, map(str, shown), rotation=45)
         axis.minorticks_off()
     for axis in axes[:, 0]:
         axis.set_ylabel("NMSE")
