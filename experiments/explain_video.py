@@ -41,7 +41,7 @@ from esv_jax.video.preprocess import Preprocess, resize_and_crop
 from . import cli, estimator_flags
 from .estimator_flags import ESTIMATOR, MAX_EVALUATIONS, SEED
 
-EVALUATIONS_OF_A_RUN = 1024  # where runs are repeated up to a target
+FIRST_LOOK = 1024  # evaluations, where there are more up to a target
 LEVEL = 0.95  # of --certify; that of the table's intervals
 # That tell the standard errors of differences, or are exact.
 CERTIFYING = ("recommended", "exact", "surrogate", "regression")
@@ -52,7 +52,9 @@ MODEL = cli.DEFINE_path("model", str(DEMO_MODEL), "Model folder, with its backbo
 PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "Explain this class besides the predicted one; repeatable.")
-TARGET = flags.DEFINE_float("target_std_error", None, "Sample in runs, and stop when no standard error exceeds this.")
+TARGET = flags.DEFINE_float(
+    "target_std_error", None, "Sample more and more, and stop when no standard error exceeds this."
+)
 CERTIFY = flags.DEFINE_enum(
     "certify",
     None,
@@ -147,12 +149,12 @@ def _estimator(num_frames: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
         return estimator, {**method, "certify": CERTIFY.value}
     if TARGET.value is None:
         return estimator, method
-    of_run = min(MAX_EVALUATIONS.value, max(EVALUATIONS_OF_A_RUN, 4 * num_frames))
-    return estimator_flags.estimator(max_evaluations=of_run), {**method, "target_std_error": TARGET.value}
+    first = min(MAX_EVALUATIONS.value, max(FIRST_LOOK, 4 * num_frames))
+    return estimator_flags.estimator(max_evaluations=first), {**method, "target_std_error": TARGET.value}
 
 
 def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Array) -> Attribution:
-    """One run of the estimator, or several up to the target, with a progress bar on stderr."""
+    """One look, or more and more evaluations up to the target, with a progress bar on stderr."""
     key = jax.random.key(SEED.value)
     if TARGET.value is None or is_exact(estimator, game, features.shape[0]):
         return esv_jax.explain(estimator, game, variables, features, key=key)

@@ -63,7 +63,7 @@ class Basis(NamedTuple):
 
     Attributes:
       centre: float [F], their mean. spectrum: float [K], increasing, their sums of squares.
-      rotated: float [N, K], x - centre in these directions; where `of_rows`, the left singular vectors [N, N].
+      rotated: float [N, K], x - centre in these directions; where `of_rows`, the left singular vectors, K = N - 1.
       back: float [F, K], from coefficients there to those of x.
       kept: float [N], 1 or 0: which rows a fit sees.
       of_rows: decomposed were inner products of rows, fewer than functions.
@@ -192,10 +192,15 @@ def kernel_basis(kernel: Kernel, centres: jax.Array, mask: jax.Array, kept: jax.
     return _basis_of_rows(functions, among, dual, kept)
 
 
+def _mean(rows: jax.Array, kept: jax.Array) -> jax.Array:
+    """Of the rows [N, F] that are kept [N]."""
+    return (kept[:, None] * rows).sum(axis=0) / kept.sum()
+
+
 def _basis_of_functions(functions: jax.Array, whitening: jax.Array, kept: jax.Array) -> Basis:
     # Functions of coalitions alone, and a metric that gradients take as given: equal eigenvalues would make these NaN.
     functions, whitening = jax.lax.stop_gradient((functions, whitening))
-    centre = (kept[:, None] * functions).sum(axis=0) / kept.sum()
+    centre = _mean(functions, kept)
     centred = matmul(functions - centre[None], whitening)
     spectrum, vectors = jnp.linalg.eigh(matmul(centred.T, kept[:, None] * centred))
     return Basis(
@@ -206,7 +211,7 @@ def _basis_of_functions(functions: jax.Array, whitening: jax.Array, kept: jax.Ar
 def _basis_of_rows(functions: jax.Array, among: jax.Array, dual: jax.Array, kept: jax.Array) -> Basis:
     """By inner products `among` [N, N] of rows; `dual` [F, N] gives coefficients from multipliers of rows."""
     functions, among, dual = jax.lax.stop_gradient((functions, among, dual))
-    centre = (kept[:, None] * functions).sum(axis=0) / kept.sum()
+    centre = _mean(functions, kept)
     centring = jnp.diag(kept) - kept[:, None] * kept[None] / kept.sum()
     centred = matmul(matmul(centring, among), centring)
     # The mean is fitted apart: made the last direction, which is left out.
@@ -222,7 +227,7 @@ def fit(basis: Basis, targets: jax.Array, link: Link, worths: jax.Array, counts:
     `counts` [N] say how much a row's leave-one-out error counts.
     """
     kept, counts = basis.kept, counts * basis.kept
-    offset = (kept[:, None] * targets).sum(axis=0) / kept.sum()
+    offset = _mean(targets, kept)
     centred = targets - offset[None]
     moments = matmul(basis.rotated.T, kept[:, None] * centred)
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from esv_jax.estimators.logit_fit import or_inf
 from esv_jax.precise import matmul
 
 DECAYS = (0.05, 0.2, 0.5)
@@ -112,8 +113,7 @@ def values(mask: jax.Array, odd: jax.Array, total: jax.Array, counts: jax.Array)
             return (counts[:, None] * left_out**2).sum()
 
         strengths = ridges * 10 * spectrum[-1] / num_pairs
-        errors = jax.lax.map(error, strengths)
-        errors = jnp.where(jnp.isnan(errors), jnp.inf, errors)
+        errors = or_inf(jax.lax.map(error, strengths))
         best = jnp.argmin(errors)
         alpha = matmul(vectors, moments / (spectrum + strengths[best])[:, None])
         inside, outside = table.inside[size.astype(jnp.int32)], table.outside[size.astype(jnp.int32)]

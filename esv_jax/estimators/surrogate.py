@@ -270,8 +270,8 @@ def _fit(
     # A learned metric is worth more than a mean, and of many models one is cheaper.
     weights = jnp.where(errors == errors.min(), 1.0, 0.0) if again else _weights(errors)
     weights = weights / weights.sum()
-    counts = (counts * kept)[:, None] / (counts * kept).sum()
-    variance = (counts * (state.worths - (counts * state.worths).sum(axis=0)[None]) ** 2).sum()
+    share = (counts * kept)[:, None] / (counts * kept).sum()
+    variance = (share * (state.worths - (share * state.worths).sum(axis=0)[None]) ** 2).sum()
     error = jnp.where(weights > 0, weights * errors, 0).sum()
     unexplained = error / jnp.where(variance > 0, variance, 1)
     return Model(linear, smooth, kernel, centres, weights[0], weights[1:], unexplained)
