@@ -23,20 +23,20 @@ NEGLIGIBLE = 0.1
 GRADIENT_CLASSES, GRADIENT_ROWS = 16, 512
 # With fewer coalitions a frame the metric fits their noise.
 ROWS_TO_LEARN = 32
-# Five folds, or ten where the rest of five would be too few to learn a metric and all are not.
-FOLDS, FOLDS_TO_LEARN = 5, 0.8
+FOLDS = 5
 # With fewer coalitions a frame what the model misses is estimated by ridge regression, not by least squares.
 ROWS_FOR_LEAST_SQUARES = 5
 # From so many coalitions (63 pairs and everyone) on the cross-fitted values are good enough to lean on.
 ROWS_TO_LEAN = 127
 # With fewer the squares of their errors are taken for so many times larger.
 DOUBT = 4.0
-# Models weigh by their leave-one-out errors to this power, and not at all below this weight.
-POWER, LEAST_WEIGHT = 3, 0.02
+# Models weigh by their leave-one-out errors to this power, and not at all below this weight: a model more is asked
+# about every coalition, and little gained by it where there are rows enough for least squares.
+POWER, LEAST_WEIGHT, LEAST_WEIGHT_OF_FEW = 3, 0.1, 0.02
 # What a model that explains less than half of the worths' variance says is halved, at 2 evaluations a player.
 UNEXPLAINED = 0.5
 # Models that leave out a fold are compared on so many coalitions, and have so many centres at most.
-SAMPLES_OF_FOLDS = 2**12
+SAMPLES_OF_FOLDS = 2**11
 CENTRES_OF_FOLDS = 256
 # Scores of coalitions that are held at a time: 64 MB while they are made, 1 GB in a round.
 SCORES_AT_ONCE, MOST_SCORES = 2**24, 2**28
@@ -135,7 +135,6 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
     # Leave-one-out errors count where coalitions were left out, as much as those weigh in the values.
     counts = jnp.asarray(np.concatenate([weight * fpc, (weight * fpc)[::-1], [0]]), dtype)
     fit = functools.partial(_fit, state, links, targets, counts)
-    learns = ROWS_TO_LEARN * num_players
     total = state.worths[-1] - empty
     odd = paired.odd_parts(state.worths, strata)
     # Behind the barrier the compiler cannot try to work out in advance what depends on these alone.
@@ -156,7 +155,7 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
         least_squares.design(small, jnp.asarray(weight, dtype), strata),
     )
 
-    fold = cross_fit.folds(fpc, 2 * FOLDS if FOLDS_TO_LEARN * num_rows < learns <= num_rows else FOLDS)
+    fold = cross_fit.folds(fpc, FOLDS)
     count = int(fold.max()) + 1
     # Which rows the model sees: all of them; then, for every fold, the others.
     held_out = np.arange(count)[:, None] == fold[None]
@@ -268,7 +267,8 @@ def _fit(
     linear = fits(logit_fit.linear_basis(logit_fit.linear_functions(state.mask), kept))
     errors = jnp.concatenate([linear.error[None], smooth.error])
     # A learned metric is worth more than a mean, and of many models one is cheaper.
-    weights = jnp.where(errors == errors.min(), 1.0, 0.0) if again else _weights(errors)
+    least = LEAST_WEIGHT_OF_FEW if num_rows < ROWS_FOR_LEAST_SQUARES * num_players else LEAST_WEIGHT
+    weights = jnp.where(errors == errors.min(), 1.0, 0.0) if again else _weights(errors, least)
     weights = weights / weights.sum()
     share = (counts * kept)[:, None] / (counts * kept).sum()
     variance = (share * (state.worths - (share * state.worths).sum(axis=0)[None]) ** 2).sum()
@@ -277,11 +277,11 @@ def _fit(
     return Model(linear, smooth, kernel, centres, weights[0], weights[1:], unexplained)
 
 
-def _weights(errors: jax.Array) -> jax.Array:
-    """How much models of such errors count, up to a factor."""
+def _weights(errors: jax.Array, least: float) -> jax.Array:
+    """How much models of such errors count, up to a factor; nothing below the share `least`."""
     logs = jnp.log(jnp.maximum(errors, jnp.finfo(errors.dtype).tiny))
     weights = jnp.exp(POWER * (logs.min() - logs))
-    return jnp.where(weights < LEAST_WEIGHT * weights.sum(), 0, weights)
+    return jnp.where(weights < least * weights.sum(), 0, weights)
 
 
 def _some(num_rows: int, most: int) -> np.ndarray:

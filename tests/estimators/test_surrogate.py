@@ -345,9 +345,12 @@ def test_derivatives_in_worths_are_those_of_differences(x64, max_evaluations):
 
 
 def test_models_count_by_their_errors():
-    weights = np.asarray(inside._weights(jnp.asarray([[1.0, 2.0], [jnp.inf, 100.0]])))
+    errors = jnp.asarray([[1.0, 2.0], [jnp.inf, 100.0]])
+    weights = np.asarray(inside._weights(errors, 0.1))
     np.testing.assert_allclose(weights / weights.sum(), np.array([[8, 1], [0, 0]]) / 9, rtol=1e-5)
-    exact = np.asarray(inside._weights(jnp.asarray([0.0, 1e-3])))
+    weights = np.asarray(inside._weights(errors, 0.12))
+    np.testing.assert_array_equal(weights, [[1, 0], [0, 0]])
+    exact = np.asarray(inside._weights(jnp.asarray([0.0, 1e-3]), 0.0))
     np.testing.assert_array_equal(exact, [1, 0])
 
 
