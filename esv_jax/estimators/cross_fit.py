@@ -21,9 +21,13 @@ LEAST_DEGREES = 1.5
 
 
 class Crossed(NamedTuple):
-    """V and its errors; the fields of `base.Estimate`."""
+    """V and its errors; the fields of `base.Estimate`.
 
-    middle: jax.Array
+    V is `alone` + `beta` times the mean of the models' values, float [P, C], whose sum over the players is the total.
+    """
+
+    alone: jax.Array
+    beta: jax.Array
     std_error: jax.Array
     degrees: jax.Array
     influence: jax.Array
@@ -45,7 +49,6 @@ def around(
     designs: tuple[Design, ...],
     odd: jax.Array,
     predicted: jax.Array,
-    of_models: jax.Array,
     total: jax.Array,
     weight: np.ndarray,
     fpc: np.ndarray,
@@ -55,7 +58,7 @@ def around(
     Args:
       designs: of the pairs.
       odd, predicted: float [pairs, C], odd parts of worths, and what models that have not seen them say.
-      of_models: float [P, C], the mean of the models' values; its sum over the players is total [C].
+      total: float [C], the sum of values over the players.
       weight, fpc: of the pairs, as `least_squares.pair_weights` tells.
     """
     counted = jnp.asarray(weight * fpc, odd.dtype)[:, None]
@@ -69,17 +72,18 @@ def around(
         power = (counted * of_predicted**2).sum(axis=0)
         beta = jnp.where(power > 0, (counted * of_odd * of_predicted).sum(axis=0) / jnp.where(power > 0, power, 1), 0)
         beta = jnp.clip(beta, 0, 1)[None]
-        middle = alone + beta * (of_models - same)
         # Least squares is linear, and so is what it leaves.
         deviation = unseen * (of_odd - beta * of_predicted)
         own = matmul(design.influence**2, deviation**2)
         mixed = OWN * own + OF_FRAMES * own.mean(axis=0, keepdims=True) + OF_ALL * own.mean()
         degrees = jnp.where(drawn, 1 - design.leverage, 0).sum()
-        few = len(odd) < least_squares.least_pairs(len(of_models))
+        few = len(odd) < least_squares.least_pairs(len(alone))
         degrees = jnp.where(few | (degrees < LEAST_DEGREES), 0, degrees)
         left = (counted * (of_odd - beta * of_predicted) ** 2).sum()
         std_error = jnp.sqrt(jnp.maximum(own, mixed))
-        tried.append((left, Crossed(middle, std_error, degrees, jnp.asarray(design.influence), deviation)))
+        tried.append(
+            (left, Crossed(alone - beta * same, beta, std_error, degrees, jnp.asarray(design.influence), deviation))
+        )
     return _least(tried)
 
 
@@ -95,15 +99,15 @@ def best_fit(
     return _least(tried)
 
 
-def lean(values: jax.Array, crossed: Crossed, doubt: float) -> jax.Array:
-    """`values` [P, C] moved to V as far as V differs from them by more than its own errors (James & Stein 1961).
+def lean(values: jax.Array, middle: jax.Array, crossed: Crossed, doubt: float) -> jax.Array:
+    """`values` [P, C] moved to V, `middle` [P, C], as far as that differs by more than its own errors (James & Stein 1961).
 
     The squares of these errors count `doubt` times; V without an interval is not leant on.
     """
     num_players = len(values)
     if num_players < 4:
         return values
-    away = crossed.middle - values
+    away = middle - values
     noise = matmul(crossed.influence**2, crossed.deviation**2).sum(axis=0)
     distance = (away**2).sum(axis=0)
     share = 1 - doubt * (num_players - 3) / (num_players - 1) * noise / jnp.where(distance > 0, distance, 1)

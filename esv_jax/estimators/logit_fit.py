@@ -154,8 +154,9 @@ def _waves(kernel: Kernel, mask: jax.Array) -> jax.Array:
     before = jnp.asarray(np.triu(np.ones((num_players, num_players)), 1), mask.dtype)
     angle = jnp.pi * matmul(mask, before) / jnp.maximum(size - 1, 1)
     scaled = mask / size**kernel.power
-    waves = jnp.concatenate([c * scaled * jnp.cos(j * angle) for j, c in enumerate(kernel.waves)], axis=1)
-    return matmul(waves, kernel.metric)
+    rates = jnp.arange(len(kernel.waves), dtype=mask.dtype)
+    waves = kernel.waves[None, :, None] * scaled[:, None] * jnp.cos(rates[None, :, None] * angle[:, None])
+    return matmul(waves.reshape(len(mask), -1), kernel.metric)
 
 
 def _arc_cosine(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -185,7 +185,7 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
     )
 
     # How much can be gained by asking the model about more coalitions: the errors of the evaluated ones say.
-    spread = cross_fit.around(designs, odd, predicted, differ, total, weight, fpc).std_error ** 2
+    crossed = cross_fit.around(designs, odd, predicted, total, weight, fpc)
     missed = odd - modelled
     values, noise = _values_of_model(
         model,
@@ -193,9 +193,9 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
         total,
         _asked(num_players, num_rows, len(total)),
         surrogate_samples.key_of(state.mask),
-        NEGLIGIBLE * spread.sum(),
+        NEGLIGIBLE * (crossed.std_error**2).sum(),
     )
-    crossed = cross_fit.around(designs, odd, predicted, values + differ, total, weight, fpc)
+    middle = crossed.alone + crossed.beta * (values + differ)
     if num_rows < ROWS_FOR_LEAST_SQUARES * num_players:
         ridge = functools.partial(odd_ridge.values, small, counts=jnp.asarray(weight * fpc, dtype))
         # As far as the model explains little, its mean with what there is without it.
@@ -204,13 +204,13 @@ def _estimate(state: Evaluated, strata: paired.Strata, empty: jax.Array, link: L
         reported = (1 - doubtful) * (values + left) + doubtful * alone
     else:
         reported = values + cross_fit.best_fit(designs, missed, jnp.zeros_like(total), weight, fpc)
-    reported = cross_fit.lean(reported, crossed, 1.0 if num_rows >= ROWS_TO_LEAN else DOUBT)
+    reported = cross_fit.lean(reported, middle, crossed, 1.0 if num_rows >= ROWS_TO_LEAN else DOUBT)
     # Where a fit is exact its errors are those of floating-point numbers.
     rounding = ROUNDING * jnp.finfo(dtype).eps * jnp.abs(state.worths).max()
     return Estimate(
         reported,
         jnp.sqrt(crossed.std_error**2 + noise + rounding**2),
-        crossed.middle,
+        middle,
         crossed.degrees,
         crossed.influence,
         crossed.deviation,

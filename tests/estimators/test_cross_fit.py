@@ -54,9 +54,9 @@ def test_middle_and_errors_by_refitting(x64):
     hat = np.einsum("np,pn->n", mask, influence)
 
     design = least_squares.design(jnp.asarray(mask), jnp.asarray(weight))
-    given = (jnp.asarray(a) for a in (odd, predicted, of_models, total))
+    given = (jnp.asarray(a) for a in (odd, predicted, total))
     found = cross_fit.around((design,), *given, weight, fpc)
-    np.testing.assert_allclose(found.middle, middle, atol=1e-9)
+    np.testing.assert_allclose(found.alone + found.beta * of_models, middle, atol=1e-9)
     np.testing.assert_allclose(found.std_error, np.sqrt(np.maximum(own, mixed)), rtol=1e-7)
     np.testing.assert_allclose(found.degrees, (1 - hat)[fpc > 0].sum(), rtol=1e-9)
     np.testing.assert_allclose(found.influence**2 @ found.deviation**2, own, rtol=1e-7)
@@ -73,19 +73,20 @@ def test_folds_share_out_every_size_and_hold_out_no_exhausted_pair():
         assert of_fold.max() - of_fold.min() <= 1
 
 
-def crossed(middle, noise):
-    """Whose squared errors sum to `noise` [C]."""
+def crossed(noise):
+    """Whose squared errors sum to `noise` [C]; where the middle is, is told apart."""
     influence = jnp.full((P, 1), 1 / np.sqrt(P))
     deviation = jnp.sqrt(jnp.asarray(noise))[None]
-    return cross_fit.Crossed(middle, jnp.zeros_like(middle), jnp.asarray(9.0), influence, deviation)
+    nothing = jnp.zeros((P, 2))
+    return cross_fit.Crossed(nothing, nothing[:1], nothing, jnp.asarray(9.0), influence, deviation)
 
 
 def test_values_lean_as_james_and_stein_say(x64):
     middle = jnp.zeros((P, 2)).at[0].set(2.0)  # 4 away from values of 0
     noise = [1.0, 100.0]
-    found = cross_fit.lean(jnp.zeros((P, 2)), crossed(middle, noise), 1.0)
+    found = cross_fit.lean(jnp.zeros((P, 2)), middle, crossed(noise), 1.0)
     np.testing.assert_allclose(found[0], [2 * (1 - (P - 3) / (P - 1) * 1 / 4), 0], atol=1e-12)
-    doubted = cross_fit.lean(jnp.zeros((P, 2)), crossed(middle, noise), 4.0)
+    doubted = cross_fit.lean(jnp.zeros((P, 2)), middle, crossed(noise), 4.0)
     np.testing.assert_allclose(doubted[0], [2 * (1 - 4 * (P - 3) / (P - 1) * 1 / 4), 0], atol=1e-12)
-    without = crossed(middle, noise)._replace(degrees=jnp.asarray(0.0))
-    assert (cross_fit.lean(jnp.zeros((P, 2)), without, 1.0) == 0).all()
+    without = crossed(noise)._replace(degrees=jnp.asarray(0.0))
+    assert (cross_fit.lean(jnp.zeros((P, 2)), middle, without, 1.0) == 0).all()
