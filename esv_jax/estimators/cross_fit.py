@@ -100,7 +100,7 @@ def best_fit(
 
 
 def lean(values: jax.Array, middle: jax.Array, crossed: Crossed, doubt: float) -> jax.Array:
-    """`values` [P, C] moved to V, `middle` [P, C], as far as that differs by more than its own errors (James & Stein 1961).
+    """`values` [P, C] moved to V, `middle` [P, C], as far as these differ by more than V's errors (James & Stein 1961).
 
     The squares of these errors count `doubt` times; V without an interval is not leant on.
     """
