@@ -19,6 +19,7 @@ from esv_jax.estimators import stratified as stratified
 from esv_jax.estimators import stratified_paired as stratified_paired
 from esv_jax.estimators import subset_sums as subset_sums
 from esv_jax.estimators import surrogate as surrogate
+from esv_jax.explaining.answers import Asked as Asked
 from esv_jax.explaining.batch import explain_batch as explain_batch
 from esv_jax.explaining.certify import Certificate as Certificate
 from esv_jax.explaining.certify import certify as certify
@@ -30,5 +31,7 @@ from esv_jax.games import clip_game as clip_game
 from esv_jax.games import frame_mean_game as frame_mean_game
 from esv_jax.games import host_game as host_game
 from esv_jax.games import multiscale_game as multiscale_game
+from esv_jax.games import removals as removals
 from esv_jax.games import trn_game as trn_game
 from esv_jax.games import tsn_game as tsn_game
+from esv_jax.interop.torch_model import torch_game as torch_game

@@ -63,7 +63,20 @@ class Scales:
 @dataclasses.dataclass(frozen=True)
 class Host:
     """`Game.logits`: (prepared, mask, NumPy bool [N, P]) -> logits, NumPy floating [N, C]. As `Masks`, on the host: JAX
-    neither traces nor compiles it, nor `prepare`, which is given `params` and `video` as the user gave them."""
+    neither traces nor compiles it, nor `prepare`, which is given `params` and `video` as the user gave them.
+
+    Attributes:
+      batch_size: coalitions in a call. workers: calls at a time, each in a thread.
+      retries: how often a call is repeated after errors of the connection.
+      check: whether everyone is asked about twice, to refuse a model that does not say the same.
+      about: what else decides the answers, in words: they are not taken for those of another game.
+    """
+
+    batch_size: int = 2048
+    workers: int = 1
+    retries: int = 0
+    check: bool = False
+    about: str = ""
 
 
 Form = Masks | Subsets | Scales | Host
@@ -89,7 +102,7 @@ class Game(NamedTuple):
     Functions that compare equal are taken for the same.
 
     Attributes:
-      empty: float [C], the worth of nobody (the class prior).
+      empty: float [C], the worth of nobody (the class prior); None for a game of the form `Host` that can be asked.
       prepare: (params, video) -> prepared, any pytree: what all coalitions of one video share, computed once.
       logits: what it is given is said by `form`; float [N, C], row by row.
       link: logits [N, C] -> worths [N, C], row by row: `jax.nn.softmax`, or `identity` where logits are worths.

@@ -133,6 +133,12 @@ def check_finite(name: str, array: Any) -> None:
         )
 
 
+def check_archive(archive: Any) -> None:
+    """Raises InputError if an archive is given to a game that is not on the host."""
+    if archive is not None:
+        raise InputError("archive is for host games (esv_jax.host_game), found another game")
+
+
 def check_concrete(name: str, value: Any, advice: str) -> None:
     """Raises InputError if `value` is a tracer where the host has to read it; `advice` says what to do instead."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):

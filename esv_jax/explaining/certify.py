@@ -1,5 +1,6 @@
 """Sampling until a question has a sure answer: which frame is the top one, which three are, what sign each has."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -52,6 +53,7 @@ def certify(
     question: Literal["top", "sign", "top3"] = "top",
     class_index: int | None = None,
     level: float = 0.95,
+    archive: str | os.PathLike | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> Certificate:
     """Samples more and more coalitions until the answer is sure, or evaluations run out.
@@ -73,6 +75,7 @@ def certify(
       question: "top", "sign" or "top3".
       class_index: of which class's values; None: of that with the highest score of the whole video.
       level: how sure.
+      archive: for host games, as for `explain`.
       callback: called with a `Progress` after every look.
 
     Raises:
@@ -84,14 +87,13 @@ def certify(
         raise checks.InputError(f"question should be one of {', '.join(QUESTIONS)}, found {question!r}")
     if not 0.5 <= level < 1:
         raise checks.InputError(f"level should be at least 0.5 and below 1, found {level}")
-    num_classes = len(game.empty)
-    if class_index is not None and not 0 <= class_index < num_classes:
-        raise checks.InputError(f"class_index should be one of 0..{num_classes - 1}, found {class_index}")
+    if game.empty is not None:
+        _check_class(class_index, len(game.empty))
     start = time.perf_counter()
     num_players = game.num_players(video)
     seen: Iterable[growing.Look]
     if is_exact(estimator, game, num_players):
-        seen, widened = [growing.Look(explain(estimator, game, params, video), None, None)], 1.0
+        seen, widened = [growing.Look(explain(estimator, game, params, video, archive=archive), None, None)], 1.0
     elif estimator.grown is None:
         raise checks.InputError(f"{estimator.name} cannot go on with a larger plan")
     else:
@@ -99,11 +101,12 @@ def certify(
         budgets = growing.budgets(first, max_evaluations)
         widened = growing.widening(len(budgets), level)
         estimators = [estimator.grown(num_players, budget) for budget in budgets]
-        seen = growing.looks(estimators, game, params, video, key)
+        seen = growing.looks(estimators, game, params, video, key, archive)
     for look in seen:
         found = look.attribution._replace(widened=jnp.asarray(widened, look.attribution.values.dtype))
         if found.sampled and (look.estimate is None or look.estimate.influence is None):
             raise checks.InputError(f"{estimator.name} does not tell what its standard errors are made of")
+        _check_class(class_index, len(found.full))
         if class_index is None:
             class_index = int(np.argmax(found.full))
         answer, certain, undecided = _answer(
@@ -127,6 +130,11 @@ def certify(
         found,
         sentence(question, answer, certain, undecided, evaluations, level if found.sampled else None),
     )
+
+
+def _check_class(class_index: int | None, num_classes: int) -> None:
+    if class_index is not None and not 0 <= class_index < num_classes:
+        raise checks.InputError(f"class_index should be one of 0..{num_classes - 1}, found {class_index}")
 
 
 def sentence(

@@ -2,20 +2,35 @@
 
 import functools
 import math
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from esv_jax import checks, threads
 from esv_jax.base import Array, Attribution, Estimate, Estimator, Game, Host, Link, Plan, Scales, check_maker, exactly
 from esv_jax.coalitions import walk
+from esv_jax.explaining import answers as host
 from esv_jax.explaining import worths as asking
+
+_OF_SCALES = '{} is for games of multiscale_game(..., average="scores"), found another'
 
 
 def explain(
-    estimator: Estimator, game: Game, params: Any, video: Any, *, key: Any = None, plan: Plan | None = None
+    estimator: Estimator,
+    game: Game,
+    params: Any,
+    video: Any,
+    *,
+    key: Any = None,
+    plan: Plan | None = None,
+    archive: str | os.PathLike | None = None,
+    callback: Callable[[host.Asked], None] | None = None,
+    max_seconds: float | None = None,
+    max_cost: float | None = None,
+    cost_per_evaluation: float | None = None,
 ) -> Attribution:
     """Splits the model's scores for a video fairly over its frames (or whatever the game's players are).
 
@@ -31,35 +46,105 @@ def explain(
       video: [T, D] (or [T, ...] where the game takes it), T >= 1.
       key: PRNG key, for estimators that sample.
       plan: the coalitions to evaluate, as of estimator.plan(num_players=T, key=key); then no key is needed.
+      archive: for host games: a file that keeps what the model says of each coalition, as it comes. With it a call that
+        was stopped, by whatever, goes on; and one with another estimator or more evaluations asks for what is new.
+      callback: for host games: called with an `Asked` after every call of the model.
+      max_seconds, max_cost, cost_per_evaluation: for host games: asking stops after so long, or before the evaluations
+        of this call cost more. The result is then that of the largest plan the estimator has among half as many
+        coalitions, a quarter and so on: see its `num_evaluations`.
 
     Returns:
       Attribution(values [P, C], std_error [P, C], full [C], empty [C], num_evaluations [], sampled []).
 
     Raises:
-      InputError: shapes or dtypes do not fit, the plan is another estimator's, or no key for one that samples.
+      InputError: shapes or dtypes do not fit, the plan is another estimator's, or no key for one that samples; a limit
+        was reached before there were enough coalitions for the estimator.
+      Exception: whatever the model of a host game raises, with a note that names the coalition.
     """
-    on_host = isinstance(game.form, Host)
+    if isinstance(game.form, Host):
+        limits = host.Limits(max_seconds, max_cost, cost_per_evaluation)
+        return _explain_host(estimator, game, params, video, key, plan, archive, callback, limits)
+    checks.check_archive(archive)
+    given = {"callback": callback, "max_seconds": max_seconds, "max_cost": max_cost}
+    for name, value in given.items():
+        if value is not None:
+            raise checks.InputError(f"{name} is for host games (esv_jax.host_game), found another game")
     game = game._replace(empty=checks.own("empty", game.empty))
     video = checks.own_video("video", video)
-    params = params if on_host else checks.own("params", params)
+    params = checks.own("params", params)
     num_players = game.num_players(video)
-    if plan is None and not on_host and is_exact(estimator, game, num_players):
+    if plan is None and is_exact(estimator, game, num_players):
         return _explain_all(estimator.weights, asking.without_empty(game), game.empty, params, video)
+    plan = _planned(estimator, num_players, key, plan)
+    if estimator.of_scales and not isinstance(game.form, Scales):
+        raise checks.InputError(_OF_SCALES.format(estimator.name))
+    all_of_them = every_coalition(plan)
+    functions, plan = asking.without_empty(game), on_device(plan)
+    return threads.run(_explain_plan, estimator, functions, game.empty, params, video, plan, all_of_them)
+
+
+def _planned(estimator: Estimator, num_players: int, key: Any, plan: Plan | None) -> Plan:
     if plan is None:
         plan = estimator.plan(num_players, key=key)
     elif key is not None:
         raise checks.InputError("key and plan were both given: the plan already holds what the key decides, pass one")
     check_plan(estimator, plan, num_players)
-    if estimator.of_scales and not isinstance(game.form, Scales):
-        raise checks.InputError(
-            f'{estimator.name} is for games of multiscale_game(..., average="scores"), found another'
-        )
-    all_of_them = every_coalition(plan)
-    if on_host:
-        logits = asking.host_logits(game, params, video, np.asarray(plan.mask))
-        return threads.run(estimated, estimator, game.link, game.empty, plan, logits, logits[-1:], all_of_them)[0]
-    functions, plan = asking.without_empty(game), on_device(plan)
-    return threads.run(_explain_plan, estimator, functions, game.empty, params, video, plan, all_of_them)
+    return plan
+
+
+def _explain_host(
+    estimator: Estimator,
+    game: Game,
+    model: Any,
+    video: Any,
+    key: Any,
+    plan: Plan | None,
+    archive: str | os.PathLike | None,
+    callback: Callable[[host.Asked], None] | None,
+    limits: host.Limits,
+) -> Attribution:
+    """The model is asked first, in batches, then its answers are estimated from."""
+    game = game._replace(empty=checks.own("empty", game.empty))
+    video = checks.own_video("video", video)
+    num_players = game.num_players(video)
+    plan = _planned(estimator, num_players, key, plan)
+    if estimator.of_scales:
+        raise checks.InputError(_OF_SCALES.format(estimator.name))
+    with host.asking(game, model, video, archive=archive, limits=limits, callback=callback) as answers:
+        try:
+            # Only where it may end early does it matter what is asked first.
+            if limits != host.Limits():
+                for _, smaller in _smaller(estimator, num_players, key, len(plan.mask)):
+                    answers.of(smaller.mask)
+            logits = answers.of(plan.mask)
+        except host.Stopped:
+            done = [of for of in _smaller(estimator, num_players, key, len(plan.mask)) if answers.holds(of[1].mask)]
+            if not done:
+                raise checks.InputError(
+                    f"{estimator.name} should have more coalitions to say anything: stopped by its limit after "
+                    f"{answers.num_asked} of {len(plan.mask)}"
+                    + ("" if archive is None else f", which are kept in {archive}: call again to go on")
+                ) from None
+            estimator, plan = done[-1]
+            logits = answers.of(plan.mask)
+        empty = answers.game.empty
+    return threads.run(estimated, estimator, game.link, empty, plan, logits, logits[-1:], every_coalition(plan))[0]
+
+
+def _smaller(estimator: Estimator, num_players: int, key: Any, num_coalitions: int) -> Iterator[tuple[Estimator, Plan]]:
+    """The same estimator with plans that this one's holds, smallest first; none where it cannot grow."""
+    budgets = [num_coalitions]
+    while budgets[-1] > 1:
+        budgets.append(budgets[-1] // 2)
+    for budget in reversed(budgets[1:]):
+        if estimator.grown is None or key is None:
+            return
+        try:
+            smaller = estimator.grown(num_players, budget)
+            plan = smaller.plan(num_players, key=key)
+        except checks.InputError:  # too few for it
+            continue
+        yield smaller, plan
 
 
 def is_exact(estimator: Estimator, game: Game, num_players: int) -> bool:

@@ -1,5 +1,6 @@
 """One plan that grows, looked at again and again: every look asks the game only for coalitions that are new."""
 
+import os
 from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from esv_jax import checks, threads
 from esv_jax.base import Attribution, Estimate, Estimator, Game, Host, Scales
 from esv_jax.coalitions import plans
+from esv_jax.explaining import answers
 from esv_jax.explaining import worths as asking
 from esv_jax.explaining.explain import estimated, every_coalition, explain
 
@@ -47,16 +49,27 @@ def widening(num_looks: int, level: float) -> float:
     return quantile((1 + level ** (1 / num_looks)) / 2) / quantile((1 + level) / 2)
 
 
-def looks(estimators: Sequence[Estimator], game: Game, params: Any, video: Any, key: Any) -> Iterator[Look]:
+def looks(
+    estimators: Sequence[Estimator],
+    game: Game,
+    params: Any,
+    video: Any,
+    key: Any,
+    archive: str | os.PathLike | None = None,
+) -> Iterator[Look]:
     """A look by every estimator, one grown from another, at plans of the same key.
 
-    Coalitions that were asked for are not again. But where logits are those of the heads (`Estimator.of_scales`) or
-    are joined from the children in a plan (`Scales`), every look asks for its whole plan.
+    Coalitions that were asked for are not again, nor are those that the archive of a host game holds. But where logits
+    are those of the heads (`Estimator.of_scales`) or are joined from the children in a plan (`Scales`), every look asks
+    for its whole plan.
     """
     game = game._replace(empty=checks.own("empty", game.empty))
     video = checks.own_video("video", video)
-    on_host = isinstance(game.form, Host)
-    params = params if on_host else checks.own("params", params)
+    if isinstance(game.form, Host):
+        yield from _looks_at_host(estimators, game, params, video, key, archive)
+        return
+    checks.check_archive(archive)
+    params = checks.own("params", params)
     num_players = game.num_players(video)
     of_children = isinstance(game.form, Scales) and not game.form.all_subsets
     codes = plans.player_codes(num_players)
@@ -76,12 +89,31 @@ def looks(estimators: Sequence[Estimator], game: Game, params: Any, video: Any, 
         if len(new):
             sizes = np.bincount(mask[new].sum(axis=1), minlength=num_players + 1)[1:]
             more = asking.logits_of_coalitions(game, params, video, mask[new], tuple(sizes.tolist()))
-            logits = more if logits is None else (np if on_host else jnp).concatenate([logits, more])
+            logits = more if logits is None else jnp.concatenate([logits, more])
             asked = np.concatenate([asked, code[new]])
         order = np.argsort(asked)
         rows = order[np.searchsorted(asked[order], code)]
-        of_plan = logits[rows if on_host else jax.device_put(rows)]
+        of_plan = logits[jax.device_put(rows)]
         attribution, estimate = threads.run(
             estimated, estimator, game.link, game.empty, plan, of_plan, of_plan[-1:], every_coalition(plan)
         )
         yield Look(attribution._replace(num_evaluations=jnp.asarray(len(asked))), estimate, of_plan)
+
+
+def _looks_at_host(
+    estimators: Sequence[Estimator],
+    game: Game,
+    model: Any,
+    video: Any,
+    key: Any,
+    archive: str | os.PathLike | None,
+) -> Iterator[Look]:
+    with answers.asking(game, model, video, archive=archive) as asked:
+        for estimator in estimators:
+            plan = estimator.plan(game.num_players(video), key=key)
+            logits, empty = asked.of(plan.mask), asked.game.empty
+            attribution, estimate = threads.run(
+                estimated, estimator, game.link, empty, plan, logits, logits[-1:], every_coalition(plan)
+            )
+            distinct = len(np.unique(plan.mask, axis=0))
+            yield Look(attribution._replace(num_evaluations=jnp.asarray(distinct)), estimate, logits)

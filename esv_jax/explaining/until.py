@@ -1,5 +1,6 @@
 """Sampling until the standard errors are small enough."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ def explain_until(
     key: Any,
     max_evaluations: int,
     target_std_error: float | None = None,
+    archive: str | os.PathLike | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> Attribution:
     """Samples more and more coalitions until no standard error exceeds the target, or evaluations run out.
@@ -47,6 +49,7 @@ def explain_until(
       key: PRNG key of the plan.
       max_evaluations: coalitions of the last look, at least those of the first.
       target_std_error: stop when all [P, C] standard errors are at most this; None: use up max_evaluations.
+      archive: for host games, as for `explain`.
       callback: called with a `Progress` after every look.
 
     Raises:
@@ -67,7 +70,7 @@ def explain_until(
     num_players = game.num_players(video)
     if is_exact(estimator, game, num_players):
         _check_first(2**num_players - 1, max_evaluations)
-        found = explain(estimator, game, params, video)
+        found = explain(estimator, game, params, video, archive=archive)
         tell(found)
         return found
     if estimator.grown is None:
@@ -80,7 +83,7 @@ def explain_until(
     estimators = [estimator, *(estimator.grown(num_players, budget) for budget in budgets[1:])]
     if target_std_error is None and callback is None:
         estimators = estimators[-1:]
-    for look in growing.looks(estimators, game, params, video, key):
+    for look in growing.looks(estimators, game, params, video, key, archive):
         found = look.attribution
         largest = tell(found)
         # Not larger than 0 is NaN too, which more evaluations do not mend.

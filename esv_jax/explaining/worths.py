@@ -11,6 +11,7 @@ from esv_jax import checks
 from esv_jax.base import Array, Game, Host, Plan, Scales, Subsets
 from esv_jax.batches import in_chunks
 from esv_jax.coalitions import joint, masks
+from esv_jax.explaining.answers import asking
 
 # Coalitions of the form `Masks` asked for at a time: enough to keep matrix products busy, few enough to stay in cache.
 ROWS_AT_ONCE = 2048
@@ -86,10 +87,8 @@ def logits_of_plan(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
     return logits_of_masks(functions, prepared, plan.mask)
 
 
-def logits_of_coalitions(game: Game, params: Any, video: Any, mask: np.ndarray, sizes: tuple[int, ...]) -> Array:
-    """Logits [N, C] of coalitions, by increasing size, so many of each; NumPy for a game of the form `Host`."""
-    if isinstance(game.form, Host):
-        return host_logits(game, params, video, mask)
+def logits_of_coalitions(game: Game, params: Any, video: Any, mask: np.ndarray, sizes: tuple[int, ...]) -> jax.Array:
+    """Logits [N, C] of coalitions, by increasing size, so many of each. Not of the form `Host`."""
     return _logits_of_coalitions(without_empty(game), params, video, jax.device_put(mask), sizes)
 
 
@@ -127,13 +126,6 @@ def logits_of_heads(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
         raise checks.InputError(f"num_scales should be that of the game, {form.num_scales}, found {scales}")
     heads = _by_size(functions, prepared, jnp.asarray(plan.mask), of_heads)
     return jnp.concatenate([heads, logits_of_everyone(functions, prepared, num_players)])
-
-
-def host_logits(game: Game, params: Any, video: Any, mask: np.ndarray) -> np.ndarray:
-    """Logits, NumPy [N, C], of a game of the form `Host`."""
-    checks.check_concrete("video", video, "a host game runs outside of JAX")
-    found = np.asarray(game.logits(game.prepare(params, video), mask))
-    return checks.model_output("the game", found, len(mask), len(game.empty))
 
 
 def check_worths(worths: jax.Array, empty: Array, num_coalitions: int) -> None:
@@ -182,14 +174,15 @@ def _by_lineage(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
     return jnp.concatenate(found)
 
 
-def _of_host(game: Game, params: Any, video: Any, mask: np.ndarray) -> jax.Array:
+def _of_host(game: Game, model: Any, video: Any, mask: np.ndarray) -> jax.Array:
     somebody = mask.any(axis=1)
-    found = np.tile(np.asarray(game.empty), (len(mask), 1))
-    if somebody.any():
-        logits = host_logits(game, params, video, mask[somebody])
-        found = found.astype(logits.dtype)
-        found[somebody] = np.asarray(game.link(jnp.asarray(logits)))
-    return jnp.asarray(found)
+    with asking(game, model, video) as answers:
+        if not somebody.any():
+            return jnp.tile(jnp.asarray(answers.game.empty)[None], (len(mask), 1))
+        found = game.link(jnp.asarray(answers.of(mask[somebody])))
+        rows = np.cumsum(somebody) - 1
+        empty = jnp.asarray(answers.game.empty, found.dtype)
+        return jnp.where(jnp.asarray(somebody)[:, None], found[np.maximum(rows, 0)], empty[None])
 
 
 def _sorted_by_size(game: Game, params: Any, video: Any, mask: np.ndarray) -> jax.Array:

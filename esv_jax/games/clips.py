@@ -5,12 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Game, Host, Subsets, identity
+from esv_jax.base import Array, Game, Subsets, identity
 from esv_jax.batches import in_chunks
-from esv_jax.coalitions import masks
 
 Predict = Callable[[Any, jax.Array], jax.Array]
 
@@ -38,27 +36,8 @@ def clip_game(predict: Predict, *, empty: Array, clips_at_once: int | None = Non
     return Game(empty, _params_and_video, _of_subsets(predict, clips_at_once), identity, Subsets())
 
 
-def host_game(predict: Callable[[Any, np.ndarray], np.ndarray], *, empty: Array) -> Game:
-    """`clip_game` of a model that JAX cannot trace: NumPy, PyTorch, a server. v(S) = predict(model, the frames of S).
-
-    Args:
-      predict: (model, clips [N, k, ...]) -> worths, floating [N, C], of NumPy, for every k >= 1; `model` is what
-        `explain` is given as params, whatever it is. Called once for each size of a plan's coalitions.
-      empty: float [C], the worth of no frames.
-
-    Raises:
-      InputError: `empty` is no vector of finite scores.
-    """
-    empty = checks.scores("empty", empty, probabilities=False)
-    return Game(empty, _model_and_video, _on_host(predict), identity, Host())
-
-
 def _params_and_video(params: Any, video: Any) -> Any:
     return params, video
-
-
-def _model_and_video(model: Any, video: Any) -> Any:
-    return model, np.asarray(video)
 
 
 # Cached, so that a game made again of the same function is the same to jit's cache.
@@ -71,22 +50,5 @@ def _of_subsets(predict: Predict, clips_at_once: int | None):
             return checks.call_model("predict", predict, params, video[rows], len(rows))
 
         return in_chunks(of_rows, members, clips_at_once)
-
-    return logits
-
-
-@functools.lru_cache(maxsize=64)
-def _on_host(predict: Any):
-    def logits(prepared: Any, mask: np.ndarray) -> np.ndarray:
-        model, video = prepared
-        sizes = mask.sum(axis=1)
-        found: Any = None
-        for size in np.unique(sizes):
-            rows = np.flatnonzero(sizes == size)
-            scores = np.asarray(predict(model, video[masks.members_of(mask[rows], size)]))
-            scores = checks.model_output("predict", scores, len(rows), "C" if found is None else found.shape[1])
-            found = np.zeros((len(mask), scores.shape[1]), scores.dtype) if found is None else found
-            found[rows] = scores
-        return found
 
     return logits

@@ -153,7 +153,7 @@ def _host_case():
         return oracles.softmax(np.tanh(clips).mean(axis=1) @ model["w"] + clips[:, 0, :1]).astype(clips.dtype)
 
     def make(dtype):
-        return esv_jax.host_game(predict, empty=EMPTY.astype(dtype)), _as(dtype, params)
+        return esv_jax.host_game(predict, empty=EMPTY.astype(dtype), removal="delete"), _as(dtype, params)
 
     def worth(video):
         def of(coalition):

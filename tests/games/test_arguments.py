@@ -177,7 +177,7 @@ OF_SOFTMAX = {
 }
 OF_ANY = {
     "clip_game": lambda empty: esv_jax.clip_game(mean_scores, empty=empty),
-    "host_game": lambda empty: esv_jax.host_game(mean_scores, empty=empty),
+    "host_game": lambda empty: esv_jax.host_game(mean_scores, empty=empty, removal="delete"),
 }
 
 

@@ -1,0 +1,93 @@
+"""Games of PyTorch modules, as they are: the model stays where it is and what it is."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from esv_jax import checks
+from esv_jax.base import Game, Link
+from esv_jax.games.host import host_game
+from esv_jax.games.removals import blur, made
+
+AXES = "BTCHWD"
+
+
+def torch_game(
+    *,
+    empty: Any = None,
+    removal: Any = "nearest",
+    link: str | Link = "softmax",
+    layout: str = "BTCHW",
+    dtype: Any = None,
+    output: Callable[[Any], Any] | None = None,
+    batch_size: int = 8,
+    check: bool = True,
+) -> Game:
+    """`host_game` of a `torch.nn.Module`, which `explain` is given as params; Hugging Face's models are such.
+
+    The video is an array or tensor [T, ...], its other axes in the order that `layout` says. It is asked in eval mode
+    (modules are put back into their own), in inference mode, on the device of the parameters, which are not moved.
+
+    Args:
+      empty, removal, batch_size, check: as for `host_game`.
+      link: "softmax", as models give logits as a rule; or as for `host_game`.
+      layout: the axes of what the model takes: B and T, and as there are: C, H, W of images, D of features. "BTCHW" for
+        most of Hugging Face's, "BCTHW" for those of torchvision; videos are [T, C, H, W] with both.
+      dtype: of the numbers that the model is given; None: that of its parameters.
+      output: what the model returns -> scores [N, C], if that is not obvious: lambda out: out[:, -1].
+
+    Raises:
+      InputError: an argument is none of these.
+    """
+    if sorted(layout) != sorted(set(layout)) or not {"B", "T"} <= set(layout) <= set(AXES):
+        raise checks.InputError(f'layout should name each axis once, like "BTCHW", out of {AXES}, found {layout!r}')
+    if removal == "blur":
+        frames = layout.replace("B", "").replace("T", "")
+        if not {"H", "W"} <= set(frames):
+            raise checks.InputError(f"blur is for layouts with H and W, found {layout!r}")
+        removal = blur(axes=(1 + frames.index("H"), 1 + frames.index("W")))
+    predict = functools.partial(_predict, layout, dtype, output, made(removal).clips is None)
+    return host_game(predict, empty=empty, removal=removal, link=link, batch_size=batch_size, check=check)
+
+
+def _predict(
+    layout: str,
+    dtype: Any,
+    output: Callable[[Any], Any] | None,
+    is_masked: bool,
+    model: Any,
+    clips: np.ndarray,
+    mask: np.ndarray | None = None,
+) -> Any:
+    torch = checks.require("torch", extra="torch")
+    if not isinstance(model, torch.nn.Module):
+        raise checks.InputError(f"the model should be a torch.nn.Module, found {type(model).__name__}")
+    if clips.ndim != len(layout):
+        raise checks.InputError(
+            f"video should have the axes of the layout {layout!r} without B, found shape {list(clips.shape[1:])}"
+        )
+    # Clips come as B, T and the rest in the layout's order.
+    ours = "BT" + layout.replace("B", "").replace("T", "")
+    ordered = np.ascontiguousarray(clips.transpose([ours.index(axis) for axis in layout]))
+    parameter = next(model.parameters(), torch.zeros(0))
+    tensor = torch.from_numpy(ordered).to(parameter.device, dtype or parameter.dtype)
+    masks = [torch.from_numpy(np.array(mask)).to(parameter.device)] if is_masked else []
+    with _in_eval(model), torch.inference_mode():
+        said = model(tensor, *masks)
+        return said if output is None else output(said)
+
+
+@contextlib.contextmanager
+def _in_eval(model: Any) -> Iterator[None]:
+    """All modules in eval mode, and back to what each was."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
