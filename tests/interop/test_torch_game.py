@@ -1,0 +1,139 @@
+"""Needs PyTorch; Hugging Face's models need transformers."""
+
+import jax
+import numpy as np
+import pytest
+
+import esv_jax
+from esv_jax import InputError
+from tests import oracles
+
+torch = pytest.importorskip("torch")
+
+T, C = 4, 3
+EMPTY = np.full(C, 1 / C, np.float32)
+VIDEO = np.random.default_rng(0).normal(size=(T, 2, 5, 6)).astype(np.float32)
+
+
+class Net(torch.nn.Module):
+    """Sees time and the axes of images, and has dropout."""
+
+    def __init__(self, axes):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = torch.nn.Parameter(torch.randn(T, 2, C, generator=generator))
+        self.dropout, self.frozen, self.axes = torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(C).eval(), axes
+
+    def forward(self, clips):
+        assert not torch.is_grad_enabled()
+        assert clips.dtype == self.weight.dtype
+        return self.dropout(torch.einsum(f"{self.axes},tcs->bs", clips, self.weight))
+
+
+def expected(video):
+    weight = Net("btchw").weight.detach().numpy().astype(np.float64)
+
+    def worth(coalition):
+        if not coalition:
+            return EMPTY
+        rows = [min(coalition, key=lambda i: (abs(i - t), i)) for t in range(T)]
+        return oracles.softmax(np.einsum("tchw,tcs->s", video[rows].astype(np.float64), weight))
+
+    return oracles.permutation_shapley(worth, T)
+
+
+@pytest.mark.parametrize("layout", ["BTCHW", "BCTHW", "TBCHW"])
+def test_values_of_a_module_in_each_layout(layout):
+    model = Net(layout.lower()).train()
+    model.frozen.eval()
+    modes = [module.training for module in model.modules()]
+    game = esv_jax.torch_game(empty=EMPTY, layout=layout)
+    for video in (VIDEO, torch.from_numpy(VIDEO)):
+        out = esv_jax.explain(esv_jax.exact(), game, model, video)
+        np.testing.assert_allclose(out.values, expected(VIDEO), atol=2e-5)
+    assert [module.training for module in model.modules()] == modes == [True, True, False]
+
+
+def test_other_precisions_are_those_of_the_parameters():
+    model = Net("btchw").to(torch.bfloat16)
+    out = esv_jax.explain(esv_jax.exact(), esv_jax.torch_game(empty=EMPTY), model, VIDEO)
+    assert np.isfinite(out.values).all()
+    assert out.values.dtype == np.float32
+
+
+def test_an_archive_knows_the_weights(tmp_path):
+    game, model = esv_jax.torch_game(empty=EMPTY), Net("btchw")
+    esv_jax.explain(esv_jax.exact(), game, model, VIDEO, archive=tmp_path / "a.esv")
+    with torch.no_grad():
+        model.weight += 1
+    with pytest.raises(InputError, match=r"a\.esv should be of this question, found one of model .*Net"):
+        esv_jax.explain(esv_jax.exact(), game, model, VIDEO, archive=tmp_path / "a.esv")
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "sentence"),
+    [
+        ({"layout": "BCHW"}, None, 'layout should name each axis once, like "BTCHW"'),
+        ({"layout": "BTD", "removal": "blur"}, None, "blur is for layouts with H and W, found 'BTD'"),
+        ({}, "resnet", r"the model should be a torch\.nn\.Module, found str"),
+        (
+            {"layout": "BTD"},
+            torch.nn.Identity(),
+            r"video should have the axes of the layout 'BTD' without B, found",
+        ),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told(options, model, sentence):
+    with pytest.raises(InputError, match=sentence):
+        esv_jax.explain(esv_jax.exact(), esv_jax.torch_game(empty=EMPTY, **options), model, VIDEO)
+
+
+SMALL = {
+    "image_size": 32,
+    "num_frames": 8,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "num_labels": C,
+}
+VJEPA = {
+    "patch_size": 16,
+    "crop_size": 32,
+    "frames_per_clip": 8,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 2,
+    "pred_hidden_size": 32,
+    "pred_num_attention_heads": 2,
+    "pred_num_hidden_layers": 1,
+    "num_pooler_layers": 1,
+    "num_labels": C,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("VideoMAE", {**SMALL, "patch_size": 16}),
+        ("Timesformer", {**SMALL, "patch_size": 16}),
+        ("Vivit", {**SMALL, "tubelet_size": [2, 16, 16]}),
+        ("VJEPA2", VJEPA),
+    ],
+    ids=["VideoMAE", "Timesformer", "Vivit", "VJEPA2"],
+)
+def test_models_of_hugging_face_as_they_are(name, options):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name}ForVideoClassification")(getattr(transformers, f"{name}Config")(**options))
+    video = np.random.default_rng(0).normal(size=(8, 3, 32, 32)).astype(np.float32)
+    game = esv_jax.torch_game(empty=EMPTY)
+    mask = np.array([[1, 0, 0, 1, 0, 0, 0, 0], [1] * 8], bool)
+    # Nearest of frames 0 and 3.
+    clips = torch.from_numpy(np.stack([video[[0, 0, 3, 3, 3, 3, 3, 3]], video]))
+    with torch.no_grad():
+        direct = torch.softmax(model.eval()(clips).logits, 1).numpy()
+    np.testing.assert_allclose(esv_jax.worths(game, model, video, mask), direct, atol=1e-6)
+    out = esv_jax.explain(esv_jax.recommended(max_evaluations=64), game, model, video, key=jax.random.key(0))
+    np.testing.assert_allclose(out.values.sum(axis=0), direct[1] - EMPTY, atol=1e-6)
