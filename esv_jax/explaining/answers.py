@@ -119,20 +119,23 @@ class Answers:
             for batch in self._batches(mask):
                 self._keep_new(batch, self._call(batch), wanted)
             return
-        # Abandoned, not waited for, where the block is left by an error: what is in flight is lost.
         pool = ThreadPoolExecutor(self._form.workers)
+        running: dict[Future, np.ndarray] = {}
         try:
-            running: dict[Future, np.ndarray] = {}
             for batch in self._batches(mask):
                 if len(running) == self._form.workers:
                     self._collect(running, wanted)
                 running[pool.submit(self._call, batch)] = batch
             while running:
                 self._collect(running, wanted)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except Exception:
+            # What is on its way is paid for. Ctrl-C does not wait for it.
+            for future, batch in running.items():
+                if future.exception() is None:
+                    self._keep_new(batch, future.result(), wanted)
             raise
-        pool.shutdown()
+        finally:
+            pool.shutdown(wait=False)
 
     def _collect(self, running: dict[Future, np.ndarray], wanted: int) -> None:
         for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -122,6 +122,27 @@ def test_errors_arrive_as_they_are_and_name_the_coalition(kind, workers, monkeyp
     assert note.startswith("raised while the model was asked about 2 coalitions, the first that of ")
 
 
+def test_answers_that_are_on_their_way_are_kept_when_one_fails(tmp_path):
+    failed = threading.Event()
+
+    def act(asked):
+        if len(asked) > 1 and not failed.is_set():
+            failed.set()
+            raise ValueError("mine")
+        if len(asked) > 1:
+            time.sleep(0.1)
+
+    first, again, path = Model(act), Model(), tmp_path / "a.esv"
+    options = {"workers": 3, "batch_size": 4}
+    a_game = esv_jax.host_game(lambda address, clips: first(clips), empty=EMPTY, removal="zero", **options)
+    with pytest.raises(ValueError, match="mine"):
+        esv_jax.explain(ESTIMATOR, a_game, "a model", VIDEO, key=KEY, archive=path)
+    assert len(first.asked) > 4
+    a_game = esv_jax.host_game(lambda address, clips: again(clips), empty=EMPTY, removal="zero", **options)
+    esv_jax.explain(ESTIMATOR, a_game, "a model", VIDEO, key=KEY, archive=path)
+    assert not set(again.asked) & set(first.asked)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_not_finite_name_the_coalition(bad):
     def predict(model, clips):
