@@ -94,8 +94,11 @@ class Answers:
         elif self._form.check:
             self._check_same()
         if game.empty is None:
-            nobody = jnp.asarray(self.of(np.zeros((1, self._num_players), bool)))
-            self.game = game._replace(empty=np.asarray(game.link(nobody))[0])
+            nobody = np.zeros((1, self._num_players), bool)
+            if not self.holds(nobody):
+                self._begun += 1
+                self._keep_new(nobody, self._call(nobody), len(self._row_of) + 1)
+            self.game = game._replace(empty=np.asarray(game.link(jnp.asarray(self.of(nobody))))[0])
 
     def of(self, mask: Array) -> np.ndarray:
         """Scores, float [N, C], of coalitions bool [N, P]; the model is asked about those that are new.
@@ -178,7 +181,9 @@ class Answers:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-        num_classes = "C" if self.game.empty is None else len(self.game.empty)
+        num_classes: int | str = len(self._scores[0]) if self._scores else "C"
+        if self.game.empty is not None:
+            num_classes = len(self.game.empty)
         found = np.asarray(checks.model_output("the game", np.asarray(found), len(mask), num_classes))
         finite = np.isfinite(found).all(axis=1)
         if not finite.all():

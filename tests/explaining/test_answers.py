@@ -213,6 +213,11 @@ def test_stopped_by_time():
             explain(Model(act), max_seconds=3)
 
 
+def test_nobody_is_asked_about_whatever_the_limits():
+    with pytest.raises(InputError, match="stopped by its limit after 3 of"):
+        explain(Model(), options={"empty": None}, max_cost=0, cost_per_evaluation=1)
+
+
 @pytest.mark.parametrize("name", ["archive", "callback", "max_seconds", "max_cost"])
 def test_only_host_games_take_these(name):
     of_jax = esv_jax.clip_game(lambda params, clips: clips.sum(axis=1), empty=EMPTY)
