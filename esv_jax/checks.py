@@ -133,10 +133,11 @@ def check_finite(name: str, array: Any) -> None:
         )
 
 
-def check_archive(archive: Any) -> None:
-    """Raises InputError if an archive is given to a game that is not on the host."""
-    if archive is not None:
-        raise InputError("archive is for host games (esv_jax.host_game), found another game")
+def check_for_host(**given: Any) -> None:
+    """Raises InputError if one of these arguments is given, to a game that is not on the host."""
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(f"{name} is for host games (esv_jax.host_game), found another game")
 
 
 def check_concrete(name: str, value: Any, advice: str) -> None:

@@ -1,21 +1,21 @@
 """What a model on the host says of coalitions: asked in batches, each coalition once, kept in an archive if wanted."""
 
 import contextlib
-import hashlib
 import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks
+from esv_jax import checks, files
 from esv_jax.base import Array, Game, Host
 from esv_jax.checks import InputError
+from esv_jax.games.host import with_numpy_dtype
 from esv_jax.results import archive as archives
 
 # Between repeated calls: this long, then twice as long and so on.
@@ -81,9 +81,9 @@ class Answers:
         callback: Callable[[Asked], None] | None = None,
     ):
         checks.check_concrete("video", video, "a host game runs outside of JAX")
-        assert isinstance(game.form, Host)  # noqa: S101 (for mypy)
         self.game, self.num_asked, self._begun = game, 0, 0
-        self._form, self._archive, self._limits, self._callback = game.form, archive, limits, callback
+        self._form = cast(Host, game.form)
+        self._archive, self._limits, self._callback = archive, limits, callback
         self._num_players = game.num_players(video)
         self._prepared = game.prepare(model, video)
         self._batch_size, self._start = self._form.batch_size, time.perf_counter()
@@ -257,7 +257,8 @@ def fingerprint(model: Any) -> str:
         return model
     if hasattr(model, "state_dict"):
         named = sorted(model.state_dict().items())
-        return f"{kind} {_digest([part for name, value in named for part in (name, checks.own(name, _plain(value)))])}"
+        parts = [part for name, value in named for part in (name, checks.own(name, with_numpy_dtype(value)))]
+        return f"{kind} {_digest(parts)}"
     leaves = jax.tree.leaves(model)
     if all(isinstance(leaf, np.ndarray | np.generic | jax.Array | int | float) for leaf in leaves):
         return f"{kind} {_digest([str(jax.tree.structure(model)), *leaves])}"
@@ -267,21 +268,13 @@ def fingerprint(model: Any) -> str:
         return kind
 
 
-def _plain(value: Any) -> Any:
-    """A tensor in a dtype that NumPy has."""
-    return value.float() if "bfloat16" in str(getattr(value, "dtype", "")) else value
-
-
 def _digest(parts: list[Any]) -> str:
-    sha = hashlib.sha256()
+    """`files.short_digest` that tells arrays of other dtypes and shapes apart."""
+    described: list[Any] = []
     for part in parts:
-        if isinstance(part, str):
-            sha.update(part.encode())
-        else:
-            array = np.asarray(part)
-            sha.update(f"{array.dtype.str} {array.shape}".encode())
-            sha.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
-    return sha.hexdigest()[:16]
+        array = np.asarray(part)
+        described += [part] if isinstance(part, str) else [f"{array.dtype.str} {array.shape}", array]
+    return files.short_digest(described)
 
 
 def _keys(mask: Array) -> list[bytes]:

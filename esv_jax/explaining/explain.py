@@ -64,11 +64,7 @@ def explain(
     if isinstance(game.form, Host):
         limits = host.Limits(max_seconds, max_cost, cost_per_evaluation)
         return _explain_host(estimator, game, params, video, key, plan, archive, callback, limits)
-    checks.check_archive(archive)
-    given = {"callback": callback, "max_seconds": max_seconds, "max_cost": max_cost}
-    for name, value in given.items():
-        if value is not None:
-            raise checks.InputError(f"{name} is for host games (esv_jax.host_game), found another game")
+    checks.check_for_host(archive=archive, callback=callback, max_seconds=max_seconds, max_cost=max_cost)
     game = game._replace(empty=checks.own("empty", game.empty))
     video = checks.own_video("video", video)
     params = checks.own("params", params)
@@ -110,15 +106,16 @@ def _explain_host(
     plan = _planned(estimator, num_players, key, plan)
     if estimator.of_scales:
         raise checks.InputError(_OF_SCALES.format(estimator.name))
+    # Only where it may end early does it matter what is asked first.
+    may_end = limits != host.Limits()
+    smaller = list(_smaller(estimator, num_players, key, len(plan.mask))) if may_end else []
     with host.asking(game, model, video, archive=archive, limits=limits, callback=callback) as answers:
         try:
-            # Only where it may end early does it matter what is asked first.
-            if limits != host.Limits():
-                for _, smaller in _smaller(estimator, num_players, key, len(plan.mask)):
-                    answers.of(smaller.mask)
+            for _, first in smaller:
+                answers.of(first.mask)
             logits = answers.of(plan.mask)
         except host.Stopped:
-            done = [of for of in _smaller(estimator, num_players, key, len(plan.mask)) if answers.holds(of[1].mask)]
+            done = [of for of in smaller if answers.holds(of[1].mask)]
             if not done:
                 raise checks.InputError(
                     f"{estimator.name} should have more coalitions to say anything: stopped by its limit after "

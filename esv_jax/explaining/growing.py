@@ -68,7 +68,7 @@ def looks(
     if isinstance(game.form, Host):
         yield from _looks_at_host(estimators, game, params, video, key, archive)
         return
-    checks.check_archive(archive)
+    checks.check_for_host(archive=archive)
     params = checks.own("params", params)
     num_players = game.num_players(video)
     of_children = isinstance(game.form, Scales) and not game.form.all_subsets

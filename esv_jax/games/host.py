@@ -147,9 +147,7 @@ def scores_of(said: Any, num_rows: int) -> np.ndarray:
     """
     found = _chosen(said)
     if hasattr(found, "detach"):
-        tensor = found.detach().cpu()
-        # NumPy has no bfloat16.
-        found = (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy()
+        found = with_numpy_dtype(found.detach().cpu()).numpy()
     try:
         array = np.asarray(found)
     except ValueError:
@@ -166,6 +164,11 @@ def scores_of(said: Any, num_rows: int) -> np.ndarray:
             "mean of them, output[:, -1]"
         )
     return np.asarray(checks.model_output("the model", array, num_rows))
+
+
+def with_numpy_dtype(tensor: Any) -> Any:
+    """A tensor of PyTorch as it is, but for one of bfloat16, which NumPy lacks: in float32."""
+    return tensor.float() if "bfloat16" in str(getattr(tensor, "dtype", "")) else tensor
 
 
 def _chosen(said: Any) -> Any:
