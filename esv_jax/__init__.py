@@ -8,6 +8,7 @@ from esv_jax.base import Game as Game
 from esv_jax.base import Host as Host
 from esv_jax.base import Masks as Masks
 from esv_jax.base import Plan as Plan
+from esv_jax.base import Player as Player
 from esv_jax.base import Scales as Scales
 from esv_jax.base import Subsets as Subsets
 from esv_jax.checks import InputError as InputError
@@ -29,8 +30,10 @@ from esv_jax.explaining.until import explain_until as explain_until
 from esv_jax.explaining.worths import worths as worths
 from esv_jax.games import clip_game as clip_game
 from esv_jax.games import frame_mean_game as frame_mean_game
+from esv_jax.games import grouped as grouped
 from esv_jax.games import host_game as host_game
 from esv_jax.games import multiscale_game as multiscale_game
+from esv_jax.games import players as players
 from esv_jax.games import removals as removals
 from esv_jax.games import trn_game as trn_game
 from esv_jax.games import tsn_game as tsn_game

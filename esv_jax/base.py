@@ -60,16 +60,32 @@ class Scales:
     averages_scores: bool = False
 
 
+class Player(NamedTuple):
+    """What is shown or removed together: a frame, a shot, a window of the sound, a word. Made by `games.players`.
+
+    Attributes:
+      name: for tables and pictures.
+      parts: (modality, indices) each: which entries along the first axis of the video, "frames", or of one of its
+        modalities where it is a mapping of several.
+    """
+
+    name: str
+    parts: tuple[tuple[str, tuple[int, ...]], ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """`Game.logits`: (prepared, mask, NumPy bool [N, P]) -> logits, NumPy floating [N, C]. As `Masks`, on the host: JAX
+    """`Game.logits`: (prepared, mask, NumPy bool [N, E]) -> logits, NumPy floating [N, C]. As `Masks`, on the host: JAX
     neither traces nor compiles it, nor `prepare`, which is given `params` and `video` as the user gave them.
 
     Attributes:
+      players: which of the E entries of a video are shown together; None: every entry is a player of its own. Set by
+        `grouped`, with `num_entries`: video -> E.
       batch_size: coalitions in a call. workers: calls at a time, each in a thread.
       retries: how often a call is repeated after errors of the connection.
       check: whether everyone is asked about twice, to refuse a model that does not say the same.
       about: what else decides the answers, in words: they are not taken for those of another game.
+      code: a digest of the functions that decide them; where it changes, it is warned of.
     """
 
     batch_size: int = 2048
@@ -77,6 +93,9 @@ class Host:
     retries: int = 0
     check: bool = False
     about: str = ""
+    code: str = ""
+    players: tuple[Player, ...] | None = None
+    num_entries: Callable[[Any], int] | None = None
 
 
 Form = Masks | Subsets | Scales | Host

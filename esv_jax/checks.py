@@ -298,6 +298,22 @@ def own(name: str, tree: Any) -> Any:
     return jax.tree.map(of_leaf, tree)
 
 
+def own_modalities(video: Any) -> Any:
+    """`own_video` of a video for a model on the host: of each modality of a mapping; words stay words.
+
+    Raises:
+      InputError: as `own`.
+    """
+    if not isinstance(video, Mapping):
+        return own_video("video", video)
+    found = {}
+    for name, part in video.items():
+        array = np.asarray(part) if isinstance(part, list | tuple) else part
+        is_text = isinstance(array, np.ndarray) and array.dtype.kind in "SU"
+        found[str(name)] = array.copy() if is_text else own_video(f"video[{name!r}]", part)
+    return found
+
+
 def own_video(name: str, video: Any) -> Any:
     """`own` of a video (or videos, or masks), of which a list or tuple is one array, not a pytree."""
     own_frames = own(name, video)

@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple, cast
 
@@ -12,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks, files
+from esv_jax import checks, fingerprints
 from esv_jax.base import Array, Game, Host
 from esv_jax.checks import InputError
-from esv_jax.games.host import with_numpy_dtype
+from esv_jax.games import players
 from esv_jax.results import archive as archives
 
 # Between repeated calls: this long, then twice as long and so on.
@@ -62,6 +61,40 @@ class Stopped(Exception):
     """A limit was reached before all coalitions were asked about."""
 
 
+class Entries:
+    """The entries of a video that players have, so that answers serve whatever they are grouped into.
+
+    Attributes:
+      count: E.
+    """
+
+    def __init__(self, game: Game, video: Any):
+        form = cast(Host, game.form)
+        self._lengths, self._members = {players.FRAMES: game.num_players(video)}, None
+        if isinstance(video, Mapping):
+            self._lengths = players.lengths_of(video)
+        elif form.players is not None and form.num_entries is not None:
+            self._lengths = {players.FRAMES: form.num_entries(video)}
+        self.count = sum(self._lengths.values())
+        if form.players is not None:
+            self._members, self._always = players.membership(form.players, self._lengths)
+
+    def of(self, mask: Array) -> np.ndarray:
+        """Entries bool [N, E] of coalitions [N, P]."""
+        mask = np.asarray(mask, bool)
+        return mask if self._members is None else mask @ self._members | self._always
+
+    def told(self, mask: np.ndarray) -> str:
+        """Coalitions [N, E] in words."""
+        is_one = len(self._lengths) == 1
+        names = [i if is_one else f"{name} {i}" for name, length in self._lengths.items() for i in range(length)]
+        first = checks.listed((names[i] for i in np.flatnonzero(mask[0])), limit=64) or "nobody"
+        return f"the coalition of {first}" if len(mask) == 1 else f"{len(mask)} coalitions, the first that of {first}"
+
+    def __str__(self) -> str:
+        return ", ".join(f"{length} {name}" for name, length in self._lengths.items())
+
+
 class Answers:
     """A model's answers about one video, as they come.
 
@@ -84,7 +117,7 @@ class Answers:
         self.game, self.num_asked, self._begun = game, 0, 0
         self._form = cast(Host, game.form)
         self._archive, self._limits, self._callback = archive, limits, callback
-        self._num_players = game.num_players(video)
+        self._entries = Entries(game, video)
         self._prepared = game.prepare(model, video)
         self._batch_size, self._start = self._form.batch_size, time.perf_counter()
         self._row_of: dict[bytes, int] = {}
@@ -94,10 +127,11 @@ class Answers:
         elif self._form.check:
             self._check_same()
         if game.empty is None:
-            nobody = np.zeros((1, self._num_players), bool)
+            nobody = np.zeros((1, game.num_players(video)), bool)
             if not self.holds(nobody):
                 self._begun += 1
-                self._keep_new(nobody, self._call(nobody), len(self._row_of) + 1)
+                shown = self._entries.of(nobody)
+                self._keep_new(shown, self._call(shown), len(self._row_of) + 1)
             self.game = game._replace(empty=np.asarray(game.link(jnp.asarray(self.of(nobody))))[0])
 
     def of(self, mask: Array) -> np.ndarray:
@@ -107,14 +141,15 @@ class Answers:
           Stopped: a limit was reached; what was answered is kept.
           InputError: what the model returned is no array of finite scores.
         """
-        keys = _keys(mask)
+        shown = self._entries.of(mask)
+        keys = _keys(shown)
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._row_of}
-        self._ask(np.asarray(mask, bool)[sorted(first.values())])
+        self._ask(shown[sorted(first.values())])
         return np.stack([self._scores[self._row_of[key]] for key in keys])
 
     def holds(self, mask: Array) -> bool:
         """Whether all of the coalitions have been asked about."""
-        return all(key in self._row_of for key in _keys(mask))
+        return all(key in self._row_of for key in _keys(self._entries.of(mask)))
 
     def _ask(self, mask: np.ndarray) -> None:
         wanted = len(self._row_of) + len(mask)
@@ -177,7 +212,7 @@ class Answers:
                     halves = mask[: self._batch_size], mask[self._batch_size :]
                     return np.concatenate([self._call(half) for half in halves])
                 if not (left and _is_of_connection(error)):
-                    error.add_note(f"raised while the model was asked about {_told(mask)}")
+                    error.add_note(f"raised while the model was asked about {self._entries.told(mask)}")
                     raise
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -188,7 +223,8 @@ class Answers:
         finite = np.isfinite(found).all(axis=1)
         if not finite.all():
             raise InputError(
-                f"the model should give finite scores, found {_first_bad(found[~finite][0])} for {_told(mask[~finite])}"
+                f"the model should give finite scores, found {_first_bad(found[~finite][0])} for "
+                f"{self._entries.told(mask[~finite])}"
             )
         return found
 
@@ -208,7 +244,7 @@ class Answers:
 
     def _check_same(self) -> None:
         """Asks about the whole video twice."""
-        everyone = np.ones((1, self._num_players), bool)
+        everyone = np.ones((1, self._entries.count), bool)
         once, again = self._call(everyone), self._call(everyone)
         differ = float(np.abs(once - again).max())
         if differ > SAME * float(np.abs(once).max()):
@@ -236,56 +272,21 @@ def asking(
     if archive is None:
         yield Answers(game, model, video, limits=limits, callback=callback)
         return
-    empty = "asked for" if game.empty is None else _digest([np.asarray(game.empty)])
+    empty = "asked for" if game.empty is None else fingerprints.of_arrays([np.asarray(game.empty)])
+    entries = Entries(game, video)
+    form = cast(Host, game.form)
     about = {
-        "model": fingerprint(model),
-        "video": _digest(jax.tree.leaves(video)),
-        "game": getattr(game.form, "about", ""),
+        "model": fingerprints.of_model(model),
+        "video": f"{fingerprints.of_arrays(jax.tree.leaves(video))} of {entries}",
+        "game": form.about,
         "empty": empty,
     }
-    with archives.opened(archive, game.num_players(video), about) as opened:
+    with archives.opened(archive, entries.count, about, form.code) as opened:
         yield Answers(game, model, video, archive=opened, limits=limits, callback=callback)
-
-
-def fingerprint(model: Any) -> str:
-    """What tells a model from others: a digest of its weights where it has some that can be read, else its kind.
-
-    Read are: PyTorch's state_dict, pytrees of arrays, texts (a server's address), and what can be pickled.
-    """
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    if isinstance(model, str):
-        return model
-    if hasattr(model, "state_dict"):
-        named = sorted(model.state_dict().items())
-        parts = [part for name, value in named for part in (name, checks.own(name, with_numpy_dtype(value)))]
-        return f"{kind} {_digest(parts)}"
-    leaves = jax.tree.leaves(model)
-    if all(isinstance(leaf, np.ndarray | np.generic | jax.Array | int | float) for leaf in leaves):
-        return f"{kind} {_digest([str(jax.tree.structure(model)), *leaves])}"
-    try:
-        return f"{kind} {_digest([np.frombuffer(pickle.dumps(model), np.uint8)])}"
-    except Exception:  # Anything may be raised by what refuses to be pickled.
-        return kind
-
-
-def _digest(parts: list[Any]) -> str:
-    """`files.short_digest` that tells arrays of other dtypes and shapes apart."""
-    described: list[Any] = []
-    for part in parts:
-        array = np.asarray(part)
-        described += [part] if isinstance(part, str) else [f"{array.dtype.str} {array.shape}", array]
-    return files.short_digest(described)
 
 
 def _keys(mask: Array) -> list[bytes]:
     return [row.tobytes() for row in np.packbits(np.asarray(mask, bool), axis=1)]
-
-
-def _told(mask: np.ndarray) -> str:
-    """Coalitions in words."""
-    first = np.flatnonzero(mask[0]).tolist()
-    named = f"the coalition of {checks.listed(first, limit=64) if first else 'nobody'}"
-    return named if len(mask) == 1 else f"{len(mask)} coalitions, the first that of {checks.listed(first, limit=64)}"
 
 
 def _first_bad(scores: np.ndarray) -> str:

@@ -100,8 +100,10 @@ def _explain_host(
     limits: host.Limits,
 ) -> Attribution:
     """The model is asked first, in batches, then its answers are estimated from."""
+    if limits.cost is not None and limits.cost_per_evaluation is None:
+        raise checks.InputError("max_cost should come with cost_per_evaluation, what one coalition costs; found none")
     game = game._replace(empty=checks.own("empty", game.empty))
-    video = checks.own_video("video", video)
+    video = checks.own_modalities(video)
     num_players = game.num_players(video)
     plan = _planned(estimator, num_players, key, plan)
     if estimator.of_scales:

@@ -64,11 +64,11 @@ def looks(
     for its whole plan.
     """
     game = game._replace(empty=checks.own("empty", game.empty))
-    video = checks.own_video("video", video)
     if isinstance(game.form, Host):
-        yield from _looks_at_host(estimators, game, params, video, key, archive)
+        yield from _looks_at_host(estimators, game, params, checks.own_modalities(video), key, archive)
         return
     checks.check_for_host(archive=archive)
+    video = checks.own_video("video", video)
     params = checks.own("params", params)
     num_players = game.num_players(video)
     of_children = isinstance(game.form, Scales) and not game.form.all_subsets

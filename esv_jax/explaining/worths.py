@@ -34,7 +34,8 @@ def worths(game: Game, params: Any, video: Any, mask: Array) -> jax.Array:
     Raises:
       InputError: the shapes do not fit, or what should be concrete is traced.
     """
-    video, mask = checks.own_video("video", video), checks.own_video("mask", mask)
+    video = checks.own_modalities(video) if isinstance(game.form, Host) else checks.own_video("video", video)
+    mask = checks.own_video("mask", mask)
     checks.check_shape("mask", mask, ("N", game.num_players(video)))
     checks.check_positive("number of coalitions", len(mask))
     game = game._replace(empty=checks.own("empty", game.empty))

@@ -2,15 +2,16 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks
+from esv_jax import checks, fingerprints
 from esv_jax.base import Game, Host, Link, identity
-from esv_jax.games import removals
+from esv_jax.games import players, removals
+from esv_jax.games.removals import Removal
 
 
 def log_odds(logits: jax.Array) -> jax.Array:
@@ -57,7 +58,9 @@ def host_game(
       removal: what is shown in place of removed frames: "nearest" (the nearest kept frame in time), "freeze",
         "resample", "mean", "zero", "blur", "noise"; "delete" (shorter clips, for models that take any length);
         "attention_mask" (predict is given mask [N, T] too); one of `esv_jax.removals`; or a function (frames [T, ...],
-        mask bool [N, T]) -> clips [N, ...].
+        mask bool [N, T]) -> clips [N, ...]. For a video of several modalities, {"frames": [T, ...], "words": [W]}, of
+        which predict is given a dict of clips: one for all, or one of each name, "delete" or such as show something
+        when all of a modality is removed.
       link: "softmax", "sigmoid", "identity", "log-odds" (of the softmax), or a function of JAX [N, C] -> [N, C].
       batch_size: coalitions in a call; halved when memory does not suffice.
       workers: calls at a time, each in a thread: for servers.
@@ -75,68 +78,129 @@ def host_game(
         raise checks.InputError(
             f"predict should be a function (model, clips) -> scores, found {type(predict).__name__}"
         )
-    taken = removals.made(removal)
+    taken = {name: removals.made(of) for name, of in removal.items()} if isinstance(removal, Mapping) else {}
+    of_all = None if taken else removals.made(removal)
+    told = ", ".join(f"{name} {of.name}" for name, of in taken.items()) if of_all is None else of_all.name
+    used = list(taken.values()) if of_all is None else [of_all]
     if isinstance(link, str) and link not in LINKS:
         raise checks.InputError(f"link should be one of {', '.join(LINKS)} or a function, found {link!r}")
     of_logits: Link = LINKS[link] if isinstance(link, str) else link
     if empty is not None:
         empty = checks.scores("empty", empty, probabilities=False)
-    elif not taken.of_nobody:
+    elif not all(of.of_nobody for of in used):
         raise checks.InputError(
-            f"empty should be given, the worth of nobody [C]: with the removal {taken.name!r} no clip is of nobody"
+            f"empty should be given, the worth of nobody [C]: with the removal {told!r} no clip is of nobody"
         )
-    about = f"{_name(predict)}; removal {taken.name}; link {link if isinstance(link, str) else _name(link)}"
-    form = Host(batch_size, workers, retries, check, about)
-    averaged = taken.draws > 1
-    scores = functools.partial(_scores, predict, taken, of_logits if averaged else None)
-    return Game(empty, _model_and_video, scores, identity if averaged else of_logits, form)
+    num_draws = {of.draws for of in used} - {1}
+    if len(num_draws) > 1:
+        raise checks.InputError(f"removals of several videos should take equally many, found {sorted(num_draws)}")
+    draws = num_draws.pop() if num_draws else 1
+    link_told = link if isinstance(link, str) else fingerprints.of_function(link)
+    about = f"{fingerprints.of_function(predict)}; removal {told}; link {link_told}"
+    code = " ".join([fingerprints.of_code(predict, of_logits), *filter(None, (of.code for of in used))])
+    form = Host(batch_size, workers, retries, check, about, code)
+    averaged = of_logits if draws > 1 else None
+    scores = functools.partial(_scores, predict, draws, averaged)
+    prepare = functools.partial(_prepared, of_all, taken)
+    return Game(empty, prepare, scores, identity if averaged else of_logits, form, players.num_entries)
 
 
-def _name(function: Any) -> str:
-    if isinstance(function, functools.partial):
-        given = (_name(value) if callable(value) else str(value) for value in function.args)
-        return f"{_name(function.func)}({', '.join(given)})"
-    return getattr(function, "__qualname__", type(function).__qualname__)
+class _Shown(NamedTuple):
+    """A model and what it is shown of a video.
+
+    Attributes:
+      clips: mask bool [N, E] -> the arguments of `predict` behind the model.
+      one_size: of each modality that is to be asked for one size at a time, its entries.
+    """
+
+    model: Any
+    clips: Callable[[np.ndarray], tuple]
+    one_size: list[slice]
 
 
-def _model_and_video(model: Any, video: Any) -> Any:
-    return model, np.asarray(video)
+def _prepared(of_all: Removal | None, taken: dict[str, Removal], model: Any, video: Any) -> _Shown:
+    """What all coalitions of a video share: what stands in for what is removed."""
+    if not isinstance(video, Mapping):
+        if of_all is None:
+            raise checks.InputError(
+                f"video should be of the modalities {checks.listed(taken)}, a removal of each, found one array"
+            )
+        frames = np.asarray(video)
+        of_one = _clips_of(of_all, frames)
+        masked = of_all.show is None
+        return _Shown(
+            model,
+            lambda mask: (of_one(mask), mask) if masked else (of_one(mask),),
+            [slice(None)] if of_all.one_size else [],
+        )
+    each = taken if of_all is None else dict.fromkeys(video, of_all)
+    if set(each) != set(video):
+        raise checks.InputError(
+            f"removal should be of the video's modalities {checks.listed(video)}, found {checks.listed(each)}"
+        )
+    part_of = players.parts_of(video)
+    for name, of in each.items():
+        if not (of.of_nobody or of.one_size or of.show is None):
+            raise checks.InputError(
+                f"the removal of {name!r} should say what is left when all of it is removed while another modality is "
+                f'not ("delete", "zero", "mean", ...), found {of.name!r}'
+            )
+    draws = max(of.draws for of in each.values())
+    shown = {name: _clips_of(each[name], np.asarray(array)) for name, array in video.items()}
+
+    def clips(mask: np.ndarray) -> tuple:
+        of_each = {name: show(mask[:, part_of[name]]) for name, show in shown.items()}
+        if draws > 1:  # as many clips of a modality that has one of a coalition as of those that have several
+            of_each = {n: np.repeat(of, draws * len(mask) // len(of), axis=0) for n, of in of_each.items()}
+        if not any(of.show is None for of in each.values()):
+            return (of_each,)
+        return of_each, {name: mask[:, part] for name, part in part_of.items()}
+
+    return _Shown(model, clips, [part_of[name] for name, of in each.items() if of.one_size])
+
+
+def _clips_of(removal: Removal, frames: np.ndarray) -> Callable[[np.ndarray], Any]:
+    """mask bool [N, T] -> as many clips as there should be."""
+    if removal.show is None:
+        return lambda mask: np.broadcast_to(frames[None], (len(mask), *frames.shape))
+    show = removal.show(frames)
+
+    def clips(mask: np.ndarray) -> Any:
+        found = show(mask)
+        if len(found) != removal.draws * len(mask):
+            raise checks.InputError(
+                f"removal should give a clip for each of {len(mask)} coalitions, found {len(found)} clips"
+            )
+        return found
+
+    return clips
 
 
 def _scores(
-    predict: Callable[..., Any], removal: removals.Removal, averaged: Link | None, prepared: Any, mask: np.ndarray
+    predict: Callable[..., Any], draws: int, averaged: Link | None, shown: _Shown, mask: np.ndarray
 ) -> np.ndarray:
-    """What the model says of coalitions [N, T], float [N, C]; `averaged` is the link of worths that are means."""
-    if not removal.one_size:
-        return _of_rows(predict, removal, averaged, prepared, mask)
-    sizes = mask.sum(axis=1)
+    """What the model says of coalitions [N, E], float [N, C]; `averaged` is the link of worths that are means."""
+    if not shown.one_size:
+        return _of_rows(predict, draws, averaged, shown, mask)
+    sizes = np.stack([mask[:, part].sum(axis=1) for part in shown.one_size], axis=1)
+    kinds, of_kind = np.unique(sizes, axis=0, return_inverse=True)
     found: Any = None
-    for size in np.unique(sizes):
-        rows = np.flatnonzero(sizes == size)
-        scores = _of_rows(predict, removal, averaged, prepared, mask[rows])
+    for kind in range(len(kinds)):
+        rows = np.flatnonzero(of_kind.reshape(-1) == kind)
+        scores = _of_rows(predict, draws, averaged, shown, mask[rows])
         found = np.zeros((len(mask), scores.shape[1]), scores.dtype) if found is None else found
         found[rows] = scores
     return found
 
 
 def _of_rows(
-    predict: Callable[..., Any], removal: removals.Removal, averaged: Link | None, prepared: Any, mask: np.ndarray
+    predict: Callable[..., Any], draws: int, averaged: Link | None, shown: _Shown, mask: np.ndarray
 ) -> np.ndarray:
-    model, video = prepared
-    if removal.clips is None:
-        said = predict(model, np.broadcast_to(video[None], (len(mask), *video.shape)), mask)
-    else:
-        clips = removal.clips(video, mask)
-        if len(clips) != removal.draws * len(mask):
-            raise checks.InputError(
-                f"removal should give a clip for each of {len(mask)} coalitions, found {len(clips)} clips"
-            )
-        said = predict(model, clips)
-    scores = scores_of(said, removal.draws * len(mask))
+    scores = scores_of(predict(shown.model, *shown.clips(mask)), draws * len(mask))
     if averaged is None:
         return scores
     worths = np.asarray(averaged(jnp.asarray(scores)))
-    return worths.reshape(len(mask), removal.draws, -1).mean(axis=1)
+    return worths.reshape(len(mask), draws, -1).mean(axis=1)
 
 
 def scores_of(said: Any, num_rows: int) -> np.ndarray:
@@ -147,7 +211,7 @@ def scores_of(said: Any, num_rows: int) -> np.ndarray:
     """
     found = _chosen(said)
     if hasattr(found, "detach"):
-        found = with_numpy_dtype(found.detach().cpu()).numpy()
+        found = fingerprints.with_numpy_dtype(found.detach().cpu()).numpy()
     try:
         array = np.asarray(found)
     except ValueError:
@@ -164,11 +228,6 @@ def scores_of(said: Any, num_rows: int) -> np.ndarray:
             "mean of them, output[:, -1]"
         )
     return np.asarray(checks.model_output("the model", array, num_rows))
-
-
-def with_numpy_dtype(tensor: Any) -> Any:
-    """A tensor of PyTorch as it is, but for one of bfloat16, which NumPy lacks: in float32."""
-    return tensor.float() if "bfloat16" in str(getattr(tensor, "dtype", "")) else tensor
 
 
 def _chosen(said: Any) -> Any:

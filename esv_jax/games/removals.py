@@ -1,7 +1,7 @@
 """What a model on the host is shown in place of the frames that are not in a coalition.
 
-A removal decides the answer: values of two of them may rank frames quite differently. Each is a function from the
-video's frames [T, ...] and masks [N, T] to clips; to add one, write another factory here.
+A removal decides the answer: values of two of them may rank frames quite differently (`compare_removals`). To add one,
+write another factory here, and name it in `NAMED` if it needs nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax import checks, files
+from esv_jax import checks, fingerprints
+
+Clips = Callable[[np.ndarray], Any]
 
 
 class Removal(NamedTuple):
@@ -17,27 +19,25 @@ class Removal(NamedTuple):
 
     Attributes:
       name: which it is and with what parameters; it stands in archives.
-      clips: (frames [T, ...], mask bool [N, T]) -> clips [N draws, T', ...], those of a coalition behind one another.
-        None: the frames stay as they are, and `predict` is given the mask as its third argument.
+      show: frames [T, ...] of a video -> (mask bool [N, T] -> clips [N draws, T', ...], those of a coalition behind one
+        another). None: the frames stay as they are, and `predict` is given the mask as its third argument.
       of_nobody: whether it says what is left when every frame is removed.
-      one_size: whether `clips` is only to be asked for coalitions of one size at a time.
+      one_size: whether clips are only to be asked for coalitions of one size at a time.
       draws: how many clips stand for a coalition; the mean of their worths is its worth.
+      code: of a function of the user's, a digest of what it does.
     """
 
     name: str
-    clips: Callable[[np.ndarray, np.ndarray], Any] | None
+    show: Callable[[np.ndarray], Clips] | None
     of_nobody: bool = False
     one_size: bool = False
     draws: int = 1
+    code: str = ""
 
 
 def delete() -> Removal:
     """The kept frames alone, in their order: clips [N, k, ...], for models that take any length."""
-
-    def clips(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return frames[np.nonzero(_of_somebody(mask))[1].reshape(len(mask), -1)]
-
-    return Removal("delete", clips, one_size=True)
+    return _chosen("delete", lambda mask: np.nonzero(mask)[1].reshape(len(mask), -1), one_size=True)
 
 
 def nearest() -> Removal:
@@ -48,7 +48,7 @@ def nearest() -> Removal:
         time = np.arange(mask.shape[1])
         return np.where(time - before <= after - time, before, after)
 
-    return Removal("nearest", lambda frames, mask: frames[rows(_of_somebody(mask))])
+    return _chosen("nearest", rows)
 
 
 def freeze() -> Removal:
@@ -58,33 +58,42 @@ def freeze() -> Removal:
         before = _last_kept(mask)
         return np.where(before >= 0, before, _next_kept(mask))
 
-    return Removal("freeze", lambda frames, mask: frames[rows(_of_somebody(mask))])
+    return _chosen("freeze", rows)
 
 
 def resample() -> Removal:
     """The k kept frames spread over the length: at time t the one of rank floor(t k / T)."""
 
-    def clips(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        size = _of_somebody(mask).sum(axis=1, keepdims=True)
+    def rows(mask: np.ndarray) -> np.ndarray:
+        size = mask.sum(axis=1, keepdims=True)
         rank = np.arange(mask.shape[1])[None] * size // mask.shape[1]
         # Kept frames first, in their order.
         kept = np.argsort(~mask, axis=1, kind="stable")
-        return frames[np.take_along_axis(kept, rank, axis=1)]
+        return np.take_along_axis(kept, rank, axis=1)
 
-    return Removal("resample", clips)
+    return _chosen("resample", rows)
 
 
 def mean(of: Any = None) -> Removal:
-    """The mean frame: of the video, or `of` [...], that of a data set."""
+    """The mean frame: of the video, or `of`, that of a data set, [...] or at every time [T, ...]."""
     if of is None:
         return _filled("mean of the clip", lambda frames: _like(frames, frames.mean(axis=0, dtype=np.float64))[None])
     given = np.asarray(checks.own("of", of))
-    return _filled(f"mean {files.short_digest([given])}", lambda frames: _like(frames, given)[None])
+
+    def fill(frames: np.ndarray) -> np.ndarray:
+        if given.shape not in (frames.shape, frames.shape[1:]):
+            raise checks.InputError(
+                f"of should be a frame {list(frames.shape[1:])}, or one at every time {list(frames.shape)}, found "
+                f"{list(given.shape)}"
+            )
+        return _like(frames, given if given.shape == frames.shape else given[None])
+
+    return _filled(f"mean {fingerprints.of_arrays([given])}", fill)
 
 
 def zero() -> Removal:
-    """Zeros, in the units of the model's own input."""
-    return _filled("zero", lambda frames: np.zeros_like(frames[:1]))
+    """Zeros, in the units of the model's own input; of words, empty ones."""
+    return _filled("zero", lambda frames: np.zeros_like(frames[:1]), of_numbers=False)
 
 
 def blur(*, sigma: float = 10.0, axes: Sequence[int] = (1, 2)) -> Removal:
@@ -122,13 +131,17 @@ def other_videos(videos: Any) -> Removal:
     if given.ndim < 2 or len(given) < 1:
         raise checks.InputError(f"videos should have shape [K, T, ...], at least one, found {list(given.shape)}")
 
-    def clips(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def show(frames: np.ndarray) -> Clips:
         checks.check_shape("videos", given, (len(given), *frames.shape))
-        kept = mask.reshape(len(mask), 1, -1, *[1] * (frames.ndim - 1))
-        mixed = np.where(kept, frames[None, None], _like(frames, given)[None])
-        return mixed.reshape(-1, *frames.shape)
+        others = _like(frames, given)
 
-    return Removal(f"other videos {files.short_digest([given])}", clips, of_nobody=True, draws=len(given))
+        def clips(mask: np.ndarray) -> np.ndarray:
+            kept = mask.reshape(len(mask), 1, -1, *[1] * (frames.ndim - 1))
+            return np.where(kept, frames[None, None], others[None]).reshape(-1, *frames.shape)
+
+        return clips
+
+    return Removal(f"other videos {fingerprints.of_arrays([given])}", show, of_nobody=True, draws=len(given))
 
 
 def attention_mask() -> Removal:
@@ -156,20 +169,44 @@ def made(removal: Any) -> Removal:
     if isinstance(removal, str) and removal in NAMED:
         return NAMED[removal]()
     if callable(removal) and not isinstance(removal, type):
-        return Removal(f"function {getattr(removal, '__qualname__', type(removal).__name__)}", removal)
+        return Removal(
+            f"function {fingerprints.of_function(removal)}",
+            lambda frames: lambda mask: removal(frames, mask),
+            code=fingerprints.of_code(removal),
+        )
     raise checks.InputError(
         f"removal should be one of {', '.join(NAMED)}, one of esv_jax.removals or a function, found {removal!r}"
     )
 
 
-def _filled(name: str, fill: Callable[[np.ndarray], np.ndarray]) -> Removal:
+def _filled(name: str, fill: Callable[[np.ndarray], np.ndarray], *, of_numbers: bool = True) -> Removal:
     """Frames that are not kept are those of `fill(frames)`, [T, ...] or [1, ...]."""
 
-    def clips(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        kept = mask.reshape(*mask.shape, *[1] * (frames.ndim - 1))
-        return np.where(kept, frames[None], fill(frames)[None])
+    def show(frames: np.ndarray) -> Clips:
+        if of_numbers and frames.dtype.kind in "SU":
+            raise checks.InputError(
+                f"the removal {name!r} is for numbers, found words: give a function (words [W], mask [N, W]) -> [N, W]"
+            )
+        filling = fill(frames)[None]
 
-    return Removal(name, clips, of_nobody=True)
+        def clips(mask: np.ndarray) -> np.ndarray:
+            kept = mask.reshape(*mask.shape, *[1] * (frames.ndim - 1))
+            return np.where(kept, frames[None], filling)
+
+        return clips
+
+    return Removal(name, show, of_nobody=True)
+
+
+def _chosen(name: str, rows: Callable[[np.ndarray], np.ndarray], *, one_size: bool = False) -> Removal:
+    """Clips of the kept frames, those that `rows(mask)`, int [N, T'], names; of nobody only with `one_size`: none."""
+
+    def clips(frames: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        if not one_size and not mask.any(axis=1).all():
+            raise checks.InputError("a coalition of nobody has no frame to be shown in place of others")
+        return frames[rows(mask)]
+
+    return Removal(name, lambda frames: lambda mask: clips(frames, mask), one_size=one_size)
 
 
 def _last_kept(mask: np.ndarray) -> np.ndarray:
@@ -181,12 +218,6 @@ def _last_kept(mask: np.ndarray) -> np.ndarray:
 def _next_kept(mask: np.ndarray) -> np.ndarray:
     length = mask.shape[1]
     return length - 1 - _last_kept(mask[:, ::-1])[:, ::-1]
-
-
-def _of_somebody(mask: np.ndarray) -> np.ndarray:
-    if not mask.any(axis=1).all():
-        raise checks.InputError("a coalition of nobody has no frame to be shown in place of others")
-    return mask
 
 
 def _like(frames: np.ndarray, values: np.ndarray) -> np.ndarray:

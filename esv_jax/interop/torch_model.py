@@ -49,7 +49,7 @@ def torch_game(
         if not {"H", "W"} <= set(frames):
             raise checks.InputError(f"blur is for layouts with H and W, found {layout!r}")
         removal = blur(axes=(1 + frames.index("H"), 1 + frames.index("W")))
-    predict = functools.partial(_predict, layout, dtype, output, made(removal).clips is None)
+    predict = functools.partial(_predict, layout, dtype, output, made(removal).show is None)
     return host_game(predict, empty=empty, removal=removal, link=link, batch_size=batch_size, check=check)
 
 

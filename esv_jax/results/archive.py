@@ -44,13 +44,15 @@ class Archive(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike, num_players: int, about: Mapping[str, str]) -> Iterator[Archive]:
+def opened(path: str | os.PathLike, num_players: int, about: Mapping[str, str], code: str = "") -> Iterator[Archive]:
     """The archive at `path`, begun where there is none, for as long as the block lasts; no other process may write it.
 
     Args:
       path: a file.
       num_players: P.
       about: what the answers depend on (the model, the video, ...), names to digests.
+      code: a digest of the functions that ask. Of other code the answers are taken, for an error in it may have been
+        mended, but it is warned of.
 
     Raises:
       InputError: the file is something else, an archive about something else, or cannot be written.
@@ -62,7 +64,7 @@ def opened(path: str | os.PathLike, num_players: int, about: Mapping[str, str]) 
         with files.disk_errors(f"the archive {path} cannot be opened"):
             file = path.open("r+b")
         with file:
-            yield _read(path, file, num_players, about)
+            yield _read(path, file, num_players, about, code)
 
 
 def append(archive: Archive, mask: np.ndarray, scores: np.ndarray) -> None:
@@ -80,10 +82,11 @@ def append(archive: Archive, mask: np.ndarray, scores: np.ndarray) -> None:
         os.fsync(archive.file.fileno())
 
 
-def _read(path: Path, file: BinaryIO, num_players: int, about: Mapping[str, str]) -> Archive:
+def _read(path: Path, file: BinaryIO, num_players: int, about: Mapping[str, str], code: str) -> Archive:
     with files.disk_errors(f"the archive {path} cannot be read"):
         content = file.read()
-    line = MAGIC + json.dumps({"num_players": num_players, **about}, sort_keys=True).encode() + b"\n"
+    expected = {"num_players": num_players, **about}
+    line = MAGIC + json.dumps({**expected, "code": code}, sort_keys=True).encode() + b"\n"
     header = line + _CHECKSUM.pack(zlib.crc32(line))
     # What a process left that was killed while it began.
     if len(content) < len(header) and header.startswith(content):
@@ -95,9 +98,18 @@ def _read(path: Path, file: BinaryIO, num_players: int, about: Mapping[str, str]
             os.fsync(file.fileno())
         nothing = np.zeros((0, num_players), bool)
         return Archive(path, file, num_players, nothing, np.zeros((0, 0), np.float32))
-    if not content.startswith(header):
-        raise InputError(_other(path, content, json.loads(line[len(MAGIC) :])))
-    masks, scores, end = _blocks(content, len(header), num_players)
+    found, start = _head(path, content)
+    differ = [f"{name} {found.get(name)}, not {value}" for name, value in expected.items() if found.get(name) != value]
+    if differ or set(found) != {*expected, "code"}:
+        told = "; ".join(differ) or "another"
+        raise InputError(f"the archive {path} should be of this question, found one of {told}: give another file")
+    if found["code"] != code:
+        warnings.warn(
+            f"the code of predict, of the removal or of the link (or the version of Python) is not that with which the "
+            f"archive {path} was begun; its answers are taken: give another file if they would not be the same",
+            stacklevel=2,
+        )
+    masks, scores, end = _blocks(content, start, num_players)
     if end < len(content):
         warnings.warn(
             f"the archive {path} ends in {len(content) - end} bytes of a batch that is not finished or damaged: cut "
@@ -132,19 +144,18 @@ def _blocks(content: bytes, start: int, num_players: int) -> tuple[list[np.ndarr
     return masks, scores, start
 
 
-def _other(path: Path, content: bytes, expected: Mapping[str, Any]) -> str:
-    """Why it is not the archive that was asked for, in a sentence."""
+def _head(path: Path, content: bytes) -> tuple[dict[str, Any], int]:
+    """What the archive says it is of, and where its blocks start."""
     end = content.find(b"\n", len(MAGIC), LARGEST_HEADER)
     if not content.startswith(MAGIC) or end < 0:
-        return f"the archive {path} should be one of esv_jax, or a file that is not there yet, found another file"
-    line = content[: end + 1]
-    is_whole = content[end + 1 : end + 1 + _CHECKSUM.size] == _CHECKSUM.pack(zlib.crc32(line))
+        raise InputError(
+            f"the archive {path} should be one of esv_jax, or a file that is not there yet, found another file"
+        )
+    line, start = content[: end + 1], end + 1 + _CHECKSUM.size
     try:
-        found = json.loads(line[len(MAGIC) :]) if is_whole else None
+        found = json.loads(line[len(MAGIC) :]) if content[end + 1 : start] == _CHECKSUM.pack(zlib.crc32(line)) else None
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        return f"the archive {path} is damaged in its first line, which says of what it is"
-    differ = [f"{name} {found.get(name)}, not {value}" for name, value in expected.items() if found.get(name) != value]
-    told = "; ".join(differ) or "another"
-    return f"the archive {path} should be of this question, found one of {told}: give another file"
+        raise InputError(f"the archive {path} is damaged in its first line, which says of what it is")
+    return found, start

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax import InputError
+from esv_jax import InputError, fingerprints
 from esv_jax.explaining import answers
 
 T, C = 8, 3
@@ -252,9 +252,9 @@ def test_a_thousand_videos_leave_nothing_behind():
     ids=str,
 )
 def test_fingerprints_tell_models_apart(one, other):
-    assert answers.fingerprint(one) == answers.fingerprint(one)
-    assert answers.fingerprint(one) != answers.fingerprint(other)
+    assert fingerprints.of_model(one) == fingerprints.of_model(one)
+    assert fingerprints.of_model(one) != fingerprints.of_model(other)
 
 
 def test_what_cannot_be_read_is_known_by_its_kind():
-    assert answers.fingerprint(threading.Lock()) == answers.fingerprint(threading.Lock()) == "_thread.lock"
+    assert fingerprints.of_model(threading.Lock()) == fingerprints.of_model(threading.Lock()) == "_thread.lock"

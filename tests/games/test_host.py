@@ -32,7 +32,7 @@ def worth_of(removal, link, empty=EMPTY):
         if not coalition and empty is not None:
             return np.asarray(empty, np.float64)
         mask = np.isin(np.arange(T), coalition)[None]
-        clips = removals.made(removal).clips(VIDEO, mask)
+        clips = removals.made(removal).show(VIDEO)(mask)
         return np.mean([link(logits(WEIGHTS, clip[None])[0].astype(np.float64)) for clip in clips], axis=0)
 
     return worth
@@ -95,7 +95,7 @@ def test_an_attention_mask_is_handed_over():
 
 def test_a_removal_may_be_a_function():
     def reversed_nearest(frames, mask):
-        return removals.nearest().clips(frames, mask)[:, ::-1]
+        return removals.nearest().show(frames)(mask)[:, ::-1]
 
     game = esv_jax.host_game(logits, empty=EMPTY, removal=reversed_nearest)
     everyone = esv_jax.worths(game, WEIGHTS, VIDEO, np.ones((1, T), bool))

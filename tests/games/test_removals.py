@@ -54,7 +54,7 @@ def noise(t):
     ids=["nearest", "freeze", "resample", "mean", "mean of others", "zero", "blur", "noise"],
 )
 def test_clips_are_those_of_a_loop(removal, oracle):
-    clips = removals.made(removal).clips(FRAMES, MASK)
+    clips = removals.made(removal).show(FRAMES)(MASK)
     assert clips.dtype == FRAMES.dtype
     np.testing.assert_allclose(clips, np.array([oracle(row) for row in MASK]), atol=1e-5)
 
@@ -62,13 +62,13 @@ def test_clips_are_those_of_a_loop(removal, oracle):
 def test_delete_keeps_order():
     mask = MASK[MASK.sum(axis=1) == 3]
     assert len(mask) > 2
-    clips = removals.delete().clips(FRAMES, mask)
+    clips = removals.delete().show(FRAMES)(mask)
     np.testing.assert_array_equal(clips, [[FRAMES[i] for i in kept(row)] for row in mask])
 
 
 def test_other_videos_take_turns():
     removal = removals.other_videos(OTHERS)
-    clips = removal.clips(FRAMES, MASK)
+    clips = removal.show(FRAMES)(MASK)
     assert removal.draws == 3
     expected = [[FRAMES[t] if row[t] else other[t] for t in range(T)] for row in MASK for other in OTHERS]
     np.testing.assert_array_equal(clips, expected)
@@ -76,23 +76,23 @@ def test_other_videos_take_turns():
 
 def test_whole_numbers_stay_such():
     frames = np.array([[0], [255], [254]], np.uint8)
-    clips = removals.mean().clips(frames, np.array([[True, False, False]]))
+    clips = removals.mean().show(frames)(np.array([[True, False, False]]))
     assert clips.dtype == np.uint8
     np.testing.assert_array_equal(clips[0, :, 0], [0, 170, 170])
-    assert removals.noise().clips(frames, np.zeros((1, 3), bool)).dtype == np.uint8
+    assert removals.noise().show(frames)(np.zeros((1, 3), bool)).dtype == np.uint8
 
 
-@pytest.mark.parametrize("name", ["delete", "nearest", "freeze", "resample"])
+@pytest.mark.parametrize("name", ["nearest", "freeze", "resample"])
 def test_nobody_is_refused_where_no_frame_is_left(name):
     with pytest.raises(InputError, match="a coalition of nobody has no frame"):
-        removals.made(name).clips(FRAMES, np.zeros((1, T), bool))
+        removals.made(name).show(FRAMES)(np.zeros((1, T), bool))
 
 
 @pytest.mark.parametrize("name", ["mean", "zero", "blur", "noise"])
 def test_nobody_is_a_clip_where_frames_are_filled_in(name):
     removal = removals.made(name)
     assert removal.of_nobody
-    assert np.isfinite(removal.clips(FRAMES, np.zeros((1, T), bool))).all()
+    assert np.isfinite(removal.show(FRAMES)(np.zeros((1, T), bool))).all()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_nobody_is_a_clip_where_frames_are_filled_in(name):
         (lambda: removals.made(3), "removal should be one of .*, found 3"),
         (lambda: removals.blur(sigma=0), "sigma should be positive, found 0"),
         (
-            lambda: removals.blur().clips(FRAMES[:, 0, 0], MASK),
+            lambda: removals.blur().show(FRAMES[:, 0, 0]),
             r"blur needs frames with the axes \(1, 2\), found \[7, 2\]",
         ),
         (
@@ -110,7 +110,7 @@ def test_nobody_is_a_clip_where_frames_are_filled_in(name):
             r"videos should have shape \[K, T, ...\], at least one, found \[3\]",
         ),
         (
-            lambda: removals.other_videos(OTHERS[:, 1:]).clips(FRAMES, MASK),
+            lambda: removals.other_videos(OTHERS[:, 1:]).show(FRAMES)(MASK),
             r"videos should have shape \[3, 7, 5, 6, 2\]",
         ),
     ],

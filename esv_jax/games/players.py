@@ -1,0 +1,165 @@
+"""Who shares a score besides single frames: segments, shots, tubelets, windows of sound, words, channels.
+
+Players are named sets of entries along the first axis of a video, or of its modalities where it is a mapping of
+several, {"frames": [T, ...], "words": [W]}. `grouped(game, players)` divides scores over them.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from esv_jax import checks
+from esv_jax.base import Player, one_player_a_frame
+
+FRAMES = "frames"
+
+
+def each(count: int, *, modality: str = FRAMES, names: Sequence[str] | None = None) -> tuple[Player, ...]:
+    """Every entry a player of its own: frames, words (by their own `names`), channels."""
+    checks.check_positive("count", count)
+    called = _names(names, count, lambda i: f"{i}" if modality == FRAMES else f"{modality} {i}")
+    return tuple(Player(name, ((modality, (i,)),)) for i, name in enumerate(called))
+
+
+def segments(count: int, num_segments: int, *, modality: str = FRAMES) -> tuple[Player, ...]:
+    """`count` entries in so many segments of equal length, or nearly: entry i is in that of floor(i n / count)."""
+    checks.check_positive("count", count)
+    checks.check_positive("num_segments", num_segments)
+    if num_segments > count:
+        raise checks.InputError(f"num_segments should be at most the {count} entries, found {num_segments}")
+    return between(count, [-(-i * count // num_segments) for i in range(1, num_segments)], modality=modality)
+
+
+def tubelets(count: int, size: int = 2, *, modality: str = FRAMES) -> tuple[Player, ...]:
+    """`size` entries after another each, as models see them that embed two frames at once; the last may be shorter."""
+    checks.check_positive("count", count)
+    checks.check_positive("size", size)
+    return between(count, range(size, count, size), modality=modality)
+
+
+def between(
+    count: int, boundaries: Iterable[int], *, modality: str = FRAMES, names: Sequence[str] | None = None
+) -> tuple[Player, ...]:
+    """Shots, scenes, words spoken: one player up to each boundary, the first entry behind a cut, and one to the end.
+
+    Args:
+      count: of the entries, as a rule T.
+      boundaries: increasing, within 1..count - 1.
+      names: of the players; by default "frames 0-3".
+
+    Raises:
+      InputError: boundaries that are not such, or not as many names as players.
+    """
+    ends = [0, *(int(boundary) for boundary in boundaries), count]
+    if any(start >= stop for start, stop in itertools.pairwise(ends)):
+        raise checks.InputError(
+            f"boundaries should be increasing and within 1..{count - 1}, found {checks.listed(ends[1:-1], 8)}"
+        )
+    spans = list(itertools.pairwise(ends))
+    called = _names(names, len(spans), lambda i: _span(modality, *spans[i]))
+    return tuple(
+        Player(name, ((modality, tuple(range(start, stop))),))
+        for name, (start, stop) in zip(called, spans, strict=True)
+    )
+
+
+def lengths_of(video: Any) -> dict[str, int]:
+    """How many entries each modality of a video has; of an array its frames."""
+    if not isinstance(video, Mapping):
+        return {FRAMES: one_player_a_frame(video)}
+    if not video:
+        raise checks.InputError("video should hold at least one modality, found an empty mapping")
+    return {name: one_player_a_frame(part) for name, part in video.items()}
+
+
+def num_entries(video: Any) -> int:
+    """E, of all modalities together."""
+    return sum(lengths_of(video).values())
+
+
+def parts_of(video: Any) -> dict[str, slice]:
+    """Which of the E entries are those of each modality, in their order."""
+    found, start = {}, 0
+    for name, length in lengths_of(video).items():
+        found[name] = slice(start, start + length)
+        start += length
+    return found
+
+
+def checked(players: Iterable[Any]) -> tuple[Player, ...]:
+    """The players as tuples: of `Player`, or of (name, [(modality, indices), ...]).
+
+    Raises:
+      InputError: they are not such; an empty one; two of one name; an entry in two of them.
+    """
+    found = []
+    for player in players:
+        try:
+            name, parts = player
+            found.append(Player(str(name), tuple((str(m), tuple(int(i) for i in indices)) for m, indices in parts)))
+        except (TypeError, ValueError) as error:
+            raise checks.InputError(
+                f"players should be (name, [(modality, indices), ...]) each, found {player!r:.100}"
+            ) from error
+    if not found:
+        raise checks.InputError("players should be at least one, found none")
+    for player in found:
+        if not any(indices for _, indices in player.parts):
+            raise checks.InputError(f"players should have entries each, found none in {checks.shown(player.name)!r}")
+    repeated = checks.repeated(player.name for player in found)
+    if repeated:
+        raise checks.InputError(f"players should have names of their own, found twice {checks.listed(repeated)}")
+    entries = [(m, i) for player in found for m, indices in player.parts for i in indices]
+    twice = checks.repeated(entries)
+    if twice:
+        raise checks.InputError(
+            "players should have no entry in common, found in two of them "
+            + checks.listed(f"{modality} {i}" for modality, i in twice)
+        )
+    return tuple(found)
+
+
+def membership(players: Sequence[Player], lengths: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Which entries are whose, bool [P, E], and those of modalities of which no player has any, bool [E].
+
+    Raises:
+      InputError: an entry that is not there; a modality of which players have some entries and no player others.
+    """
+    start, num_entries = {}, 0
+    for name, length in lengths.items():
+        start[name] = num_entries
+        num_entries += length
+    mask = np.zeros((len(players), num_entries), bool)
+    for row, player in zip(mask, players, strict=True):
+        for modality, indices in player.parts:
+            if modality not in lengths:
+                raise checks.InputError(
+                    f"players should be of the modalities {checks.listed(lengths)}, found {modality!r:.80}"
+                )
+            outside = [i for i in indices if not 0 <= i < lengths[modality]]
+            if outside:
+                raise checks.InputError(
+                    f"players should have {modality} of 0..{lengths[modality] - 1}, found {checks.listed(outside)}"
+                )
+            row[[start[modality] + i for i in indices]] = True
+    nobodys = np.logical_not(mask.any(axis=0))
+    for name, length in lengths.items():
+        of_modality = nobodys[start[name] : start[name] + length]
+        if of_modality.any() and not of_modality.all():
+            missing = checks.listed(np.flatnonzero(of_modality).tolist())
+            raise checks.InputError(f"players should have all {length} {name} between them, found none with {missing}")
+    return mask, nobodys
+
+
+def _names(given: Sequence[str] | None, count: int, default: Any) -> list[str]:
+    if given is None:
+        return [default(i) for i in range(count)]
+    if len(given) != count:
+        raise checks.InputError(f"names should be {count}, one of each player, found {len(given)}")
+    return [str(name) for name in given]
+
+
+def _span(modality: str, start: int, stop: int) -> str:
+    return f"{modality} {start}" if stop == start + 1 else f"{modality} {start}-{stop - 1}"
