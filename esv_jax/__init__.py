@@ -24,6 +24,8 @@ from esv_jax.explaining.answers import Asked as Asked
 from esv_jax.explaining.batch import explain_batch as explain_batch
 from esv_jax.explaining.certify import Certificate as Certificate
 from esv_jax.explaining.certify import certify as certify
+from esv_jax.explaining.coarse_to_fine import CoarseToFine as CoarseToFine
+from esv_jax.explaining.coarse_to_fine import coarse_to_fine as coarse_to_fine
 from esv_jax.explaining.explain import explain as explain
 from esv_jax.explaining.until import Progress as Progress
 from esv_jax.explaining.until import explain_until as explain_until

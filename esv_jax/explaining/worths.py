@@ -1,6 +1,7 @@
 """What a game says of chosen coalitions: the only place that asks it, whatever its form."""
 
 import functools
+import os
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ ROWS_AT_ONCE = 2048
 VIDEOS_AT_ONCE = 16
 
 
-def worths(game: Game, params: Any, video: Any, mask: Array) -> jax.Array:
+def worths(game: Game, params: Any, video: Any, mask: Array, *, archive: str | os.PathLike | None = None) -> jax.Array:
     """v(S) of any coalitions of one video, float [N, C]; the game's `empty` for those of nobody.
 
     Compiled once for the shapes at hand, and for games of the form `Subsets` for how many coalitions there are of which
@@ -30,6 +31,7 @@ def worths(game: Game, params: Any, video: Any, mask: Array) -> jax.Array:
       params: what the game's functions take first, any pytree (a host game's model, whatever it is).
       video: [T, D], or what the game takes.
       mask: bool or int [N, P], which players are in each coalition, N >= 1.
+      archive: for host games, as for `explain`.
 
     Raises:
       InputError: the shapes do not fit, or what should be concrete is traced.
@@ -40,7 +42,8 @@ def worths(game: Game, params: Any, video: Any, mask: Array) -> jax.Array:
     checks.check_positive("number of coalitions", len(mask))
     game = game._replace(empty=checks.own("empty", game.empty))
     if isinstance(game.form, Host):
-        return _of_host(game, params, video, np.asarray(mask, bool))
+        return _of_host(game, params, video, np.asarray(mask, bool), archive)
+    checks.check_for_host(archive=archive)
     params = checks.own("params", params)
     if isinstance(game.form, Subsets):
         checks.check_concrete("mask", mask, "this game is compiled for every size of coalitions; give it in NumPy")
@@ -175,9 +178,9 @@ def _by_lineage(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
     return jnp.concatenate(found)
 
 
-def _of_host(game: Game, model: Any, video: Any, mask: np.ndarray) -> jax.Array:
+def _of_host(game: Game, model: Any, video: Any, mask: np.ndarray, archive: str | os.PathLike | None) -> jax.Array:
     somebody = mask.any(axis=1)
-    with asking(game, model, video) as answers:
+    with asking(game, model, video, archive=archive) as answers:
         if not somebody.any():
             return jnp.tile(jnp.asarray(answers.game.empty)[None], (len(mask), 1))
         found = game.link(jnp.asarray(answers.of(mask[somebody])))

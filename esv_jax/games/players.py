@@ -65,6 +65,15 @@ def between(
     )
 
 
+def opened(player: Player) -> tuple[Player, ...]:
+    """The player's entries, each a player of its own."""
+    return tuple(
+        Player(f"{i}" if modality == FRAMES else f"{modality} {i}", ((modality, (i,)),))
+        for modality, indices in player.parts
+        for i in indices
+    )
+
+
 def lengths_of(video: Any) -> dict[str, int]:
     """How many entries each modality of a video has; of an array its frames."""
     if not isinstance(video, Mapping):
