@@ -107,7 +107,10 @@ def checked(players: Iterable[Any]) -> tuple[Player, ...]:
     for player in players:
         try:
             name, parts = player
-            found.append(Player(str(name), tuple((str(m), tuple(int(i) for i in indices)) for m, indices in parts)))
+            of_each: dict[str, tuple[int, ...]] = {}
+            for modality, indices in parts:
+                of_each[str(modality)] = of_each.get(modality, ()) + tuple(int(i) for i in indices)
+            found.append(Player(str(name), tuple(of_each.items())))
         except (TypeError, ValueError) as error:
             raise checks.InputError(
                 f"players should be (name, [(modality, indices), ...]) each, found {player!r:.100}"

@@ -1,13 +1,14 @@
 """One explained video, on the host: what the table, the picture and the files are all made from. No jax here."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from esv_jax.base import Attribution
+from esv_jax.base import Attribution, Player
 from esv_jax.checks import InputError, check_finite, check_shape, listed
+from esv_jax.games.players import FRAMES, checked
 
 NO_INTERVAL = "too few samples for an interval: ask for more evaluations"
 
@@ -21,10 +22,12 @@ class Explanation(NamedTuple):
       times: float64 [T], seconds from the start of the video.
       images: uint8 [T, H, W, 3], RGB, the frames to show.
       class_names: C names.
-      values, std_error, full, empty: float64 [T, C], [T, C], [C], [C]; as in `Attribution`.
-      low, high: float64 [T, C], the ends of the values' 95 % intervals; infinite where there are too few samples.
+      values, std_error, full, empty: float64 [P, C], [P, C], [C], [C]; as in `Attribution`. P is T unless there are
+        `players`.
+      low, high: float64 [P, C], the ends of the values' 95 % intervals; infinite where there are too few samples.
       sampled: whether coalitions were sampled: then there are intervals and, as the sampled estimator does not force
         the values to add up, a `gap`.
+      players: P of them, where values are not those of single frames; their "frames" count rows of `frames`.
     """
 
     title: str
@@ -39,6 +42,7 @@ class Explanation(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     sampled: bool
+    players: tuple[Player, ...] | None = None
 
 
 def explanation(
@@ -50,16 +54,26 @@ def explanation(
     images: np.ndarray,
     class_names: Sequence[str],
     sampled: bool,
+    players: Iterable[Player] | None = None,
 ) -> Explanation:
-    """Joins an attribution (values [T, C], ...) with its frames; brings everything to the host and checks that it fits.
+    """Joins an attribution (values [P, C], ...) with its frames; brings everything to the host and checks that it fits.
+
+    Args:
+      players: those of `grouped`, or of several modalities (`esv_jax.players`): their names and which frames are
+        theirs; None: every frame is one.
 
     Raises:
-      InputError: shapes that disagree; NaN or infinite values, standard errors or scores.
+      InputError: shapes that disagree; NaN or infinite values, standard errors or scores; frames that are not there.
     """
     num_frames, num_classes = len(frames), len(class_names)
-    per_frame, per_class = (num_frames, num_classes), (num_classes,)
+    own = None if players is None else checked(players)
+    if own is not None:
+        outside = [i for player in own for m, rows in player.parts if m == FRAMES for i in rows if i >= num_frames]
+        if outside:
+            raise InputError(f"players should have frames of 0..{num_frames - 1}, found {listed(outside)}")
+    per_player, per_class = (num_frames if own is None else len(own), num_classes), (num_classes,)
     host = {}
-    for name, shape in {"values": per_frame, "std_error": per_frame, "full": per_class, "empty": per_class}.items():
+    for name, shape in {"values": per_player, "std_error": per_player, "full": per_class, "empty": per_class}.items():
         check_shape(f"attribution.{name}", getattr(attribution, name), shape)
         host[name] = np.asarray(getattr(attribution, name), np.float64)
         check_finite(f"attribution.{name}", host[name])
@@ -76,8 +90,31 @@ def explanation(
         low=np.minimum(low, host["values"]),
         high=np.maximum(high, host["values"]),
         sampled=sampled,
+        players=own,
         **host,
     )
+
+
+def names(explained: Explanation) -> list[str]:
+    """Of every player: the number of its frame in the video, or its own."""
+    if explained.players is None:
+        return [str(frame) for frame in explained.frames]
+    return [player.name for player in explained.players]
+
+
+def cells(explained: Explanation) -> list[list[int]]:
+    """Which cells of a picture every player stands in, increasing: 0..T - 1 are the frames; behind them is one for each
+    player that has something else."""
+    if explained.players is None:
+        return [[i] for i in range(len(explained.frames))]
+    found, count = [], len(explained.frames)
+    for player in explained.players:
+        of_frames = sorted(i for modality, rows in player.parts if modality == FRAMES for i in rows)
+        if any(modality != FRAMES for modality, _ in player.parts):
+            of_frames.append(count)
+            count += 1
+        found.append(of_frames)
+    return found
 
 
 def predicted_class(explained: Explanation) -> int:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from esv_jax.checks import InputError, require
 from esv_jax.results import panels, pictures
-from esv_jax.results.explanation import NO_INTERVAL, Explanation, has_interval, predicted_class
+from esv_jax.results.explanation import NO_INTERVAL, Explanation, cells, has_interval, predicted_class
 
 _FRAMES_PER_ROW = 16
 _NORMAL = 8.0  # points
+_LETTER = 0.66  # of their size: how wide letters of bold text are on average; the box of wide ones is 1.2
 # Inches from here on.
 _LINE = 0.15
 _ABOVE_TITLE, _BELOW_TITLE, _BELOW_PANEL = 0.10, 0.02, 0.16
@@ -64,6 +65,8 @@ def save_report(path: Path, explained: Explanation, classes: Sequence[int]) -> N
 def draw_report(explained: Explanation, classes: Sequence[int]) -> Any:
     """A matplotlib Figure: the frames, a panel of ESV bars for each of `classes`, and how each score adds up.
 
+    Of groups of frames bars are as wide as these; words and what else is no frame stand behind them as text.
+
     All panels share a scale, so that their bars can be compared. If coalitions were sampled, bars carry their 95 %
     intervals, or a sentence says that there are too few samples, and a gap is shown where the values do not add up to
     the score.
@@ -85,9 +88,9 @@ def _check(classes: Sequence[int]) -> None:
 
 
 def _draw(explained: Explanation, classes: list[int]) -> Any:
-    num_frames = len(explained.frames)
-    num_rows = math.ceil(num_frames / _FRAMES_PER_ROW)
-    columns = math.ceil(num_frames / num_rows)
+    num_cells = max(len(explained.frames), 1 + max(cell for own in cells(explained) for cell in own))
+    num_rows = math.ceil(num_cells / _FRAMES_PER_ROW)
+    columns = math.ceil(num_cells / num_rows)
     cell = min(max(_STRIP / columns, _CELL_SMALLEST), _CELL_LARGEST)
     _, tall, wide, _ = explained.images.shape
     image_height = 0.94 * cell * tall / wide
@@ -107,7 +110,9 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
         for c, terms in zip(classes, sums, strict=True)
     ]
     panel_heights = [_ABOVE_TITLE + _LINE * len(lines) + _BELOW_TITLE + _BAR_HEIGHT + _BELOW_PANEL for lines in titles]
-    row_height = _LINE + strip_height + sum(panel_heights) + _BOTTOM
+    letters = int(cell * 72 / (_LETTER * panels.SMALL))
+    bottom = _BOTTOM if explained.players is None else _BOTTOM + _LINE
+    row_height = _LINE + strip_height + sum(panel_heights) + bottom
     height = _TOP + _LINE * len(heading) + num_rows * row_height
     figure = require("matplotlib.figure", extra="plots").Figure(figsize=(width, height), facecolor="white")
     page = _Page(figure, width, height)
@@ -119,11 +124,12 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
         page.text(_LEFT, top, line, size=panels.SMALL, color=panels.FAINT)
         top += _LINE
     _draw_legend(page, sum_left, top + _LINE, explained.sampled and any(intervals))
-    for start in range(0, num_frames, columns):
-        row = slice(start, min(start + columns, num_frames))
+    for start in range(0, num_cells, columns):
+        row = slice(start, min(start + columns, num_cells))
         row_width = (row.stop - row.start) * cell
         top += _LINE
-        panels.draw_frames(page.axes(_LEFT, top + strip_height - image_height, row_width, image_height), explained, row)
+        strip = page.axes(_LEFT, top + strip_height - image_height, row_width, image_height)
+        panels.draw_frames(strip, explained, row, letters)
         top += strip_height
         for c, lines, terms in zip(classes, titles, sums, strict=True):
             top += _ABOVE_TITLE
@@ -138,8 +144,8 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
                     page.axes(sum_left, top, sum_width, _BAR_HEIGHT), terms, sum_limits, sampled=explained.sampled
                 )
             top += _BAR_HEIGHT + _BELOW_PANEL
-        panels.name_frames(bars, explained, row)
-        top += _BOTTOM
+        panels.name_players(bars, explained, row, letters)
+        top += bottom
     return figure
 
 
@@ -159,6 +165,6 @@ def _draw_legend(page: _Page, left: float, top: float, intervals: bool) -> None:
 
 
 def _wrap(words: str, inches: float, points: float) -> list[str]:
-    """Lines that fit, with letters 0.66 of their size wide, the mean of bold text, or 1.2, the box of wide ones."""
-    width = 1.2 if any(map(pictures.is_wide, words)) else 0.66
+    """Lines that fit."""
+    width = 1.2 if any(map(pictures.is_wide, words)) else _LETTER
     return textwrap.wrap(words, max(int(inches * 72 / (width * points)), 10))

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 
 from esv_jax import files
-from esv_jax.results.explanation import Explanation, predicted_class
+from esv_jax.base import Player
+from esv_jax.results.explanation import Explanation, cells, predicted_class
 
 FORMAT = "esv_jax attribution"
 FORMAT_VERSION = 1
 
 
 def save_npz(path: Path, explained: Explanation) -> None:
-    """Writes values, std_error, low and high [T, C], full, empty, class_names [C], frames, times [T], and predicted [].
+    """Writes values, std_error, low and high [P, C], full, empty, class_names [C], frames, times [T], and predicted [].
+
+    P is T, unless there are players: then there are their names, player_names [P], and which frames each has, bool
+    player_frames [P, T].
 
     From low to high is a value's 95 % interval, infinite where there are too few samples for one.
 
@@ -24,6 +28,9 @@ def save_npz(path: Path, explained: Explanation) -> None:
     names = ("values", "std_error", "low", "high", "full", "empty", "frames", "times")
     arrays = {name: getattr(explained, name) for name in names}
     arrays["class_names"] = np.asarray(explained.class_names, dtype=np.str_)
+    if explained.players is not None:
+        arrays["player_names"] = np.asarray([player.name for player in explained.players], dtype=np.str_)
+        arrays["player_frames"] = np.array([np.isin(np.arange(len(explained.frames)), own) for own in cells(explained)])
     arrays["predicted"] = np.int64(predicted_class(explained))
     files.write_npz(path, arrays)
 
@@ -49,10 +56,15 @@ def save_json(path: Path, explained: Explanation, provenance: Mapping[str, Any])
             "score": float(explained.full[predicted]),
         },
         "class_names": list(explained.class_names),
+        **({} if explained.players is None else {"players": [_described(player) for player in explained.players]}),
         **{name: getattr(explained, name).tolist() for name in ("empty", "full", "values", "std_error")},
         **{name: _with_nulls(getattr(explained, name)) for name in ("low", "high")},
     }
     files.write_text(path, json.dumps(record, allow_nan=False, ensure_ascii=False, indent=1) + "\n")
+
+
+def _described(player: Player) -> dict[str, Any]:
+    return {"name": player.name, "parts": {modality: list(indices) for modality, indices in player.parts}}
 
 
 def _with_nulls(numbers: np.ndarray) -> list[list[float | None]]:

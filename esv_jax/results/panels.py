@@ -1,10 +1,11 @@
 """The parts of report.png, each drawn on an axes that `figure` has placed: frames, bars, and the sum."""
 
+import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from esv_jax.results.explanation import Explanation, add_up, gap, has_interval
+from esv_jax.results.explanation import Explanation, add_up, cells, gap, has_interval, names
 
 # Okabe and Ito's blue and orange: distinct under every common colour blindness; up and down tell them apart in grey.
 SUPPORTING, DISTRACTING = "#0072B2", "#E69F00"
@@ -52,15 +53,52 @@ def printed(value: float, decimals: int, *, signed: bool = False) -> str:
     return f"{value:{'+' if signed and value else ''}.{decimals}f}".replace("-", _MINUS)
 
 
-def draw_frames(axes: Any, explained: Explanation, row: slice) -> None:
-    """The frames `row`, side by side, each with its time above."""
+class Run(NamedTuple):
+    """Cells side by side, of a row of the picture, that one player stands in: from `start` up to before `stop`."""
+
+    player: int
+    start: int
+    stop: int
+
+    @property
+    def middle(self) -> float:
+        return (self.start + self.stop - 1) / 2
+
+
+def runs_of(explained: Explanation, row: slice) -> list[Run]:
+    """Where players stand in the cells `row`, counted from its first; frames of no player are left out."""
+    found: list[Run] = []
+    for player, own in enumerate(cells(explained)):
+        inside = [cell - row.start for cell in own if row.start <= cell < row.stop]
+        for i, cell in enumerate(inside):
+            if i and inside[i - 1] == cell - 1:
+                found[-1] = found[-1]._replace(stop=cell + 1)
+            else:
+                found.append(Run(player, cell, cell + 1))
+    return found
+
+
+def draw_frames(axes: Any, explained: Explanation, row: slice, letters: int) -> None:
+    """The cells `row`, side by side: frames, each with its time above; of what is no frame its name in a box, in lines
+    of so many letters."""
+    num_frames = len(explained.frames)
     images, times = explained.images[row], explained.times[row]
     axes.set_axis_off()
     decimals = 2 if explained.times.max() < 100 else 1 if explained.times.max() < 1000 else 0
     for i, (image, time) in enumerate(zip(images, times, strict=True)):
         axes.imshow(image, extent=(i - 0.47, i + 0.47, 0, 1), aspect="auto", origin="upper")
         axes.text(i, 1.04, f"{time:.{decimals}f} s", ha="center", va="bottom", size=SMALL)
-    axes.set(xlim=(-0.5, len(images) - 0.5), ylim=(0, 1))
+    for run in runs_of(explained, row):
+        for cell in range(max(run.start, num_frames - row.start), run.stop):
+            axes.bar([cell], [1.0], 0.94, color="none", edgecolor=FAINT, linewidth=0.6)
+            words = "\n".join(wrapped(names(explained)[run.player], letters, lines=3))
+            axes.text(cell, 0.5, words, ha="center", va="center", size=SMALL, parse_math=False)
+    axes.set(xlim=(-0.5, row.stop - row.start - 0.5), ylim=(0, 1))
+
+
+def wrapped(words: str, letters: int, *, lines: int) -> list[str]:
+    """At most so many lines of about so many letters; an ellipsis stands for the rest."""
+    return textwrap.wrap(words, max(letters, 2), max_lines=lines, placeholder="…")
 
 
 def bar_limits(explained: Explanation, classes: list[int]) -> tuple[float, float]:
@@ -73,27 +111,36 @@ def bar_limits(explained: Explanation, classes: list[int]) -> tuple[float, float
 def draw_bars(
     axes: Any, explained: Explanation, class_index: int, row: slice, terms: Sum, limits: tuple[float, float]
 ) -> None:
-    """The ESVs of the frames `row` for one class: up and blue supports it, down and orange distracts from it."""
-    values = explained.values[row, class_index]
-    low, high = (ends[row, class_index] for ends in _ends(explained))
-    x = np.arange(len(values))
-    axes.bar(x, values, width=0.72, color=np.where(values > 0, SUPPORTING, DISTRACTING))
+    """The ESVs of the players in `row` for one class: up and blue supports it, down and orange distracts from it.
+
+    As wide as what they stand under; the value is written at the first part of a player.
+    """
+    runs = runs_of(explained, row)
+    who = [run.player for run in runs]
+    values = explained.values[who, class_index]
+    low, high = (ends[who, class_index] for ends in _ends(explained))
+    x = np.array([run.middle for run in runs])
+    width = [run.stop - run.start - 0.28 for run in runs]
+    axes.bar(x, values, width=width, color=np.where(values > 0, SUPPORTING, DISTRACTING))
     axes.axhline(0.0, color=INK, linewidth=0.6)
     if explained.sampled and has_interval(explained, class_index):
         reach = [values - low, high - values]
         axes.errorbar(x, values, yerr=reach, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.8, capthick=0.7)
-    for i, (value, shown) in enumerate(zip(values, terms.bars[row], strict=True)):
+    first = {player: min(own, default=-1) - row.start for player, own in enumerate(cells(explained))}
+    for i, (run, value) in enumerate(zip(runs, values, strict=True)):
+        if run.start != first[run.player]:
+            continue
         up = value >= 0
         axes.annotate(
-            printed(shown, terms.decimals, signed=True),
-            (i, max(high[i], 0.0) if up else min(low[i], 0.0)),
+            printed(terms.bars[run.player], terms.decimals, signed=True),
+            (x[i], max(high[i], 0.0) if up else min(low[i], 0.0)),
             xytext=(0, 1.5 if up else -1.5),
             textcoords="offset points",
             ha="center",
             va="bottom" if up else "top",
             size=SMALL,
         )
-    axes.set(xlim=(-0.5, len(values) - 0.5), ylim=limits, xticks=[])
+    axes.set(xlim=(-0.5, row.stop - row.start - 0.5), ylim=limits, xticks=[])
     axes.set_ylabel("ESV")
     axes.locator_params(axis="y", nbins=4)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
@@ -105,12 +152,22 @@ def _ends(explained: Explanation) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def name_frames(axes: Any, explained: Explanation, row: slice) -> None:
-    """Writes the indices of the frames under the lowest panel of a row."""
-    numbers = explained.frames[row]
-    axes.set_xticks(np.arange(len(numbers)), [str(n) for n in numbers])
+def name_players(axes: Any, explained: Explanation, row: slice, letters: int) -> None:
+    """Writes the indices of the frames under the lowest panel of a row, or players' names, so many letters a cell."""
+    if explained.players is None:
+        numbers = explained.frames[row]
+        axes.set_xticks(np.arange(len(numbers)), [str(n) for n in numbers])
+        axes.set_xlabel("frame")
+    else:
+        # What is no frame has its name in its cell.
+        runs = [run for run in runs_of(explained, row) if row.start + run.start < len(explained.frames)]
+        shown = [
+            "\n".join(wrapped(names(explained)[run.player], letters * (run.stop - run.start), lines=2)) for run in runs
+        ]
+        ticks = axes.set_xticks([run.middle for run in runs], shown)
+        for tick in ticks:
+            tick.label1.set_parse_math(False)
     axes.tick_params(axis="x", length=0)
-    axes.set_xlabel("frame")
 
 
 def sum_limits(sums: list[Sum]) -> tuple[float, float]:

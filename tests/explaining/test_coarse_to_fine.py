@@ -109,7 +109,7 @@ def test_mistakes_are_told(options, sentence):
 def test_a_group_that_is_too_large_and_a_missing_key_are_told():
     game, params, _, _ = case_of("frame_mean_game")
     video = RNG.normal(size=(24, D)).astype(np.float32)
-    with pytest.raises(InputError, match="at most 10 entries to be opened, found 12 in 'frames (0-11|12-23)'"):
+    with pytest.raises(InputError, match=r"at most 10 entries to be opened, found 12 in 'frames (0-11|12-23)'"):
         esv_jax.coarse_to_fine(esv_jax.exact(), game, params, video, players.segments(24, 2), top=2)
     with pytest.raises(InputError, match="key should be given, as max_evaluations=4096 are fewer than"):
         esv_jax.coarse_to_fine(esv_jax.exact(), game, params, video, players.segments(24, 12), top=2)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from esv_jax import players
 from esv_jax.base import Attribution
 from esv_jax.results.explanation import Explanation, explanation
 
@@ -32,3 +33,14 @@ def fake_explanation(
         class_names=NAMES,
         sampled=sampled,
     )
+
+
+def of_players(*, sampled: bool = False) -> Explanation:
+    """10 frames in four shots, of which one is in two pieces, beside a question of four words and a sound."""
+    parts = [[0, 1, 2], [3, 8, 9], [4], [5, 6, 7]]
+    shots = tuple(players.Player(f"shot {i}", (("frames", tuple(own)),)) for i, own in enumerate(parts))
+    words = players.each(4, modality="words", names=["What", "is", "being", "unscrewed?"])
+    both = (*shots, *words, players.Player("sound", (("sound", (0, 1)),)))
+    whole = fake_explanation(len(both), sampled=sampled)
+    frames = fake_explanation(10, sampled=sampled)
+    return whole._replace(frames=frames.frames, times=frames.times, images=frames.images, players=both)

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import esv_jax
 from esv_jax.analyses import charts
 from esv_jax.benchmarks import report as benchmarks
 from esv_jax.checks import InputError, MissingExtraError
 from esv_jax.results import panels
 from esv_jax.results.explanation import NO_INTERVAL
 from esv_jax.results.figure import draw_report, save_report
-from tests.results.fakes import LONG_NAME, NAMES, fake_explanation
+from tests.results.fakes import LONG_NAME, NAMES, fake_explanation, of_players
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")
@@ -51,9 +52,11 @@ def _texts(figure):
 )
 def test_no_text_overlaps_another_or_leaves_the_page(num_frames, sampled):
     explained = fake_explanation(num_frames, sampled=sampled, seed=num_frames)
-    figure = draw_report(explained, [2, 0])
+    assert len(_check_texts(draw_report(explained, [2, 0]))) > 2 * num_frames
+
+
+def _check_texts(figure):
     texts = _texts(figure)
-    assert len(texts) > 2 * num_frames
     width, height = figure.canvas.get_width_height()
     for i, (words, box) in enumerate(texts):
         assert box[0] >= 0, words
@@ -63,6 +66,35 @@ def test_no_text_overlaps_another_or_leaves_the_page(num_frames, sampled):
         for others, other in texts[:i]:
             apart = (box[:2] >= other[2:] - 0.5).any() or (box[2:] <= other[:2] + 0.5).any()
             assert apart, f"{words!r} overlaps {others!r}"
+    return [words for words, _ in texts]
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_segments_are_wide_bars_and_words_are_text(sampled):
+    explained = of_players(sampled=sampled)
+    figure = draw_report(explained, [1])
+    texts = _check_texts(figure)
+    assert {"shot 0", "shot 1", "shot 3", "What", "is", "being", "sound"} <= set(texts)
+    bars = next(axes for axes in figure.axes if axes.get_ylabel() == "ESV")
+    drawn = [(bar.get_x() + 0.14 + 0.5 - 0.5, bar.get_width() + 0.28, bar.get_height()) for bar in bars.patches]
+    # Their first cell, how many, and whose: 10 cells of frames, and 5 of what is none.
+    places = [(0, 3, 0), (3, 1, 1), (8, 2, 1), (4, 1, 2), (5, 3, 3), *((10 + i, 1, 4 + i) for i in range(5))]
+    expected = [(start - 0.5 + 0.28, count, explained.values[player, 1]) for start, count, player in places]
+    np.testing.assert_allclose(drawn, expected, atol=1e-9)
+    # The value of a player in two pieces stands there once.
+    signed = [text.get_text() for text in bars.texts]
+    assert len(signed) == 9
+
+
+def test_more_cells_than_a_row_holds_break_a_segment():
+    explained = fake_explanation(2)._replace(
+        players=esv_jax.players.segments(20, 2),
+        **{name: getattr(fake_explanation(20), name) for name in ("frames", "times", "images")},
+    )
+    figure = draw_report(explained, [1])
+    _check_texts(figure)
+    widths = [bar.get_width() + 0.28 for axes in figure.axes if axes.get_ylabel() == "ESV" for bar in axes.patches]
+    np.testing.assert_allclose(widths, [10, 10])
 
 
 @pytest.mark.parametrize("num_frames", [1, 8, 17])

@@ -4,7 +4,7 @@ import numpy as np
 
 from esv_jax.results.explanation import predicted_class
 from esv_jax.results.files import save_json, save_npz
-from tests.results.fakes import NAMES, fake_explanation
+from tests.results.fakes import NAMES, fake_explanation, of_players
 
 ARRAYS = ("values", "std_error", "low", "high", "full", "empty", "frames", "times")
 
@@ -50,3 +50,17 @@ def test_json_has_null_and_npz_infinity_where_there_is_no_interval(tmp_path):
     save_npz(tmp_path / "attribution.npz", explained._replace(low=low, high=high))
     with np.load(tmp_path / "attribution.npz", allow_pickle=False) as loaded:
         np.testing.assert_array_equal(loaded["high"], high)
+
+
+def test_players_are_kept_with_their_names_and_parts(tmp_path):
+    explained = of_players()
+    save_npz(tmp_path / "a.npz", explained)
+    save_json(tmp_path / "a.json", explained, {})
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as loaded:
+        assert loaded["player_names"].tolist() == [player.name for player in explained.players]
+        assert loaded["player_frames"][1].nonzero()[0].tolist() == [3, 8, 9]
+        assert not loaded["player_frames"][4:].any()
+        assert loaded["values"].shape == (9, 4)
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["players"][1] == {"name": "shot 1", "parts": {"frames": [3, 8, 9]}}
+    assert record["players"][-1] == {"name": "sound", "parts": {"sound": [0, 1]}}

@@ -6,7 +6,7 @@ import pytest
 
 from esv_jax.results.explanation import NO_INTERVAL, gap, predicted_class
 from esv_jax.results.table import format_table
-from tests.results.fakes import NAMES, fake_explanation
+from tests.results.fakes import NAMES, fake_explanation, of_players
 
 _FRAME_LINE = re.compile(
     r"^ +(\d+) +([\d.]+) s +([+-][\d.]+)(?: +\[(-?[\d.]+), (-?[\d.]+)\])? +(\S*)\|(\S*) +(-?[\d.]+)$"
@@ -104,3 +104,14 @@ def test_a_video_without_any_effect_is_a_table_of_zeros():
     frames = _frame_lines(format_table(explained, 0))
     assert [frame[3] for frame in frames] == ["+0.0000"] * 3
     assert all(frame[6] == frame[7] == "" for frame in frames)
+
+
+def test_players_have_their_names_and_the_time_of_their_first_frame():
+    explained = of_players()
+    lines = format_table(explained, 1).splitlines()
+    assert lines[1].split()[0] == "player"
+    for line, name, time in zip(lines[3:], ["shot 0", "shot 1", "shot 2"], [0, 3, 4], strict=False):
+        assert line.split()[:4] == [*name.split(), f"{explained.times[time]:.2f}", "s"]
+    assert lines[7].split()[0] == "What"
+    assert lines[7].split()[1].startswith(("+", "-"))
+    assert all(len(line) <= 80 for line in lines[1:])
