@@ -2,6 +2,10 @@
 
 from esv_jax import models as models
 from esv_jax import results as results
+from esv_jax.analyses.removal_choice import RemovalComparison as RemovalComparison
+from esv_jax.analyses.removal_choice import compare_removals as compare_removals
+from esv_jax.analyses.removal_choice import format_comparison as format_comparison
+from esv_jax.analyses.removal_choice import save_comparison as save_comparison
 from esv_jax.base import Attribution as Attribution
 from esv_jax.base import Estimator as Estimator
 from esv_jax.base import Game as Game

@@ -1,7 +1,6 @@
 """How much two attributions of the same videos agree; all are of [..., T] and [..., T] -> float64 [...]."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -16,6 +15,8 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Correlation of ranks (equal values share the mean of theirs); NaN where one of them is constant."""
+    from scipy.stats import rankdata  # takes longer to import than all the rest
+
     return pearson(rankdata(a, axis=-1), rankdata(b, axis=-1))
 
 
