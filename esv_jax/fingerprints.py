@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -14,11 +15,14 @@ from esv_jax import checks, files
 def of_model(model: Any) -> str:
     """A digest of a model's weights where it has some that can be read, else its kind.
 
-    Read are: PyTorch's state_dict, pytrees of arrays, texts (a server's address), and what can be pickled.
+    Read are: PyTorch's state_dict, pytrees of arrays, texts (a server's address), paths of files, and what can be
+    pickled.
     """
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     if isinstance(model, str):
         return model
+    if isinstance(model, Path):
+        return files.digest(model)
     if hasattr(model, "state_dict"):
         named = sorted(model.state_dict().items())
         parts = [part for name, value in named for part in (name, checks.own(name, with_numpy_dtype(value)))]

@@ -4,11 +4,17 @@
         --out=out/esvs.zarr
     esv-jax compute_esvs --features=features.hdf --model=out/trn --num_frames=8 --num_frames=16 \\
         --estimator=orderings --max_evaluations=1024 --seed=1 --out=out/sampled.zarr
+    esv-jax compute_esvs --features=out/features --model=my_models:over_features --classes=classes.csv \\
+        --priors=priors.csv --num_frames=16 --max_evaluations=400 --out=out/mine.zarr
 
 Every video is shown to the model by the frames at the centres of num_frames equal segments. Videos with fewer frames,
 and those whose features are not finite, are left out and listed, here and in the store. A run that was interrupted goes
 on where it stopped when the same command is given again, and gives the same store bit for bit. Read the store with
 `esv_jax.results.open`.
+
+Anyone's model is --model=module:function, a factory without arguments, of a module that can be imported here. It
+returns predict, (features [N, T, D]) -> scores [N, C], or a torch.nn.Module; or --onnx, a file. It is asked video by
+video, and a run that is killed loses the answers of one.
 
 Estimators that sample draw one plan for a number of frames, by --seed: it serves all videos, whatever the batch, so
 that their sampling errors are not independent.
@@ -41,13 +47,12 @@ from esv_jax.results.store_files import Chunks, group_name, read_group
 from esv_jax.results.video_index import VideoIndex, video_index
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
-from esv_jax.saved.model_folder import Model
 
-from . import cli, estimator_flags
+from . import cli, estimator_flags, host_flags
 
 FEATURES = cli.DEFINE_path("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
 SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
-MODEL = cli.DEFINE_path("model", None, "Model folder.", required=True)
+MODEL = cli.DEFINE_path("model", None, "Model folder; or module:function.")
 PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model by default.")
 NUM_FRAMES = flags.DEFINE_multi_integer("num_frames", [8], "Frames shown of each video; repeatable.", lower_bound=1)
 BY_TIME = flags.DEFINE_bool(
@@ -70,26 +75,39 @@ class OfLength(NamedTuple):
     by_time: dict[str, Any]
 
 
+class _Subject(NamedTuple):
+    """What is asked: a game and its params, the worth of nobody [C], and what a store says of them.
+
+    Attributes:
+      feature_dim, backbone: of the features that a model folder is for; None: not known.
+    """
+
+    game: Game
+    params: Any
+    prior: np.ndarray
+    class_names: tuple[str, ...]
+    feature_dim: int | None
+    backbone: Any
+    described: dict[str, Any]
+
+
 def main() -> None:
     if BY_TIME.value and estimator_flags.ESTIMATOR.value != "recommended":
         raise InputError(f"--by_time chooses the estimator: give no --estimator={estimator_flags.ESTIMATOR.value}")
-    model = model_folder.load_model(MODEL.value)
-    classes = model.card.classes
-    given = priors.read_priors(PRIORS.value, len(classes)) if PRIORS.value else None
-    prior = np.asarray(game_of(model, prior=given, name=MODEL.value).empty)
-    features = _open_features(model)
+    subject = _of_host() if host_flags.is_given(MODEL.value) else _of_folder()
+    features = _open_features(subject)
     chosen = _of_split(features)
     not_finite = count_not_finite(features, chosen)
     # What cannot be done for one of the numbers of frames is told of before anything is written.
-    lengths = [_of_length(features, chosen, not_finite, model, prior, count) for count in sorted(set(NUM_FRAMES.value))]
-    configuration = _configuration(model, prior)
+    lengths = [_of_length(features, chosen, not_finite, subject, count) for count in sorted(set(NUM_FRAMES.value))]
+    configuration = _configuration(subject)
     with store_writer.writing(OUT.value, configuration) as folder, progress.bars("videos") as bars:
         for length in lengths:
             chunks = store_writer.open_group(
                 folder,
                 length.videos,
-                prior=prior,
-                class_names=classes,
+                prior=subject.prior,
+                class_names=subject.class_names,
                 batch_size=length.work.chunk,
                 sampled=length.work.plan is not None,
                 provenance={"command": _command(), **configuration, **length.by_time},
@@ -98,19 +116,42 @@ def main() -> None:
     _report(lengths)
 
 
-def _open_features(model: Model) -> LabelledFeatures:
+def _of_folder() -> _Subject:
+    if not MODEL.value:
+        raise InputError("--model should be a model folder or module:function, or --onnx a file; found none")
+    model = model_folder.load_model(MODEL.value)
+    card = model.card
+    given = priors.read_priors(PRIORS.value, len(card.classes)) if PRIORS.value else None
+    game = game_of(model, prior=given, name=MODEL.value)
+    described = {"model_kind": card.kind, "model_digest": model_folder.digest(model)}
+    prior = np.asarray(game.empty)
+    return _Subject(game, model.variables, prior, card.classes, card.feature_dim, card.backbone, described)
+
+
+def _of_host() -> _Subject:
+    if PRIORS.value is None:
+        raise InputError("--priors should be given, one worth of no frames for all videos")
+    if BY_TIME.value:
+        raise InputError("--by_time is for model folders: say how often anyone's model is asked by --max_evaluations")
+    host = host_flags.load(MODEL.value, PRIORS.value, "BTD")
+    prior = np.asarray(host.game.empty)
+    described = {f"model_{name}": told for name, told in host_flags.described(host).items()}
+    return _Subject(host.game, host.model, prior, host_flags.class_names(len(prior)), None, None, described)
+
+
+def _open_features(subject: _Subject) -> LabelledFeatures:
     """The features, shown to be such as the model reads."""
-    card, path = model.card, FEATURES.value
-    features = open_labelled(path, card.classes, SPLIT.value)
+    path = FEATURES.value
+    features = open_labelled(path, subject.class_names, SPLIT.value)
     found = features.header
-    if found.feature_dim != card.feature_dim:
+    if subject.feature_dim not in (None, found.feature_dim):
         raise InputError(
-            f"{MODEL.value} reads features of dimension {card.feature_dim}, but those in {path} are of dimension "
+            f"{MODEL.value} reads features of dimension {subject.feature_dim}, but those in {path} are of dimension "
             f"{found.feature_dim}"
         )
-    if found.backbone and card.backbone and found.backbone != card.backbone:
+    if found.backbone and subject.backbone and found.backbone != subject.backbone:
         raise InputError(
-            f"{MODEL.value} reads features of {card.backbone}, but those in {path} are of {found.backbone}"
+            f"{MODEL.value} reads features of {subject.backbone}, but those in {path} are of {found.backbone}"
         )
     return features
 
@@ -128,35 +169,34 @@ def _of_length(
     features: LabelledFeatures,
     chosen: list[int],
     not_finite: dict[int, int],
-    model: Model,
-    prior: np.ndarray,
+    subject: _Subject,
     num_frames: int,
 ) -> OfLength:
     estimator_flags.check_budget(num_frames)
     videos = video_index(features, chosen, not_finite, num_frames)
-    game, by_time = game_of(model, prior=prior), {}
+    feature_dim, num_classes, by_time = features.header.feature_dim, len(subject.prior), {}
     name, options = estimator_flags.ESTIMATOR.value, estimator_flags.options()
     if BY_TIME.value:
-        name, options = _chosen(features, videos, game, model, num_frames)
+        name, options = _chosen(features, videos, subject, num_frames)
         by_time = {"chosen_estimator": name, "chosen_options": options}
     estimator = estimator_flags.MAKERS[name](**options)
-    every_coalition = is_exact(estimator, game, num_frames)
-    floats = estimator_flags.floats_of_a_video(every_coalition, num_frames, len(prior), name, options)
+    every_coalition = is_exact(estimator, subject.game, num_frames)
+    floats = estimator_flags.floats_of_a_video(every_coalition, num_frames, num_classes, name, options)
     work = runner.prepare(
         estimator,
-        game,
-        model.variables,
-        jax.ShapeDtypeStruct((num_frames, model.card.feature_dim), np.float32),
+        subject.game,
+        subject.params,
+        jax.ShapeDtypeStruct((num_frames, feature_dim), np.float32),
         num_videos=len(videos.numbers),
         floats_of_a_video=floats,
         key=jax.random.key(estimator_flags.SEED.value),
-        chunk=_batch_size(len(videos.numbers), num_frames * (model.card.feature_dim + 2 * len(prior))),
+        chunk=_batch_size(len(videos.numbers), num_frames * (feature_dim + 2 * num_classes)),
     )
     return OfLength(videos, work, by_time)
 
 
 def _chosen(
-    features: LabelledFeatures, videos: VideoIndex, game: Game, model: Model, num_frames: int
+    features: LabelledFeatures, videos: VideoIndex, subject: _Subject, num_frames: int
 ) -> tuple[str, dict[str, Any]]:
     """Name and options of the estimator --by_time: that of the store, or measured on its first videos."""
     if (Path(OUT.value) / group_name(num_frames)).exists():
@@ -166,7 +206,7 @@ def _chosen(
     frames = zip(features.read(videos.numbers[:VIDEOS_MEASURED]), videos.frame_index, strict=False)
     shown = np.stack([clip[of_clip] for clip, of_clip in frames]).astype(np.float32)
     budget = estimator_flags.MAX_EVALUATIONS.value
-    choice = choose(game, model.variables, shown, max_evaluations=budget)
+    choice = choose(subject.game, subject.params, shown, max_evaluations=budget)
     print(f"num_frames={num_frames}: {choice.said}")
     return choice.name, choice.options
 
@@ -209,14 +249,13 @@ def _fill(chunks: Chunks, length: OfLength, features: LabelledFeatures, bars: Pr
         bars.update(task, completed=done, said=f"{rate:.4g} videos/s")
 
 
-def _configuration(model: Model, prior: np.ndarray) -> dict[str, Any]:
+def _configuration(subject: _Subject) -> dict[str, Any]:
     """All that decides the values, whatever the number of frames."""
     return {
-        "model_kind": model.card.kind,
-        "model_digest": model_folder.digest(model),
+        **subject.described,
         "features_digest": _digest(Path(FEATURES.value)),
         "split": SPLIT.value,
-        "prior_digest": files.short_digest([np.asarray(prior, "<f4")]),
+        "prior_digest": files.short_digest([np.asarray(subject.prior, "<f4")]),
         "estimator": estimator_flags.ESTIMATOR.value,
         "estimator_options": estimator_flags.options(),
         "seed": estimator_flags.SEED.value,

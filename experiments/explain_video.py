@@ -3,10 +3,18 @@
     esv-jax explain_video --video=clip.mp4 --out=out/clip
     esv-jax explain_video --video=clip.mp4 --model=out/trn --class_name="Opening something" --out=out/clip
     esv-jax explain_video --video=clip.mp4 --num_frames=32 --certify=top --out=out/clip
+    esv-jax explain_video --video=clip.mp4 --model=my_models:videomae --num_frames=16 --removal=mean --out=out/clip
+    esv-jax explain_video --video=clip.mp4 --onnx=model.onnx --removal=mean --archive=clip.esv --out=out/clip
 
 With few frames every coalition is evaluated; else a sample of them, in one run, or in several looks: up to
---target_std_error, or until the answer to --certify is sure. Prints a table that adds up (prior + Element Shapley
-Values = score) and writes report.png, attribution.npz and attribution.json to the folder --out.
+--target_std_error, or until the answer to --certify is sure.
+
+Anyone's model is --model=module:function, a factory without arguments, of a module that can be imported here. It
+returns predict, (uint8 RGB [N, T, H, W, 3]) -> scores [N, C], or a torch.nn.Module; the latter, and --onnx, are given
+normalised frames with their axes as --layout says.
+
+Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, attribution.npz and
+attribution.json to the folder --out.
 """
 
 import contextlib
@@ -16,40 +24,59 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from absl import flags
 
 import esv_jax
 from esv_jax import checks, files, progress
-from esv_jax.base import Attribution, Estimator, Game
+from esv_jax.base import Attribution, Estimator, Game, Host
 from esv_jax.checks import InputError
+from esv_jax.data.annotations import read_class_names
 from esv_jax.data.priors import read_priors
 from esv_jax.explaining.certify import QUESTIONS, sentence
 from esv_jax.explaining.explain import is_exact
+from esv_jax.interop import onnx_model
 from esv_jax.results import figure, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
 from esv_jax.results.files import save_json, save_npz
 from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.saved.game import game_of
-from esv_jax.saved.model_folder import Model
 from esv_jax.video import decode
 from esv_jax.video.frames import Frames
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
 
-from . import cli, estimator_flags
+from . import cli, estimator_flags, host_flags
 from .estimator_flags import ESTIMATOR, MAX_EVALUATIONS, SEED
 
 FIRST_LOOK = 1024  # evaluations, where there are more up to a target
 LEVEL = 0.95  # of --certify; that of the table's intervals
 # That tell the standard errors of differences, or are exact.
 CERTIFYING = ("recommended", "exact", "surrogate", "regression")
+DEFAULT_SIZE = 224
+# Mean and deviation of channels, in units of 0..255.
+PIXELS = {
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "half": ((127.5,) * 3, (127.5,) * 3),
+    "unit": ((0.0,) * 3, (255.0,) * 3),
+}
 THUMBNAIL_SIZE = 256  # pixels; the largest frames of the report are about 300 wide
 
 VIDEO = cli.DEFINE_path("video", None, "Video file, or folder of images.", required=True)
-MODEL = cli.DEFINE_path("model", str(DEMO_MODEL), "Model folder, with its backbone inside.")
-PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model by default.")
+MODEL = cli.DEFINE_path("model", str(DEMO_MODEL), "Model folder, with its backbone inside; or module:function.")
+PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model folder by default.")
+IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", None, "Anyone's model: side of its square frames; 224, or what an ONNX model says.", lower_bound=1
+)
+NORMALISE = flags.DEFINE_enum(
+    "normalise",
+    "imagenet",
+    list(PIXELS),
+    "PyTorch and ONNX models: by ImageNet's means and deviations; half: to -1..1; unit: to 0..1.",
+)
+ARCHIVE = cli.DEFINE_path("archive", None, "Anyone's model: file that keeps every answer, so that none is asked twice.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "Explain this class besides the predicted one; repeatable.")
 TARGET = flags.DEFINE_float(
@@ -65,37 +92,55 @@ CERTIFY = flags.DEFINE_enum(
 OUT = cli.DEFINE_path("out", None, "Folder to write to.", required=True)
 
 
+class _Subject(NamedTuple):
+    """What is asked: a game, its params, what it is shown of frames, and how it is called.
+
+    Attributes:
+      encode: uint8 RGB [T, size, size, 3] -> video [T, ...].
+      class_names: None where only the model knows how many there are.
+    """
+
+    game: Game
+    params: Any
+    preprocess: Preprocess
+    encode: Callable[[np.ndarray], Any]
+    class_names: tuple[str, ...] | None
+    name: str
+    provenance: dict[str, Any]
+
+
 def main() -> None:
     out = cli.output_folder(OUT.value)
-    model = model_folder.load_model(MODEL.value)
-    prior = read_priors(PRIORS.value, len(model.card.classes)) if PRIORS.value else None
-    game = game_of(model, prior=prior, name=MODEL.value)
-    backbone, preprocess = _backbone(model)
-    classes = [class_index(model.card.classes, name) for name in CLASS_NAME.value]
+    subject = _of_host() if host_flags.is_given(MODEL.value) else _of_folder()
+    checks.check_positive("num_frames", NUM_FRAMES.value)
     if CERTIFY.value is not None:
-        _check_certify(classes)
-    estimator, method = _estimator(NUM_FRAMES.value, game)
+        _check_certify()
+    if subject.class_names is not None:
+        _classes(subject.class_names)
+    estimator, method = _estimator(NUM_FRAMES.value, subject.game)
 
     frames = decode.sample_frames(VIDEO.value, NUM_FRAMES.value)
     stream = decode.stream_read(VIDEO.value)
-    images = resize_and_crop(frames.images, preprocess)
-    features = jax.jit(backbone.module.apply)(backbone.variables, images)
-    checks.check_finite(f"the features of {VIDEO.value}", features)
+    video = subject.encode(resize_and_crop(frames.images, subject.preprocess))
+    if subject.class_names is None:
+        subject = subject._replace(class_names=host_flags.class_names(_num_classes(subject, video)))
+    names: Any = subject.class_names
+    classes = _classes(names)
     answer = None
     if CERTIFY.value is None:
-        attribution = _explain(estimator, game, model.variables, features)
+        attribution = _explain(estimator, subject, video)
     else:
         attribution, answer = _certify(
-            estimator, game, model.variables, features, classes[0] if classes else None, frames.indices.tolist()
+            estimator, subject, video, classes[0] if classes else None, frames.indices.tolist()
         )
 
     explained = explanation(
         attribution,
-        title=_title(frames, method),
+        title=_title(subject, frames, method),
         frames=frames.indices,
         times=frames.times,
-        images=resize_and_crop(frames.images, _enlarged(preprocess)),
-        class_names=model.card.classes,
+        images=resize_and_crop(frames.images, _enlarged(subject.preprocess)),
+        class_names=names,
         sampled=bool(attribution.sampled),
     )
     shown = list(dict.fromkeys([predicted_class(explained), *classes]))
@@ -103,7 +148,7 @@ def main() -> None:
     try:
         with files.disk_errors(f"the results cannot be written to {OUT.value}"):
             save_npz(out / "attribution.npz", explained)
-            save_json(out / "attribution.json", explained, _provenance(model, frames, method))
+            save_json(out / "attribution.json", explained, _provenance(subject, frames, method))
             figure.save_report(out / "report.png", explained, shown)
     finally:  # a full disk does not cost the table, nor a closed pipe the files
         print(explained.title + (f"\n{stream}" if stream else ""))
@@ -114,19 +159,89 @@ def main() -> None:
     print(f"\nwrote report.png, attribution.npz and attribution.json to {OUT.value}")
 
 
-def _backbone(model: Model) -> tuple[Model, Preprocess]:
-    """The model's backbone, and what it wants of its images."""
+def _of_folder() -> _Subject:
+    """The model of a folder, and its backbone."""
+    if ARCHIVE.value is not None:
+        raise InputError("--archive is for --model=module:function and --onnx; a model folder is asked within seconds")
+    model = model_folder.load_model(MODEL.value)
+    prior = read_priors(PRIORS.value, len(model.card.classes)) if PRIORS.value else None
+    game = game_of(model, prior=prior, name=MODEL.value)
     if model.backbone is None or model.backbone.card.preprocess is None:
         raise InputError(f"{MODEL.value} holds no backbone folder, which is needed to get features from a video")
-    return model.backbone, model.backbone.card.preprocess
+    backbone = model.backbone
+
+    def encode(images: np.ndarray) -> jax.Array:
+        features = jax.jit(backbone.module.apply)(backbone.variables, images)
+        checks.check_finite(f"the features of {VIDEO.value}", features)
+        return features
+
+    described = {
+        "name": _name(MODEL.value),
+        "kind": model.card.kind,
+        "digest": model_folder.digest(model),
+        "provenance": model.card.provenance,
+    }
+    preprocess: Any = backbone.card.preprocess
+    return _Subject(game, model.variables, preprocess, encode, model.card.classes, _name(MODEL.value), described)
 
 
-def _check_certify(classes: list[int]) -> None:
+def _of_host() -> _Subject:
+    """The model of --onnx or --model=module:function."""
+    layout = host_flags.LAYOUT.value or "BTCHW"
+    size = IMAGE_SIZE.value or DEFAULT_SIZE
+    if host_flags.ONNX.value is not None:
+        size = _size_of_onnx(layout, size)
+    host = host_flags.load(MODEL.value, PRIORS.value, layout)
+    mean, std = PIXELS[NORMALISE.value]
+    order = [1 + "HWC".index(axis) for axis in layout if axis in "HWC"]
+    if not host.takes_pixels and len(order) != 3:
+        raise InputError(f"--layout should have the axes of frames, C, H and W, found {layout}")
+
+    def encode(images: np.ndarray) -> np.ndarray:
+        if host.takes_pixels:
+            return images
+        normalised = (images - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+        return normalised.transpose([0, *order])
+
+    names = read_class_names(host_flags.CLASSES.value) if host_flags.CLASSES.value else None
+    described = host_flags.described(host)
+    if not host.takes_pixels:
+        described |= {"layout": layout, "normalise": NORMALISE.value}
+    preprocess = Preprocess(size, size, mean, std)
+    return _Subject(host.game, host.model, preprocess, encode, names, host.name, described)
+
+
+def _size_of_onnx(layout: str, size: int) -> int:
+    """The side of its frames; refuses other flags than what the model says."""
+    shape = dict(zip(layout, onnx_model.input_shape(host_flags.ONNX.value), strict=False))
+    if shape.get("T") not in (None, NUM_FRAMES.value):
+        raise InputError(f"--num_frames should be {shape['T']}, as {host_flags.ONNX.value} takes so many frames")
+    if shape.get("H") != shape.get("W"):
+        raise InputError(f"{host_flags.ONNX.value} should take square frames, found {shape['H']} x {shape['W']}")
+    if IMAGE_SIZE.value and shape.get("H") not in (None, size):
+        raise InputError(f"--image_size should be {shape['H']}, as {host_flags.ONNX.value} takes, found {size}")
+    return shape.get("H") or size
+
+
+def _num_classes(subject: _Subject, video: Any) -> int:
+    """How many the model has: of the worth of nobody where that is given, else by its answer for the whole video."""
+    if subject.game.empty is not None:
+        return len(subject.game.empty)
+    everyone = np.ones((1, NUM_FRAMES.value), bool)
+    return esv_jax.worths(subject.game, subject.params, video, everyone, archive=ARCHIVE.value).shape[1]
+
+
+def _classes(names: Sequence[str]) -> list[int]:
+    return [class_index(names, name) for name in CLASS_NAME.value]
+
+
+def _check_certify() -> None:
     """Raises InputError if --certify is given with flags that contradict it."""
     if TARGET.value is not None:
         raise InputError("--certify and --target_std_error both say when to stop: give one of them")
-    if len(set(classes)) > 1:
-        raise InputError(f"--certify is for one class, found {len(set(classes))} of --class_name")
+    num_classes = len({name.casefold() for name in CLASS_NAME.value})
+    if num_classes > 1:
+        raise InputError(f"--certify is for one class, found {num_classes} of --class_name")
     if ESTIMATOR.value not in CERTIFYING:
         raise InputError(
             f"--certify is for --estimator={', '.join(CERTIFYING)}, which tell how sure differences of values are, "
@@ -136,7 +251,6 @@ def _check_certify(classes: list[int]) -> None:
 
 def _estimator(num_frames: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
     """The estimator, and how to name it in files."""
-    checks.check_positive("num_frames", num_frames)
     estimator_flags.check_budget(num_frames)
     if TARGET.value is not None and not 0 < TARGET.value < math.inf:
         raise InputError(f"--target_std_error should be more than 0, found {TARGET.value}")
@@ -153,31 +267,33 @@ def _estimator(num_frames: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
     return estimator_flags.estimator(max_evaluations=first), {**method, "target_std_error": TARGET.value}
 
 
-def _explain(estimator: Estimator, game: Game, variables: Any, features: jax.Array) -> Attribution:
+def _explain(estimator: Estimator, subject: _Subject, video: Any) -> Attribution:
     """One look, or more and more evaluations up to the target, with a progress bar on stderr."""
     key = jax.random.key(SEED.value)
-    if TARGET.value is None or is_exact(estimator, game, features.shape[0]):
-        return esv_jax.explain(estimator, game, variables, features, key=key)
+    asked = estimator, subject.game, subject.params, video
+    if TARGET.value is None or is_exact(estimator, subject.game, NUM_FRAMES.value):
+        if not isinstance(subject.game.form, Host):
+            return esv_jax.explain(*asked, key=key)
+        with progress.bars("evaluations") as bars:
+            task = bars.add_task("asking", total=1)
+
+            def tell(so_far: esv_jax.Asked) -> None:
+                bars.update(task, completed=so_far.done, total=so_far.wanted)
+
+            return esv_jax.explain(*asked, key=key, archive=ARCHIVE.value, callback=tell)
     with _bar() as show:
         return esv_jax.explain_until(
-            estimator,
-            game,
-            variables,
-            features,
+            *asked,
             key=key,
             max_evaluations=MAX_EVALUATIONS.value,
             target_std_error=TARGET.value,
+            archive=ARCHIVE.value,
             callback=show,
         )
 
 
 def _certify(
-    estimator: Estimator,
-    game: Game,
-    variables: Any,
-    features: jax.Array,
-    of_class: int | None,
-    names: Sequence[int],
+    estimator: Estimator, subject: _Subject, video: Any, of_class: int | None, names: Sequence[int]
 ) -> tuple[Attribution, str]:
     """What the answer to --certify was found in, and the answer, which gives frames these names.
 
@@ -187,16 +303,17 @@ def _certify(
     ask = functools.partial(
         esv_jax.certify,
         estimator,
-        game,
-        variables,
-        features,
+        subject.game,
+        subject.params,
+        video,
         key=jax.random.key(SEED.value),
         max_evaluations=MAX_EVALUATIONS.value,
         question=question,
         class_index=of_class,
         level=LEVEL,
+        archive=ARCHIVE.value,
     )
-    if is_exact(estimator, game, features.shape[0]):
+    if is_exact(estimator, subject.game, NUM_FRAMES.value):
         found = ask()
     else:
         with _bar() as show:
@@ -221,12 +338,12 @@ def _bar() -> Iterator[Callable[[esv_jax.Progress], None]]:
         yield show
 
 
-def _title(frames: Frames, method: dict[str, Any]) -> str:
+def _title(subject: _Subject, frames: Frames, method: dict[str, Any]) -> str:
     how = ", ".join(f"{name} {value}" for name, value in method.items() if name != "estimator")
     how = f"{method['estimator']} ESVs" + (f" ({how})" if how else "")
     times = ", 25 a second" if Path(VIDEO.value).is_dir() else ""
     shown = f"{len(frames.indices)} of {frames.num_frames_in_video} frames{times}"
-    return f"{_name(VIDEO.value)}, {shown}; {_name(MODEL.value)}; {how}"
+    return f"{_name(VIDEO.value)}, {shown}; {subject.name}; {how}"
 
 
 def _name(path: str) -> str:
@@ -248,7 +365,7 @@ def _prints_unicode() -> bool:
     return True
 
 
-def _provenance(model: Model, frames: Frames, method: dict[str, Any]) -> dict[str, Any]:
+def _provenance(subject: _Subject, frames: Frames, method: dict[str, Any]) -> dict[str, Any]:
     return {
         "command": cli.command("explain_video", *sys.argv[1:]),
         "video": {
@@ -256,12 +373,7 @@ def _provenance(model: Model, frames: Frames, method: dict[str, Any]) -> dict[st
             "sha256": None if Path(VIDEO.value).is_dir() else files.digest(VIDEO.value),
             "num_frames": frames.num_frames_in_video,
         },
-        "model": {
-            "name": _name(MODEL.value),
-            "kind": model.card.kind,
-            "digest": model_folder.digest(model),
-            "provenance": model.card.provenance,
-        },
+        "model": subject.provenance,
         "method": method,
         "versions": cli.versions("av", "pillow"),
     }

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Attribution, Estimator, Game, Plan
+from esv_jax.base import Attribution, Estimator, Game, Host, Plan
 from esv_jax.explaining.batch import LARGEST_BATCH, explain_batch, explain_in_parts, fitting_batch
 from esv_jax.explaining.explain import is_exact, on_device
 
@@ -64,6 +64,10 @@ def prepare(
       InputError: as `explain`.
     """
     num_players = game.num_players(video)
+    if isinstance(game.form, Host):
+        # One video at a time: a killed run loses the answers of no more than a chunk.
+        plan = None if is_exact(estimator, game, num_players) else estimator.plan(num_players, key=key)
+        return Work(estimator, game, params, plan, chunk or 1, 1)
     params = jax.device_put(checks.own("params", params))
     plan = None if is_exact(estimator, game, num_players) else on_device(estimator.plan(num_players, key=key))
     at_once = fitting_batch(floats_of_a_video)

@@ -10,9 +10,8 @@ import numpy as np
 from esv_jax import checks
 from esv_jax.base import Game, Link
 from esv_jax.games.host import host_game
-from esv_jax.games.removals import blur, made
-
-AXES = "BTCHWD"
+from esv_jax.games.removals import made
+from esv_jax.interop import layouts
 
 
 def torch_game(
@@ -42,13 +41,8 @@ def torch_game(
     Raises:
       InputError: an argument is none of these.
     """
-    if sorted(layout) != sorted(set(layout)) or not {"B", "T"} <= set(layout) <= set(AXES):
-        raise checks.InputError(f'layout should name each axis once, like "BTCHW", out of {AXES}, found {layout!r}')
-    if removal == "blur":
-        frames = layout.replace("B", "").replace("T", "")
-        if not {"H", "W"} <= set(frames):
-            raise checks.InputError(f"blur is for layouts with H and W, found {layout!r}")
-        removal = blur(axes=(1 + frames.index("H"), 1 + frames.index("W")))
+    layouts.check(layout)
+    removal = layouts.of_removal(removal, layout)
     predict = functools.partial(_predict, layout, dtype, output, made(removal).show is None)
     return host_game(predict, empty=empty, removal=removal, link=link, batch_size=batch_size, check=check)
 
@@ -65,13 +59,7 @@ def _predict(
     torch = checks.require("torch", extra="torch")
     if not isinstance(model, torch.nn.Module):
         raise checks.InputError(f"the model should be a torch.nn.Module, found {type(model).__name__}")
-    if clips.ndim != len(layout):
-        raise checks.InputError(
-            f"video should have the axes of the layout {layout!r} without B, found shape {list(clips.shape[1:])}"
-        )
-    # Clips come as B, T and the rest in the layout's order.
-    ours = "BT" + layout.replace("B", "").replace("T", "")
-    ordered = np.ascontiguousarray(clips.transpose([ours.index(axis) for axis in layout]))
+    ordered = layouts.ordered(clips, layout)
     parameter = next(model.parameters(), torch.zeros(0))
     tensor = torch.from_numpy(ordered).to(parameter.device, dtype or parameter.dtype)
     masks = [torch.from_numpy(np.array(mask)).to(parameter.device)] if is_masked else []
