@@ -124,7 +124,6 @@ def test_frames_of_efficientnet():
         return oracles.softmax(logits[list(coalition)].mean(axis=0)) if coalition else empty
 
     np.testing.assert_allclose(out.values, oracles.permutation_shapley(worth, 4), atol=1e-5)
-    print(out.full[698],out.values[:,698])
     assert np.argmax(out.full) == np.argmax(logits[0]) == 698
     values = np.asarray(out.values)[:, 698]
     assert values[[0, 2, 3]].min() > 0 > values[1]
