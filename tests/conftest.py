@@ -25,6 +25,17 @@ def x64():
         yield
 
 
+@pytest.fixture
+def torch_alone(monkeypatch):
+    """One thread, as both workers share the cores; and no model changes the settings of all others."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)
+    yield
+    torch.set_num_threads(before)
+
+
 def _refuse_skips(report):
     if report.skipped and os.environ.get("NO_SKIPS"):
         report.outcome, report.longrepr = "failed", f"skipped, where nothing may be: {report.longrepr}"

