@@ -147,6 +147,11 @@ class Answers:
         self._ask(shown[sorted(first.values())])
         return np.stack([self._scores[self._row_of[key]] for key in keys])
 
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the scores; before the first of them a guess."""
+        return self._scores[0].dtype if self._scores else np.dtype(np.float32)
+
     def holds(self, mask: Array) -> bool:
         """Whether all of the coalitions have been asked about."""
         return all(key in self._row_of for key in _keys(self._entries.of(mask)))

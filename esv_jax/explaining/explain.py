@@ -3,16 +3,19 @@
 import functools
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from esv_jax import checks, threads
 from esv_jax.base import Array, Attribution, Estimate, Estimator, Game, Host, Link, Plan, Scales, check_maker, exactly
 from esv_jax.coalitions import walk
 from esv_jax.explaining import answers as host
+from esv_jax.explaining import beforehand
 from esv_jax.explaining import worths as asking
 
 _OF_SCALES = '{} is for games of multiscale_game(..., average="scores"), found another'
@@ -112,6 +115,7 @@ def _explain_host(
     may_end = limits != host.Limits()
     smaller = list(_smaller(estimator, num_players, key, len(plan.mask))) if may_end else []
     with host.asking(game, model, video, archive=archive, limits=limits, callback=callback) as answers:
+        compiling = _compiling(estimator, game.link, answers, plan)
         try:
             for _, first in smaller:
                 answers.of(first.mask)
@@ -127,7 +131,19 @@ def _explain_host(
             estimator, plan = done[-1]
             logits = answers.of(plan.mask)
         empty = answers.game.empty
+    compiling.join()
     return threads.run(estimated, estimator, game.link, empty, plan, logits, logits[-1:], every_coalition(plan))[0]
+
+
+def _compiling(estimator: Estimator, link: Link, answers: host.Answers, plan: Plan) -> threading.Thread:
+    """`estimated` is compiled meanwhile, for as many coalitions and classes."""
+    empty, whole = answers.game.empty, every_coalition(plan)
+    logits = np.zeros((len(plan.mask), empty.shape[0]), answers.dtype)
+    shapes = plan.sizes, tuple(rows.shape for rows in plan.lineage), logits.shape, logits.dtype, empty.dtype
+    return beforehand.begun(
+        (estimator, link, shapes, jax.dtypes.canonicalize_dtype(float)),
+        lambda: estimated.lower(estimator, link, empty, plan, logits, logits[-1:], whole).compile(),
+    )
 
 
 def _smaller(estimator: Estimator, num_players: int, key: Any, num_coalitions: int) -> Iterator[tuple[Estimator, Plan]]:
