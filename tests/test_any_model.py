@@ -164,7 +164,7 @@ def test_a_session_of_onnxruntime(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), "model.onnx")
     names = {"empty": EMPTY}
-    exec(block("A session of onnxruntime"), names)
+    exec(block("An ONNX file"), names)
     check(names["game"], names["model"], lambda frames: oracles.softmax(np.tanh(frames @ W).sum(axis=0)))
 
 
@@ -205,3 +205,81 @@ def test_a_regression_and_labels():
     exec(block("A regression, and labels that do not exclude one another"), names)
     check(names["regression"], W, lambda frames: np.tanh(frames @ W[:, :1]).sum(axis=0), np.array([0.5]))
     check(names["labels"], W, lambda frames: 1 / (1 + np.exp(-(frames.mean(axis=0) @ W))))
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """What blocks take as given: a model of 8 frames that tells early from late ones, and what is asked about it."""
+    monkeypatch.chdir(tmp_path)
+    video = np.random.default_rng(2).normal(size=(8, 2)).astype(np.float32)
+
+    def predict(model, clips):
+        return np.tanh(clips * np.arange(8)[:, None]).mean(axis=1) @ WEIGHTS * 3
+
+    game = esv_jax.host_game(predict, empty=EMPTY, link="softmax")
+    return {"predict": predict, "empty": EMPTY, "estimator": esv_jax.exact(), "key": None, "model": None} | {
+        "video": video,
+        "game": game,
+        "np": np,
+    }
+
+
+def worth_of(names, clip_of):
+    def worth(coalition):
+        if not coalition:
+            return EMPTY
+        return oracles.softmax(names["predict"](None, clip_of(sorted(coalition))[None].astype(np.float64))[0])
+
+    return worth
+
+
+def test_removals_are_compared(asked, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    exec(block("How much does it matter here?"), asked)
+    assert capsys.readouterr().out.count("\n") == 5
+    assert (tmp_path / "removals.png").exists()
+    video = asked["video"]
+    worth = worth_of(asked, lambda kept: np.where(np.isin(range(8), kept)[:, None], video, 0))
+    values = oracles.permutation_shapley(worth, 8)
+    np.testing.assert_allclose(asked["found"].attributions[2].values, values, atol=1e-5)
+
+
+def test_shots_and_their_frames(asked):
+    exec(block("Shots, then the frames of the most important"), asked)
+    video, sets = asked["video"], [[0, 1, 2], [3, 4], [5, 6, 7]]
+    worth = worth_of(asked, lambda kept: video[[min(kept, key=lambda i: (abs(i - t), i)) for t in range(8)]])
+    of_shots = oracles.permutation_shapley(lambda s: worth([i for g in s for i in sets[g]]), 3)
+    np.testing.assert_allclose(asked["out"].values, of_shots, atol=1e-5)
+    (opened,) = asked["finer"].opened
+    of_frames = np.array([asked["values"][str(i)] for i in sets[opened]])
+    np.testing.assert_allclose(of_frames.sum(axis=0), of_shots[opened], atol=1e-5)
+    assert len(asked["values"]) == 2 + len(sets[opened])
+
+
+def test_a_question_and_sound(asked):
+    rng = np.random.default_rng(3)
+    frames = rng.normal(size=(8, 4, 4, 3)).astype(np.float32)
+    windows, question = rng.normal(size=(2, 50)).astype(np.float32), np.array(["what", "is", "thrown"])
+    weight = {"what": 0.3, "is": 0.2, "thrown": 1.5, "[MASK]": 0.1}
+
+    def answer(frames, words, windows):
+        loud = 1 + np.square(windows).mean(dtype=np.float64)
+        return np.tanh(frames.mean(axis=(0, 1, 2), dtype=np.float64)) * 20 * loud * sum(weight[w] for w in words)
+
+    def predict(model, clips):
+        each = zip(clips["frames"], clips["words"].tolist(), clips["sound"], strict=True)
+        return np.stack([answer(*one) for one in each])
+
+    names = asked | {"frames": frames, "question": question, "windows": windows, "predict": predict}
+    exec(block("A question and the sound beside the frames"), names)
+
+    def worth(coalition):
+        if not coalition:
+            return EMPTY
+        shown = np.where(np.isin(np.arange(8) // 4, coalition)[:, None, None, None], frames, frames.mean(axis=0))
+        words = [word if 2 + i in coalition else "[MASK]" for i, word in enumerate(question.tolist())]
+        heard = np.where(np.isin([5, 6], coalition)[:, None], windows, 0)
+        return oracles.softmax(answer(shown, words, heard))
+
+    np.testing.assert_allclose(names["out"].values, oracles.permutation_shapley(worth, 7), atol=1e-4)
+    assert [player.name for player in names["who"]][1:4] == ["frames 4-7", "what", "is"]

@@ -140,7 +140,7 @@ def _prepared(of_all: Removal | None, taken: dict[str, Removal], model: Any, vid
         )
     part_of = players.parts_of(video)
     for name, of in each.items():
-        if not (of.of_nobody or of.one_size or of.show is None):
+        if not (of.of_nobody or of.one_size or of.show is None or of.code):
             raise checks.InputError(
                 f"the removal of {name!r} should say what is left when all of it is removed while another modality is "
                 f'not ("delete", "zero", "mean", ...), found {of.name!r}'
