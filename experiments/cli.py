@@ -114,8 +114,8 @@ def run(main: Callable[[], None]) -> None:
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+        except KeyboardInterrupt as error:
+            print("; ".join(["interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
             # The reader of our output, such as `head`, has had enough; Python would complain of the rest at exit.

@@ -287,7 +287,12 @@ def asking(
         "empty": empty,
     }
     with archives.opened(archive, entries.count, about, form.code) as opened:
-        yield Answers(game, model, video, archive=opened, limits=limits, callback=callback)
+        try:
+            yield Answers(game, model, video, archive=opened, limits=limits, callback=callback)
+        except BaseException as error:
+            if not isinstance(error, InputError):
+                error.add_note(f"what was answered is kept in {archive}: the same call goes on from there")
+            raise
 
 
 def _keys(mask: Array) -> list[bytes]:

@@ -1,6 +1,7 @@
 """How a model on the host is asked: each coalition once, in batches, and what happens when something goes wrong."""
 
 import gc
+import logging
 import threading
 import time
 import urllib.error
@@ -141,6 +142,58 @@ def test_answers_that_are_on_their_way_are_kept_when_one_fails(tmp_path):
     a_game = esv_jax.host_game(lambda address, clips: again(clips), empty=EMPTY, removal="zero", **options)
     esv_jax.explain(ESTIMATOR, a_game, "a model", VIDEO, key=KEY, archive=path)
     assert not set(again.asked) & set(first.asked)
+
+
+def test_what_ends_it_says_how_to_go_on(tmp_path):
+    def act(asked):
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+
+    a_game, model = game(check=False), Model(act)
+    model.lock = None  # cannot be pickled
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        esv_jax.explain(ESTIMATOR, a_game, model, VIDEO, key=KEY, archive=tmp_path / "a.esv")
+    assert (
+        caught.value.__notes__[1]
+        == f"what was answered is kept in {tmp_path / 'a.esv'}: the same call goes on from there"
+    )
+
+
+def test_a_limit_of_cost_needs_the_cost_of_one():
+    with pytest.raises(InputError, match="max_cost should come with cost_per_evaluation"):
+        explain(Model(), max_cost=3)
+
+
+def test_the_program_is_compiled_once_and_meanwhile():
+    order, patience = [], [200]
+
+    class Compiled(logging.Handler):
+        def emit(self, record):
+            if "Compiling jit(estimated)" in record.getMessage() and f"bool[93,{T}]" in record.getMessage():
+                order.append("compiled")
+
+    def act(asked):
+        # The first batch is not answered before the program is begun.
+        while "compiled" not in order and patience[0]:
+            patience[0] -= 1
+            time.sleep(0.05)
+        order.append("asked")
+
+    estimator = esv_jax.regression(max_evaluations=93)  # of which no other test has a program
+    handler = Compiled()
+    logger = logging.getLogger("jax._src.interpreters.pxla")
+    logger.addHandler(handler)
+    before = jax.config.jax_log_compiles
+    jax.config.update("jax_log_compiles", True)  # of all threads
+    try:
+        for _ in range(2):
+            explain(Model(act), estimator, options={"check": False})
+    finally:
+        jax.config.update("jax_log_compiles", before)
+        logger.removeHandler(handler)
+    assert order.count("compiled") == 1
+    assert order.index("compiled") < order.index("asked")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
