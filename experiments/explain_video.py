@@ -3,6 +3,7 @@
     esv-jax explain_video --video=clip.mp4 --out=out/clip
     esv-jax explain_video --video=clip.mp4 --model=out/trn --class_name="Opening something" --out=out/clip
     esv-jax explain_video --video=clip.mp4 --num_frames=32 --certify=top --out=out/clip
+    esv-jax explain_video --video=clip.mp4 --num_frames=24 --segments=6 --out=out/clip
     esv-jax explain_video --video=clip.mp4 --model=my_models:videomae --num_frames=16 --removal=mean --out=out/clip
     esv-jax explain_video --video=clip.mp4 --onnx=model.onnx --removal=mean --archive=clip.esv --out=out/clip
 
@@ -78,6 +79,9 @@ NORMALISE = flags.DEFINE_enum(
 )
 ARCHIVE = cli.DEFINE_path("archive", None, "Anyone's model: file that keeps every answer, so that none is asked twice.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
+SEGMENTS = flags.DEFINE_integer(
+    "segments", None, "Explain so many segments of equal length, of the frames that are shown.", lower_bound=1
+)
 CLASS_NAME = flags.DEFINE_multi_string("class_name", [], "Explain this class besides the predicted one; repeatable.")
 TARGET = flags.DEFINE_float(
     "target_std_error", None, "Sample more and more, and stop when no standard error exceeds this."
@@ -113,11 +117,16 @@ def main() -> None:
     out = cli.output_folder(OUT.value)
     subject = _of_host() if host_flags.is_given(MODEL.value) else _of_folder()
     checks.check_positive("num_frames", NUM_FRAMES.value)
+    segments = None
+    if SEGMENTS.value is not None:
+        segments = esv_jax.players.segments(NUM_FRAMES.value, SEGMENTS.value)
+        subject = subject._replace(game=esv_jax.grouped(subject.game, segments))
+    num_players = SEGMENTS.value or NUM_FRAMES.value
     if CERTIFY.value is not None:
         _check_certify()
     if subject.class_names is not None:
         _classes(subject.class_names)
-    estimator, method = _estimator(NUM_FRAMES.value, subject.game)
+    estimator, method = _estimator(num_players, subject.game)
 
     frames = decode.sample_frames(VIDEO.value, NUM_FRAMES.value)
     stream = decode.stream_read(VIDEO.value)
@@ -142,6 +151,7 @@ def main() -> None:
         images=resize_and_crop(frames.images, _enlarged(subject.preprocess)),
         class_names=names,
         sampled=bool(attribution.sampled),
+        players=None if segments is None else [_of_video(segment, frames.indices) for segment in segments],
     )
     shown = list(dict.fromkeys([predicted_class(explained), *classes]))
     certified = classes[0] if classes else predicted_class(explained)
@@ -157,6 +167,13 @@ def main() -> None:
             if answer is not None and c == certified:
                 print(answer)
     print(f"\nwrote report.png, attribution.npz and attribution.json to {OUT.value}")
+
+
+def _of_video(segment: esv_jax.Player, numbers: np.ndarray) -> esv_jax.Player:
+    """The segment, named by the numbers that its frames have in the video."""
+    ((_, rows),) = segment.parts
+    first, last = numbers[rows[0]], numbers[rows[-1]]
+    return segment._replace(name=f"frame {first}" if first == last else f"frames {first}-{last}")
 
 
 def _of_folder() -> _Subject:
@@ -227,7 +244,7 @@ def _num_classes(subject: _Subject, video: Any) -> int:
     """How many the model has: of the worth of nobody where that is given, else by its answer for the whole video."""
     if subject.game.empty is not None:
         return len(subject.game.empty)
-    everyone = np.ones((1, NUM_FRAMES.value), bool)
+    everyone = np.ones((1, subject.game.num_players(video)), bool)
     return esv_jax.worths(subject.game, subject.params, video, everyone, archive=ARCHIVE.value).shape[1]
 
 
@@ -237,6 +254,8 @@ def _classes(names: Sequence[str]) -> list[int]:
 
 def _check_certify() -> None:
     """Raises InputError if --certify is given with flags that contradict it."""
+    if SEGMENTS.value is not None:
+        raise InputError("--certify names frames: give no --segments with it")
     if TARGET.value is not None:
         raise InputError("--certify and --target_std_error both say when to stop: give one of them")
     num_classes = len({name.casefold() for name in CLASS_NAME.value})
@@ -249,21 +268,22 @@ def _check_certify() -> None:
         )
 
 
-def _estimator(num_frames: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
+def _estimator(num_players: int, game: Game) -> tuple[Estimator, dict[str, Any]]:
     """The estimator, and how to name it in files."""
-    estimator_flags.check_budget(num_frames)
+    estimator_flags.check_budget(num_players)
     if TARGET.value is not None and not 0 < TARGET.value < math.inf:
         raise InputError(f"--target_std_error should be more than 0, found {TARGET.value}")
     estimator = estimator_flags.estimator()
-    if is_exact(estimator, game, num_frames):
-        return estimator, {"estimator": "exact"}
-    method = {"estimator": ESTIMATOR.value, **estimator_flags.options(), "seed": SEED.value}
+    groups = {} if SEGMENTS.value is None else {"segments": SEGMENTS.value}
+    if is_exact(estimator, game, num_players):
+        return estimator, {"estimator": "exact", **groups}
+    method = {"estimator": ESTIMATOR.value, **estimator_flags.options(), "seed": SEED.value, **groups}
     method.pop("max_exact_frames", None)
     if CERTIFY.value is not None:
         return estimator, {**method, "certify": CERTIFY.value}
     if TARGET.value is None:
         return estimator, method
-    first = min(MAX_EVALUATIONS.value, max(FIRST_LOOK, 4 * num_frames))
+    first = min(MAX_EVALUATIONS.value, max(FIRST_LOOK, 4 * num_players))
     return estimator_flags.estimator(max_evaluations=first), {**method, "target_std_error": TARGET.value}
 
 
@@ -271,7 +291,7 @@ def _explain(estimator: Estimator, subject: _Subject, video: Any) -> Attribution
     """One look, or more and more evaluations up to the target, with a progress bar on stderr."""
     key = jax.random.key(SEED.value)
     asked = estimator, subject.game, subject.params, video
-    if TARGET.value is None or is_exact(estimator, subject.game, NUM_FRAMES.value):
+    if TARGET.value is None or is_exact(estimator, subject.game, SEGMENTS.value or NUM_FRAMES.value):
         if not isinstance(subject.game.form, Host):
             return esv_jax.explain(*asked, key=key)
         with progress.bars("evaluations") as bars:
@@ -313,7 +333,7 @@ def _certify(
         level=LEVEL,
         archive=ARCHIVE.value,
     )
-    if is_exact(estimator, subject.game, NUM_FRAMES.value):
+    if is_exact(estimator, subject.game, SEGMENTS.value or NUM_FRAMES.value):
         found = ask()
     else:
         with _bar() as show:

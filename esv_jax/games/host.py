@@ -97,7 +97,8 @@ def host_game(
     draws = num_draws.pop() if num_draws else 1
     link_told = link if isinstance(link, str) else fingerprints.of_function(link)
     about = f"{fingerprints.of_function(predict)}; removal {told}; link {link_told}"
-    code = " ".join([fingerprints.of_code(predict, of_logits), *filter(None, (of.code for of in used))])
+    of_user = [predict] if isinstance(link, str) else [predict, link]
+    code = " ".join([fingerprints.of_code(*of_user), *filter(None, (of.code for of in used))])
     form = Host(batch_size, workers, retries, check, about, code)
     averaged = of_logits if draws > 1 else None
     scores = functools.partial(_scores, predict, draws, averaged)

@@ -1,5 +1,6 @@
 """In what order models want the axes of clips: told once, as "BTCHW"."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,13 @@ def of_removal(removal: Any, layout: str) -> Any:
     return blur(axes=(1 + frames.index("H"), 1 + frames.index("W")))
 
 
-def ordered(clips: np.ndarray, layout: str) -> np.ndarray:
+def ordered(clips: Any, layout: str) -> np.ndarray:
     """Clips [N, T, ...], in one piece, with their axes in the order of the layout."""
+    if isinstance(clips, Mapping):
+        raise checks.InputError(
+            f"video should be one array, found the modalities {checks.listed(clips)}: those are for host_game, whose "
+            "predict calls the model"
+        )
     if clips.ndim != len(layout):
         raise checks.InputError(
             f"video should have the axes of the layout {layout!r} without B, found shape {list(clips.shape[1:])}"

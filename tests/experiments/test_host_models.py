@@ -128,6 +128,18 @@ def test_a_module_of_pytorch_is_given_normalised_frames(folder, tmp_path, run):
     np.testing.assert_allclose(values_of(tmp_path)["values"], expected, atol=1e-5)
 
 
+def test_segments_have_names_in_all_that_is_written(folder, tmp_path, run):
+    given = ["--model=their_models:pixels", "--removal=zero", "--link=identity", "--num_frames=6", "--image_size=20"]
+    ran = run("explain_video", "video", *given, "--segments=3", f"--out={tmp_path / 'out'}")
+    assert ran.exit_code == 0, ran.stderr
+    found = values_of(tmp_path)
+    each = images(folder).mean(axis=(1, 2)) / 255 * np.arange(1, 7)[:, None] / 6
+    np.testing.assert_allclose(found["values"], each.reshape(3, 2, 3).sum(axis=1), atol=1e-5)
+    assert found["player_names"].tolist() == ["frames 0-1", "frames 2-3", "frames 4-5"]
+    assert re.search(r"frames 2-3 +0.08 s ", ran.stdout)
+    assert (tmp_path / "out" / "report.png").exists()
+
+
 def test_an_onnx_file(folder, tmp_path, run):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

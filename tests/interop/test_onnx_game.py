@@ -92,5 +92,8 @@ def test_mistakes_are_told(tmp_path):
         explain(two, layout="TD")
     with pytest.raises(InputError, match="removal should be one that changes clips, found 'attention_mask'"):
         explain(two, removal="attention_mask")
+    game = esv_jax.onnx_game(empty=EMPTY, layout="BTD", removal="zero")
+    with pytest.raises(InputError, match="video should be one array, found the modalities frames"):
+        esv_jax.explain(esv_jax.exact(), game, two, {"frames": VIDEO})
     with pytest.raises(InputError, match="video should have the axes of the layout 'BTCHW' without B"):
         explain(two, layout="BTCHW")
