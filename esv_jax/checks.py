@@ -177,7 +177,7 @@ def _array_held(value: Any, depth: int, seen: set[int]) -> str | None:
         parts = [(type(value.__self__).__name__, value.__self__), (value.__name__, value.__func__)]
     elif isinstance(value, FunctionType):
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-        parts = [(variable, cell.cell_contents) for variable, cell in cells if _is_filled(cell)]
+        parts = [(variable, cell.cell_contents) for variable, cell in cells if is_filled(cell)]
         defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
         # What it wraps is among its attributes.
         parts += [("a default", held) for held in defaults] + list(value.__dict__.items())
@@ -198,7 +198,8 @@ def _array_held(value: Any, depth: int, seen: set[int]) -> str | None:
     return None
 
 
-def _is_filled(cell: Any) -> bool:
+def is_filled(cell: Any) -> bool:
+    """Whether a variable that a function closes over has a value yet."""
     try:
         cell.cell_contents  # noqa: B018 (raises where there is nothing)
     except ValueError:
@@ -308,9 +309,11 @@ def own_modalities(video: Any) -> Any:
         return own_video("video", video)
     found = {}
     for name, part in video.items():
-        array = np.asarray(part) if isinstance(part, list | tuple) else part
-        is_text = isinstance(array, np.ndarray) and array.dtype.kind in "SU"
-        found[str(name)] = array.copy() if is_text else own_video(f"video[{name!r}]", part)
+        if not isinstance(name, str):
+            raise InputError(f"video should have names of modalities, found {name!r:.80}")
+        is_text = isinstance(part, np.ndarray) and part.dtype.kind in "SU"
+        is_text |= isinstance(part, list | tuple) and all(isinstance(word, str) for word in part)
+        found[name] = np.array(part) if is_text else own_video(f"video[{name!r}]", part)
     return found
 
 

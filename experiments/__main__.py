@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-COMMANDS = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__", "cli", "estimator_flags"})
+COMMANDS = sorted(
+    {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__", "cli", "estimator_flags", "host_flags"}
+)
 
 
 def main() -> None:

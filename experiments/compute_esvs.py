@@ -119,6 +119,7 @@ def main() -> None:
 def _of_folder() -> _Subject:
     if not MODEL.value:
         raise InputError("--model should be a model folder or module:function, or --onnx a file; found none")
+    host_flags.refuse_all()
     model = model_folder.load_model(MODEL.value)
     card = model.card
     given = priors.read_priors(PRIORS.value, len(card.classes)) if PRIORS.value else None

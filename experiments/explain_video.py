@@ -178,8 +178,7 @@ def _of_video(segment: esv_jax.Player, numbers: np.ndarray) -> esv_jax.Player:
 
 def _of_folder() -> _Subject:
     """The model of a folder, and its backbone."""
-    if ARCHIVE.value is not None:
-        raise InputError("--archive is for --model=module:function and --onnx; a model folder is asked within seconds")
+    host_flags.refuse_all(ARCHIVE, IMAGE_SIZE, NORMALISE)
     model = model_folder.load_model(MODEL.value)
     prior = read_priors(PRIORS.value, len(model.card.classes)) if PRIORS.value else None
     game = game_of(model, prior=prior, name=MODEL.value)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import inspect
 import os
 import re
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 from absl import flags
 
 import esv_jax
-from esv_jax import fingerprints
+from esv_jax import checks, fingerprints
 from esv_jax.base import Game
 from esv_jax.checks import InputError
 from esv_jax.data.annotations import read_class_names
@@ -55,7 +56,13 @@ class HostModel(NamedTuple):
 
 
 def is_given(model: str | None) -> bool:
-    """Whether --model or --onnx means a model of this kind, and not a model folder."""
+    """Whether --model or --onnx means a model of this kind, and not a model folder.
+
+    Raises:
+      InputError: both are given.
+    """
+    if ONNX.value is not None and flags.FLAGS["model"].present:
+        raise InputError("--model and --onnx both name a model: give one of them")
     return ONNX.value is not None or (bool(_FACTORY.fullmatch(model or "")) and not os.path.exists(model or ""))
 
 
@@ -81,12 +88,14 @@ def load(model: str | None, priors: str | None, layout: str) -> HostModel:
             "asked for it (as with mean, zero, blur and noise)"
         )
     if ONNX.value is not None:
+        _refuse(WORKERS, RETRIES)
         path = Path(ONNX.value)
         return HostModel(esv_jax.onnx_game(layout=layout, **given), path, path.name, False)
     model = model or ""
     found = _called(model)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(found, torch.nn.Module):
+        _refuse(WORKERS, RETRIES)
         return HostModel(esv_jax.torch_game(layout=layout, **given), found, model, False)
     if not callable(found):
         raise InputError(
@@ -96,6 +105,17 @@ def load(model: str | None, priors: str | None, layout: str) -> HostModel:
     form: Any = game.form
     of_code = dataclasses.replace(form, code=f"{form.code} {fingerprints.of_code(found)}")
     return HostModel(game._replace(form=of_code), found, model, True)
+
+
+def refuse_all(*more: Any) -> None:
+    """Raises InputError if one of the flags of this file, or of `more`, is given: the model is a model folder's."""
+    _refuse(REMOVAL, LINK, LAYOUT, CLASSES, ROWS, WORKERS, RETRIES, *more)
+
+
+def _refuse(*unused: Any) -> None:
+    given = [f"--{flag.name}" for flag in unused if flags.FLAGS[flag.name].present]
+    if given:
+        raise InputError(f"{checks.listed(given)} is for anyone's model, and says nothing of this one: leave it out")
 
 
 def class_names(num_classes: int) -> tuple[str, ...]:
@@ -142,7 +162,17 @@ def _called(name: str) -> Any:
         raise InputError(f"--model={name} should name a module, found none called {error.name!r}") from error
     if not callable(getattr(found, function, None)):
         raise InputError(f"--model={name} should name a function, found none called {function!r} in {module}")
-    return getattr(found, function)()
+    factory = getattr(found, function)
+    try:
+        inspect.signature(factory).bind()
+    except ValueError:  # of functions that do not tell
+        pass
+    except TypeError as error:
+        raise InputError(
+            f"--model={name} should name a factory without arguments, which returns predict or a torch.nn.Module; "
+            f"found a function with some ({error})"
+        ) from error
+    return factory()
 
 
 def _priors(path: str) -> np.ndarray:

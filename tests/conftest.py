@@ -12,8 +12,10 @@ import pytest
 from tests import precision
 
 # Programs are compiled once for both workers, and not again when the tests are run again.
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache" / "programs"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+# A limit makes it lock files: without, one process reads what another has not finished writing, and crashes.
+jax.config.update("jax_compilation_cache_max_size", 2**33)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -1,6 +1,6 @@
 """How much an explanation depends on what stands in for removed frames: the same question with several removals."""
 
-import re
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from esv_jax import checks, files
 from esv_jax.analyses import charts
 from esv_jax.base import Attribution, Estimator, Game
+from esv_jax.explaining.answers import Temporary
 from esv_jax.explaining.explain import explain
 from esv_jax.explaining.worths import worths
 from esv_jax.games import removals as of_removals
@@ -60,6 +61,7 @@ def compare_removals(
     Raises:
       InputError: fewer than two removals, two of one name, or what `explain` raises.
     """
+    removals = tuple(removals)
     names = tuple(of_removals.made(given).name for given in removals)
     if len(names) < 2:
         raise checks.InputError(f"removals should be at least two, found {checks.listed(names) or 'none'}")
@@ -71,10 +73,16 @@ def compare_removals(
         folder = Path(temporary if archive is None else archive)
         with files.disk_errors(f"the folder {folder} cannot be made"):
             folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{i}_{re.sub(r'[^A-Za-z0-9]+', '_', name)[:60]}.esv" for i, name in enumerate(names)]
         found, curves = [], []
-        for given, path in zip(removals, paths, strict=True):
-            game = make_game(given)
+        games = [make_game(given) for given in removals]
+        abouts = [getattr(game.form, "about", "") for game in games]
+        if checks.repeated(abouts):
+            raise checks.InputError(
+                "make_game should make a host game with the removal that it is given, found the same game of several"
+            )
+        for game, about in zip(games, abouts, strict=True):
+            path = os.fspath(folder / f"{files.short_digest([about])}.esv")
+            path = Temporary(path) if archive is None else path
             out = explain(estimator, game, model, video, key=key, archive=path)
             if class_index is None:
                 class_index = int(np.argmax(out.full))

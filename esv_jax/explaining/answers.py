@@ -35,6 +35,10 @@ _OF_CONNECTIONS = {
 }
 
 
+class Temporary(str):
+    """The path of an archive that lasts as long as one call: whose answers it holds need not be told."""
+
+
 class Asked(NamedTuple):
     """How far a model is asked: `done` of `wanted` coalitions, `new` of them by this call, in so many seconds."""
 
@@ -280,12 +284,14 @@ def asking(
     empty = "asked for" if game.empty is None else fingerprints.of_arrays([np.asarray(game.empty)])
     entries = Entries(game, video)
     form = cast(Host, game.form)
-    about = {
-        "model": fingerprints.of_model(model),
-        "video": f"{fingerprints.of_arrays(jax.tree.leaves(video))} of {entries}",
-        "game": form.about,
-        "empty": empty,
-    }
+    about = {}
+    if not isinstance(archive, Temporary):
+        about = {
+            "model": fingerprints.of_model(model),
+            "video": f"{fingerprints.of_arrays(jax.tree.leaves(video))} of {entries}",
+            "game": form.about,
+            "empty": empty,
+        }
     with archives.opened(archive, entries.count, about, form.code) as opened:
         try:
             yield Answers(game, model, video, archive=opened, limits=limits, callback=callback)

@@ -17,6 +17,7 @@ import numpy as np
 from esv_jax import checks
 from esv_jax.base import Array, Attribution, Estimator, Game, Host, Player
 from esv_jax.coalitions import plans, weights
+from esv_jax.explaining.answers import Temporary
 from esv_jax.explaining.explain import explain, is_exact
 from esv_jax.explaining.worths import worths
 from esv_jax.games import players as of_players
@@ -35,7 +36,8 @@ class CoarseToFine(NamedTuple):
       groups: values [G, C] of the groups, as `explain` gives them for `grouped(game, groups)`.
       opened: which groups were opened, the largest first.
       players: P of them, in the order of the groups: an opened one's entries, and those that stayed whole.
-      attribution: values [P, C] of the players. Of every opened group they add up to its value.
+      attribution: values [P, C] of the players. Of every opened group they add up to its value. Its `degrees` are the
+        least of all, so that intervals may be wider than those of `groups`.
     """
 
     groups: Attribution
@@ -72,7 +74,7 @@ def coarse_to_fine(
       class_index: the class whose values are compared; None: that with the highest score of the whole video.
 
     Raises:
-      InputError: as `explain` and `grouped`; a group to be opened that has more than 10 entries; too few evaluations.
+      InputError: as `explain` and `grouped`; a group that has more than 10 entries; too few evaluations to open one.
     """
     checks.check_positive("top", top)
     checks.check_budget("max_evaluations", max_evaluations)
@@ -83,10 +85,13 @@ def coarse_to_fine(
     # Which of the entries each group has, [G, E].
     sizes = [len(of_group) for of_group in singles]
     members = np.repeat(np.eye(len(wholes), dtype=bool), sizes, axis=1)
+    for whole, size in zip(wholes, sizes, strict=True):
+        if size > 1:
+            _check_group(whole, size, max_evaluations, len(wholes), key)
     with tempfile.TemporaryDirectory() as folder:
         # The answers about groups serve those about entries.
         if isinstance(game.form, Host) and archive is None:
-            archive = Path(folder) / "answers"
+            archive = Temporary(Path(folder) / "answers")
         coarse = explain(estimator, coarse_game, params, video, key=key, archive=archive)
         if class_index is None:
             class_index = int(np.argmax(coarse.full))
@@ -94,12 +99,11 @@ def coarse_to_fine(
             raise checks.InputError(f"class_index should be within 0..{coarse.full.shape[0] - 1}, found {class_index}")
         largest = np.argsort(-np.abs(np.asarray(coarse.values)[:, class_index]), kind="stable").tolist()
         opened = [group for group in largest if sizes[group] > 1][:top]
-        for group in opened:
-            _check_group(wholes[group], sizes[group], max_evaluations, len(wholes), key)
         sampled = [_contexts(len(wholes) - 1, max_evaluations >> sizes[group], key, group) for group in opened]
         asked = [_masks(members, group, of_others.mask) for group, of_others in zip(opened, sampled, strict=True)]
         known = [worths(fine_game, params, video, mask, archive=archive) for mask in asked]
     values, std_error = [_rows(coarse.values)], [_rows(coarse.std_error)]
+    middle = [_rows(coarse.values if coarse.middle is None else coarse.middle)]
     place = {group: slice(group, group + 1) for group in range(len(wholes))}
     degrees = float(coarse.degrees)
     for group, of_others, found in zip(opened, sampled, known, strict=True):
@@ -108,17 +112,17 @@ def coarse_to_fine(
         start = sum(map(len, values))
         place[group] = slice(start, start + sizes[group])
         values.append(divided.values + (whole - divided.values.sum(axis=0)) / sizes[group])
+        middle.append(values[-1])
         std_error.append(np.sqrt(divided.std_error**2 + (whole_error / sizes[group]) ** 2))
         degrees = min(degrees, divided.degrees)
     order = np.concatenate([np.arange(place[group].start, place[group].stop) for group in range(len(wholes))])
     dtype = coarse.values.dtype
-    of_all = jnp.asarray(np.concatenate(values)[order], dtype)
     attribution = coarse._replace(
-        values=of_all,
+        values=jnp.asarray(np.concatenate(values)[order], dtype),
         std_error=jnp.asarray(np.concatenate(std_error)[order], dtype),
         num_evaluations=jnp.asarray(_distinct([_asked_of_groups(estimator, coarse_game, members, key), *asked])),
         sampled=coarse.sampled | any(not of_others.all_of_them for of_others in sampled),
-        middle=of_all,
+        middle=jnp.asarray(np.concatenate(middle)[order], dtype),
         degrees=jnp.asarray(degrees, dtype),
     )
     shown = [single if g in opened else (wholes[g],) for g, single in enumerate(singles)]
@@ -196,6 +200,8 @@ def _divided(found: np.ndarray, size: int, contexts: _Contexts) -> _Divided:
     if contexts.all_of_them:
         return _Divided(values, np.zeros_like(values), np.inf)
     pairs = of_each.reshape(-1, 2, *values.shape).mean(axis=1)
+    # What is left to the group's own value is shared out: of the sum nothing is sampled.
+    pairs = pairs - pairs.mean(axis=1, keepdims=True)
     return _Divided(values, pairs.std(axis=0, ddof=1) / np.sqrt(len(pairs)), len(pairs) - 1)
 
 

@@ -105,6 +105,8 @@ def _explain_host(
     """The model is asked first, in batches, then its answers are estimated from."""
     if limits.cost is not None and limits.cost_per_evaluation is None:
         raise checks.InputError("max_cost should come with cost_per_evaluation, what one coalition costs; found none")
+    if limits.cost_per_evaluation is not None and not limits.cost_per_evaluation > 0:
+        raise checks.InputError(f"cost_per_evaluation should be positive, found {limits.cost_per_evaluation}")
     game = game._replace(empty=checks.own("empty", game.empty))
     video = checks.own_modalities(video)
     num_players = game.num_players(video)

@@ -97,8 +97,16 @@ def run(
         sizes[k] = len(videos)
         return work.start(videos)
 
-    for k, parts in (executor or one_ahead)(start, todo):
+    # What is on the device is waited for later; a model on the host is not asked on before its answers are written.
+    in_process = one_by_one if isinstance(work.game.form, Host) else one_ahead
+    for k, parts in (executor or in_process)(start, todo):
         yield k, jax.tree.map(lambda *of_parts, n=sizes[k]: np.concatenate(of_parts)[:n], *parts)
+
+
+def one_by_one(start: Callable[[int], Any], todo: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """The executor in this process that starts no chunk before the one before is written."""
+    for k in todo:
+        yield k, start(k)
 
 
 def one_ahead(start: Callable[[int], Any], todo: Sequence[int]) -> Iterator[tuple[int, Any]]:

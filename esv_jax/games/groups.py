@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks
+from esv_jax import checks, fingerprints
 from esv_jax.base import Array, Game, Host, Masks, Player, Scales
 from esv_jax.coalitions import joint, masks
 from esv_jax.games import players as of_players
@@ -41,7 +41,9 @@ def grouped(game: Game, players: Iterable[Any]) -> Game:
     if isinstance(form, Masks | Scales):
         prepare, logits = _traceable(game.prepare, game.logits, game.num_players, form, checked)
         return game._replace(prepare=prepare, logits=logits, form=Masks(), num_players=count, exact=None)
-    on_host = Host(players=checked, num_entries=game.num_players)
+    about = f"grouped {fingerprints.of_function(game.logits)}"
+    code = fingerprints.of_code(game.logits)
+    on_host = Host(about=about, code=code, players=checked, num_entries=game.num_players)
     prepare, logits = _of_sizes(game.prepare, game.logits)
     return game._replace(prepare=prepare, logits=logits, form=on_host, num_players=count, exact=None)
 

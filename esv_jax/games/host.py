@@ -85,8 +85,12 @@ def host_game(
     if isinstance(link, str) and link not in LINKS:
         raise checks.InputError(f"link should be one of {', '.join(LINKS)} or a function, found {link!r}")
     of_logits: Link = LINKS[link] if isinstance(link, str) else link
+    if not callable(of_logits):
+        raise checks.InputError(f"link should be one of {', '.join(LINKS)} or a function, found {link!r:.80}")
+    of_several = link in ("softmax", "log-odds")
     if empty is not None:
         empty = checks.scores("empty", empty, probabilities=False)
+        _check_classes(link, len(empty), of_several)
     elif not all(of.of_nobody for of in used):
         raise checks.InputError(
             f"empty should be given, the worth of nobody [C]: with the removal {told!r} no clip is of nobody"
@@ -101,7 +105,8 @@ def host_game(
     code = " ".join([fingerprints.of_code(*of_user), *filter(None, (of.code for of in used))])
     form = Host(batch_size, workers, retries, check, about, code)
     averaged = of_logits if draws > 1 else None
-    scores = functools.partial(_scores, predict, draws, averaged)
+    check_classes = functools.partial(_check_classes, link, of_several=of_several)
+    scores = functools.partial(_scores, predict, draws, averaged, check_classes)
     prepare = functools.partial(_prepared, of_all, taken)
     return Game(empty, prepare, scores, identity if averaged else of_logits, form, players.num_entries)
 
@@ -140,24 +145,30 @@ def _prepared(of_all: Removal | None, taken: dict[str, Removal], model: Any, vid
             f"removal should be of the video's modalities {checks.listed(video)}, found {checks.listed(each)}"
         )
     part_of = players.parts_of(video)
-    for name, of in each.items():
-        if not (of.of_nobody or of.one_size or of.show is None or of.code):
-            raise checks.InputError(
-                f"the removal of {name!r} should say what is left when all of it is removed while another modality is "
-                f'not ("delete", "zero", "mean", ...), found {of.name!r}'
-            )
+    of_somebody = [name for name in video if _needs_somebody(each[name])]
     draws = max(of.draws for of in each.values())
     shown = {name: _clips_of(each[name], np.asarray(array)) for name, array in video.items()}
 
     def clips(mask: np.ndarray) -> tuple:
+        for name in of_somebody:
+            if not mask[:, part_of[name]].any(axis=1).all():
+                raise checks.InputError(
+                    f"the removal of {name!r} should say what is left when all of it is removed while another modality "
+                    f'is not ("delete", "zero", "mean", ...), found {each[name].name!r}'
+                )
         of_each = {name: show(mask[:, part_of[name]]) for name, show in shown.items()}
         if draws > 1:  # as many clips of a modality that has one of a coalition as of those that have several
             of_each = {n: np.repeat(of, draws * len(mask) // len(of), axis=0) for n, of in of_each.items()}
         if not any(of.show is None for of in each.values()):
             return (of_each,)
-        return of_each, {name: mask[:, part] for name, part in part_of.items()}
+        return of_each, {name: np.repeat(mask[:, part], draws, axis=0) for name, part in part_of.items()}
 
     return _Shown(model, clips, [part_of[name] for name, of in each.items() if of.one_size])
+
+
+def _needs_somebody(removal: Removal) -> bool:
+    """Whether it cannot show anything of nobody. Functions of a user's are tried."""
+    return not (removal.of_nobody or removal.one_size or removal.show is None or removal.code)
 
 
 def _clips_of(removal: Removal, frames: np.ndarray) -> Callable[[np.ndarray], Any]:
@@ -177,27 +188,45 @@ def _clips_of(removal: Removal, frames: np.ndarray) -> Callable[[np.ndarray], An
     return clips
 
 
+def _check_classes(link: Any, num_classes: int, of_several: bool) -> None:
+    if of_several and num_classes == 1:
+        raise checks.InputError(
+            f'link={link!r} is for scores of at least two classes, found one: "sigmoid" or "identity" are for one'
+        )
+
+
 def _scores(
-    predict: Callable[..., Any], draws: int, averaged: Link | None, shown: _Shown, mask: np.ndarray
+    predict: Callable[..., Any],
+    draws: int,
+    averaged: Link | None,
+    check_classes: Callable[[int], None],
+    shown: _Shown,
+    mask: np.ndarray,
 ) -> np.ndarray:
     """What the model says of coalitions [N, E], float [N, C]; `averaged` is the link of worths that are means."""
     if not shown.one_size:
-        return _of_rows(predict, draws, averaged, shown, mask)
+        return _of_rows(predict, draws, averaged, check_classes, shown, mask)
     sizes = np.stack([mask[:, part].sum(axis=1) for part in shown.one_size], axis=1)
     kinds, of_kind = np.unique(sizes, axis=0, return_inverse=True)
     found: Any = None
     for kind in range(len(kinds)):
         rows = np.flatnonzero(of_kind.reshape(-1) == kind)
-        scores = _of_rows(predict, draws, averaged, shown, mask[rows])
+        scores = _of_rows(predict, draws, averaged, check_classes, shown, mask[rows])
         found = np.zeros((len(mask), scores.shape[1]), scores.dtype) if found is None else found
         found[rows] = scores
     return found
 
 
 def _of_rows(
-    predict: Callable[..., Any], draws: int, averaged: Link | None, shown: _Shown, mask: np.ndarray
+    predict: Callable[..., Any],
+    draws: int,
+    averaged: Link | None,
+    check_classes: Callable[[int], None],
+    shown: _Shown,
+    mask: np.ndarray,
 ) -> np.ndarray:
     scores = scores_of(predict(shown.model, *shown.clips(mask)), draws * len(mask))
+    check_classes(scores.shape[1])
     if averaged is None:
         return scores
     worths = np.asarray(averaged(jnp.asarray(scores)))

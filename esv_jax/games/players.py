@@ -5,6 +5,7 @@ several, {"frames": [T, ...], "words": [W]}. `grouped(game, players)` divides sc
 """
 
 import itertools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -52,7 +53,11 @@ def between(
     Raises:
       InputError: boundaries that are not such, or not as many names as players.
     """
-    ends = [0, *(int(boundary) for boundary in boundaries), count]
+    checks.check_positive("count", count)
+    try:
+        ends = [0, *map(_index, boundaries), count]
+    except TypeError as error:
+        raise checks.InputError(f"boundaries should be whole numbers, found {boundaries!r:.100}") from error
     if any(start >= stop for start, stop in itertools.pairwise(ends)):
         raise checks.InputError(
             f"boundaries should be increasing and within 1..{count - 1}, found {checks.listed(ends[1:-1], 8)}"
@@ -101,15 +106,17 @@ def checked(players: Iterable[Any]) -> tuple[Player, ...]:
     """The players as tuples: of `Player`, or of (name, [(modality, indices), ...]).
 
     Raises:
-      InputError: they are not such; an empty one; two of one name; an entry in two of them.
+      InputError: they are not such; an empty one; an entry in two of them.
     """
     found = []
+    if not isinstance(players, Iterable):
+        raise checks.InputError(f"players should be a list, found {type(players).__name__}")
     for player in players:
         try:
             name, parts = player
             of_each: dict[str, tuple[int, ...]] = {}
             for modality, indices in parts:
-                of_each[str(modality)] = of_each.get(modality, ()) + tuple(int(i) for i in indices)
+                of_each[str(modality)] = of_each.get(modality, ()) + tuple(map(_index, indices))
             found.append(Player(str(name), tuple(of_each.items())))
         except (TypeError, ValueError) as error:
             raise checks.InputError(
@@ -120,9 +127,6 @@ def checked(players: Iterable[Any]) -> tuple[Player, ...]:
     for player in found:
         if not any(indices for _, indices in player.parts):
             raise checks.InputError(f"players should have entries each, found none in {checks.shown(player.name)!r}")
-    repeated = checks.repeated(player.name for player in found)
-    if repeated:
-        raise checks.InputError(f"players should have names of their own, found twice {checks.listed(repeated)}")
     entries = [(m, i) for player in found for m, indices in player.parts for i in indices]
     twice = checks.repeated(entries)
     if twice:
@@ -165,12 +169,24 @@ def membership(players: Sequence[Player], lengths: Mapping[str, int]) -> tuple[n
     return mask, nobodys
 
 
+def _index(value: Any) -> int:
+    """A whole number; no mask, no digits of a text.
+
+    Raises:
+      TypeError: it is none.
+    """
+    if isinstance(value, bool | np.bool_):
+        raise TypeError("a truth value is no index")
+    return operator.index(value)
+
+
 def _names(given: Sequence[str] | None, count: int, default: Any) -> list[str]:
     if given is None:
         return [default(i) for i in range(count)]
-    if len(given) != count:
-        raise checks.InputError(f"names should be {count}, one of each player, found {len(given)}")
-    return [str(name) for name in given]
+    called = [str(name) for name in given]
+    if len(called) != count:
+        raise checks.InputError(f"names should be {count}, one of each player, found {len(called)}")
+    return called
 
 
 def _span(modality: str, start: int, stop: int) -> str:

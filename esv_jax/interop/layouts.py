@@ -13,7 +13,11 @@ AXES = "BTCHWD"
 
 def check(layout: str) -> None:
     """Raises InputError unless `layout` names axes, each once."""
-    if sorted(layout) != sorted(set(layout)) or not {"B", "T"} <= set(layout) <= set(AXES):
+    if (
+        not isinstance(layout, str)
+        or sorted(layout) != sorted(set(layout))
+        or not {"B", "T"} <= set(layout) <= set(AXES)
+    ):
         raise checks.InputError(f'layout should name each axis once, like "BTCHW", out of {AXES}, found {layout!r}')
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from esv_jax import checks, files
+from esv_jax import checks, files, fingerprints
 from esv_jax.base import Game, Link
 from esv_jax.games.host import host_game
 from esv_jax.games.removals import made
@@ -26,7 +26,8 @@ def onnx_game(
     batch_size: int = 8,
     check: bool = True,
 ) -> Game:
-    """`host_game` of an ONNX model: the path of its file, which `explain` is given as params, or an InferenceSession.
+    """`host_game` of an ONNX model: the `pathlib.Path` of its file, which `explain` is given as params, or an
+    InferenceSession.
 
     The video is an array [T, ...], its other axes in the order that `layout` says. Archives tell models apart by what
     is in the file; of a session they do not know that.
@@ -54,39 +55,54 @@ def input_shape(path: str | os.PathLike) -> list[int | None]:
     Raises:
       InputError: the file is no ONNX model, or is not there.
     """
-    session = _session(Path(path), *_stamp(Path(path)))
+    session = _session(Path(path), _stamp(Path(path)))
     return [size if isinstance(size, int) else None for size in session.get_inputs()[0].shape]
 
 
 def _predict(layout: str, output: str | None, model: Any, clips: np.ndarray) -> Any:
-    session = model if hasattr(model, "get_inputs") else _session(Path(model), *_stamp(Path(model)))
+    if not isinstance(model, Path) and not hasattr(model, "get_inputs"):
+        raise checks.InputError(
+            "the model should be the pathlib.Path of an ONNX file, or an InferenceSession, found "
+            f"{type(model).__name__}"
+        )
+    session = _session(model, _stamp(model)) if isinstance(model, Path) else model
     first = session.get_inputs()[0]
     if first.type not in _DTYPES:
         raise checks.InputError(
             f"the model's first input should be of floating point numbers, found {first.name!r} of {first.type}"
         )
     given = layouts.ordered(clips, layout).astype(_DTYPES[first.type])
+    fits = zip(given.shape[1:], first.shape[1:], strict=False)
+    if given.ndim != len(first.shape) or any(isinstance(size, int) and size != found for found, size in fits):
+        raise checks.InputError(
+            f"clips should fit the model's input {first.name!r}, {list(first.shape)}, found {list(given.shape)}: is "
+            f"the layout {layout} right?"
+        )
     names = [found.name for found in session.get_outputs()]
     if output is not None and output not in names:
         raise checks.InputError(f"output should be one of the model's, {checks.listed(names)}, found {output!r}")
     wanted = [output] if output is not None else ["logits"] if "logits" in names else names
     fixed = first.shape[layout.index("B")]
     if not isinstance(fixed, int) or fixed == len(given):
-        return session.run(wanted, {first.name: given})
+        return _alone(session.run(wanted, {first.name: given}))
     # A model that was exported for so many clips at a time.
     rows = [np.resize(np.arange(start, min(start + fixed, len(given))), fixed) for start in range(0, len(given), fixed)]
     found = [session.run(wanted, {first.name: given[of]}) for of in rows]
-    return [np.concatenate(of_output)[: len(given)] for of_output in zip(*found, strict=True)]
+    return _alone([np.concatenate(of_output)[: len(given)] for of_output in zip(*found, strict=True)])
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _alone(outputs: list[Any]) -> Any:
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
     with files.disk_errors(f"the model {path} cannot be read"):
-        status = path.stat()
-    return status.st_mtime_ns, status.st_size
+        found = [file.stat() for file in fingerprints.with_data(path)]
+    return tuple((status.st_mtime_ns, status.st_size) for status in found)
 
 
 @functools.lru_cache(maxsize=1)
-def _session(path: Path, *stamp: int) -> Any:
+def _session(path: Path, stamp: tuple[tuple[int, int], ...]) -> Any:
     """A session of the file as it is now."""
     runtime = checks.require("onnxruntime", extra="onnx")
     try:

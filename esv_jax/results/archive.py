@@ -73,7 +73,9 @@ def append(archive: Archive, mask: np.ndarray, scores: np.ndarray) -> None:
     Raises:
       InputError: the disk is full, or says no for another reason.
     """
-    scores = np.ascontiguousarray(scores, _DTYPES[scores.dtype.itemsize])
+    # All are of the kind that it began with.
+    size = archive.scores.dtype.itemsize if len(archive.mask) else scores.dtype.itemsize
+    scores = np.ascontiguousarray(scores, _DTYPES[size])
     head = _BLOCK.pack(*scores.shape, scores.dtype.itemsize)
     block = head + np.packbits(mask, axis=1).tobytes() + scores.tobytes()
     with files.disk_errors(f"the archive {archive.path} cannot be written", "what it held is kept"):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from esv_jax.base import Attribution, Player
-from esv_jax.checks import InputError, check_finite, check_shape, listed
+from esv_jax.checks import InputError, check_finite, check_shape, listed, shown
 from esv_jax.games.players import FRAMES, checked
 
 NO_INTERVAL = "too few samples for an interval: ask for more evaluations"
@@ -68,7 +68,9 @@ def explanation(
     num_frames, num_classes = len(frames), len(class_names)
     own = None if players is None else checked(players)
     if own is not None:
-        outside = [i for player in own for m, rows in player.parts if m == FRAMES for i in rows if i >= num_frames]
+        outside = [
+            i for player in own for m, rows in player.parts if m == FRAMES for i in rows if not 0 <= i < num_frames
+        ]
         if outside:
             raise InputError(f"players should have frames of 0..{num_frames - 1}, found {listed(outside)}")
     per_player, per_class = (num_frames if own is None else len(own), num_classes), (num_classes,)
@@ -99,7 +101,7 @@ def names(explained: Explanation) -> list[str]:
     """Of every player: the number of its frame in the video, or its own."""
     if explained.players is None:
         return [str(frame) for frame in explained.frames]
-    return [player.name for player in explained.players]
+    return [shown(player.name) for player in explained.players]
 
 
 def cells(explained: Explanation) -> list[list[int]]:

@@ -299,7 +299,7 @@ def test_repeats(tmp_path, monkeypatch):
 
 def test_every_analysis_is_found():
     files = {path.stem for path in Path(analyses.__file__).parent.glob("*.py")}
-    shared = {"__init__", "charts", "methods", "report", "study", "subject"}
+    shared = {"__init__", "charts", "methods", "removal_choice", "report", "study", "subject"}
     assert set(every_analysis()) == files - shared
 
 

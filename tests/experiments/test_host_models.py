@@ -36,6 +36,9 @@ def torch_module():
             return clips.mean(dim=(1, 3, 4)) * 3
     return Net()
 
+def needs(clips):
+    return clips
+
 def a_number():
     return 3
 '''
@@ -187,6 +190,15 @@ def test_a_whole_set(folder, tmp_path, run):
     np.testing.assert_allclose(values.sum(axis=1), store["esv"].values.sum(axis=1), atol=1e-5)
 
 
+def test_flags_of_anyones_model_are_refused_for_a_model_folder(tmp_path, run):
+    given = ["--archive=a.esv", "--removal=mean", "--normalise=half", "--image_size=9", f"--out={tmp_path / 'out'}"]
+    ran = run("explain_video", "video", *given)
+    assert ran.exit_code == 1
+    assert ran.stderr.startswith("error: --removal, --archive, --image_size and 1 more is for anyone's model")
+    ran = run("explain_video", "video", "--model=their_models:pixels", "--onnx=a.onnx", "--removal=zero", given[-1])
+    assert ran.stderr == "error: --model and --onnx both name a model: give one of them\n"
+
+
 @pytest.mark.parametrize(
     ("script", "flags", "sentence"),
     [
@@ -196,7 +208,8 @@ def test_a_whole_set(folder, tmp_path, run):
         ("explain_video", ["--model=their_models:pixels", "--removal=nearest"], "--priors should be given, the worth"),
         ("explain_video", ["--model=their_models:pixels", "--class_name=class 9"], "unknown class 'class 9'"),
         ("explain_video", ["--model=their_models:pixels", "--priors=p.csv"], "--classes should be given beside"),
-        ("explain_video", ["--archive=a.esv"], "--archive is for --model=module:function and --onnx"),
+        ("explain_video", ["--model=their_models:needs"], "should name a factory without arguments, which returns"),
+        ("compute_esvs", ["--link=sigmoid"], "--model should be a model folder or module:function"),
         ("compute_esvs", ["--model=their_models:features"], "--priors should be given, one worth of no frames"),
         ("compute_esvs", [], "--model should be a model folder or module:function, or --onnx a file; found none"),
     ],

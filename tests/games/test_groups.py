@@ -173,7 +173,9 @@ def test_sets_of_entries():
         ([], "players should be at least one, found none"),
         ([("a", 3)], r"players should be \(name, \[\(modality, indices\), ...\]\) each, found \('a', 3\)"),
         ([("a", [("frames", [])])], "players should have entries each, found none in 'a'"),
-        ([("a", [("frames", [0])])] * 2, "names of their own, found twice a"),
+        (3, "players should be a list, found int"),
+        ([("a", [("frames", [True, False])])], r"players should be \(name, \[\(modality, indices\)"),
+        ([("a", [("frames", [0.5])])], r"players should be \(name, \[\(modality, indices\)"),
         ([("a", [("frames", [0])]), ("b", [("frames", [0])])], "no entry in common, found in two of them frames 0"),
         ([("a", [("frames", range(5))])], "all 6 frames between them, found none with 5"),
         ([("a", [("frames", range(7))])], "players should have frames of 0..5, found 6"),
@@ -195,6 +197,8 @@ def test_mistakes_are_told(given, sentence, name):
         (lambda: players.segments(3, 4), "num_segments should be at most the 3 entries, found 4"),
         (lambda: players.between(4, [2, 2]), r"boundaries should be increasing and within 1..3, found 2, 2"),
         (lambda: players.between(4, [4]), r"within 1..3, found 4"),
+        (lambda: players.between(4, [2.5]), r"boundaries should be whole numbers, found \[2.5\]"),
+        (lambda: players.between(4, 2), "boundaries should be whole numbers, found 2"),
         (lambda: players.between(4, [2], names=["a"]), "names should be 2, one of each player, found 1"),
         (
             lambda: esv_jax.grouped(esv_jax.grouped(GAMES["tsn_game"].make(np.float32)[0], GROUPS), GROUPS),
@@ -204,7 +208,7 @@ def test_mistakes_are_told(given, sentence, name):
             lambda: esv_jax.explain(
                 esv_jax.exact(), esv_jax.host_game(answer, empty=EMPTY, removal="nearest"), WEIGHTS, VIDEO
             ),
-            "the removal of 'frames' should say what is left when all of it is removed while another modality is not",
+            r"the removal of '\w+' should say what is left when all of it is removed while another modality is not",
         ),
         (
             lambda: esv_jax.explain(
