@@ -58,7 +58,6 @@ LEFT_OUT = ("shapiq ProxySPEX", "shapiq ShaplEIG")
 TIMED = (
     OURS,
     "shap KernelExplainer",
-    "shap PermutationExplainer",
     "captum KernelShap",
     "captum ShapleyValueSampling",
     "shapiq LeverageSHAP",
@@ -66,7 +65,7 @@ TIMED = (
 )
 TIMED_EVALUATIONS = 400
 ROUNDS = 5
-BASE_EVALUATIONS, BASE_ROUNDS = 20, 3
+BASE_EVALUATIONS, BASE_ROUNDS = 20, 2
 IMPORTS = {OURS: "esv_jax", "shap": "shap", "captum": "captum.attr", "shapiq": "shapiq"}
 # What is imported with the first answer otherwise.
 LATE_IMPORTS = {"captum": ("sklearn.linear_model",), "shapiq": ("xgboost",)}
