@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Worths = Callable[[np.ndarray], np.ndarray]
+# Coalitions that captum's KernelShap asks for in one call; by default one.
+CAPTUM_ROWS = 64
 
 
 class _Approximator(NamedTuple):
@@ -40,11 +42,10 @@ _SHAPIQ = {
 }
 
 
-def of_shapiq(name: str, worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
+def of_shapiq(approximator: _Approximator, worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
     """Values [T] of an approximator of shapiq."""
     import shapiq
 
-    approximator = _SHAPIQ[name]
     peer = getattr(shapiq.approximator, approximator.name)(n=num_frames, random_state=seed, **approximator.options)
     interactions = peer.approximate(evaluations, worths)
     return np.array([interactions[(i,)] for i in range(num_frames)])
@@ -60,12 +61,43 @@ def kernel_explainer(worths: Worths, num_frames: int, evaluations: int, seed: in
     return np.asarray(found).reshape(num_frames)
 
 
+def permutation_explainer(worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
+    """shap's PermutationExplainer: each order of the frames forwards and backwards, 2 T + 1 evaluations."""
+    import shap
+
+    masker = shap.maskers.Independent(np.zeros((1, num_frames)))
+    explainer = shap.explainers.Permutation(_model(worths), masker, seed=seed)
+    return explainer(np.ones((1, num_frames)), max_evals=evaluations, silent=True).values.reshape(num_frames)
+
+
 def exact_explainer(worths: Worths, num_frames: int) -> np.ndarray:
     """shap's ExactExplainer: values [T, C] of worths bool [N, T] -> float [N, C]."""
     import shap
 
     explainer = shap.explainers.Exact(_model(worths), shap.maskers.Independent(np.zeros((1, num_frames))))
     return explainer(np.ones((1, num_frames)), max_evals=2**num_frames).values[0]
+
+
+def captum_kernel(worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
+    """captum's KernelShap, of coalitions as its inputs: its baseline is that of nobody."""
+    import torch
+    from captum.attr import KernelShap
+
+    torch.manual_seed(seed)
+    explainer = KernelShap(lambda rows: torch.from_numpy(worths(rows.numpy() > 0.5)))
+    everyone, at_once = torch.ones(1, num_frames), min(CAPTUM_ROWS, evaluations)
+    return explainer.attribute(everyone, n_samples=evaluations, perturbations_per_eval=at_once).numpy()[0]
+
+
+def captum_sampling(worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
+    """captum's ShapleyValueSampling: random orders of the frames, T evaluations each, and one of nobody."""
+    import torch
+    from captum.attr import ShapleyValueSampling
+
+    torch.manual_seed(seed)
+    explainer = ShapleyValueSampling(lambda rows: torch.from_numpy(worths(rows.numpy() > 0.5)))
+    everyone, orders = torch.ones(1, num_frames), (evaluations - 1) // num_frames
+    return explainer.attribute(everyone, n_samples=orders, perturbations_per_eval=num_frames).numpy()[0]
 
 
 def _model(worths: Worths) -> Worths:
@@ -78,9 +110,13 @@ def available() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:
     peers: dict[str, Callable[..., np.ndarray]] = {}
     missing = []
     if importlib.util.find_spec("shap") is None:
-        missing.append("shap's KernelExplainer: pip install shap")
+        missing.append("shap's KernelExplainer and PermutationExplainer: pip install shap")
     else:
-        peers["shap KernelExplainer"] = kernel_explainer
+        peers |= {"shap KernelExplainer": kernel_explainer, "shap PermutationExplainer": permutation_explainer}
+    if importlib.util.find_spec("captum") is None:
+        missing.append("captum's KernelShap and ShapleyValueSampling: pip install captum scikit-learn")
+    else:
+        peers |= {"captum KernelShap": captum_kernel, "captum ShapleyValueSampling": captum_sampling}
     if importlib.util.find_spec("shapiq") is None:
         missing.append("shapiq's estimators: pip install 'shapiq>=1.8' on Python 3.12 or newer")
         return peers, missing
@@ -93,7 +129,7 @@ def available() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:
         elif not hasattr(shapiq.approximator, approximator.name):
             missing.append(f"shapiq's {name}: shapiq 1.8 or newer is needed, found {shapiq.__version__}")
         else:
-            peers[f"shapiq {name}"] = functools.partial(of_shapiq, name)
+            peers[f"shapiq {name}"] = functools.partial(of_shapiq, approximator)
     return peers, missing
 
 

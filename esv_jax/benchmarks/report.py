@@ -76,12 +76,12 @@ def _table(runs: pd.DataFrame, medians: pd.DataFrame) -> list[str]:
     return lines
 
 
-def paired_ratio(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[float, float, float]:
-    """Ratio of medians over the runs that both have, with its 95 % interval by bootstrap over runs."""
+def paired_ratio(ours: pd.DataFrame, theirs: pd.DataFrame, column: str = "nmse") -> tuple[float, float, float]:
+    """Ratio of medians of a column over the runs that both have, with its 95 % interval by bootstrap over runs."""
     both = ours.merge(theirs, on=RUN).sort_values(RUN)
     if both.empty:
         return (np.nan,) * 3
-    errors = both[["nmse_x", "nmse_y"]].to_numpy()
+    errors = both[[f"{column}_x", f"{column}_y"]].to_numpy()
     draws = np.random.default_rng(0).integers(len(errors), size=(RESAMPLES, len(errors)))
     drawn = np.median(errors[draws], axis=1)
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])

@@ -1,5 +1,8 @@
 """The benchmark of estimators as a command."""
 
+import json
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -39,3 +42,37 @@ def test_runs_are_kept_and_not_repeated(tmp_path, capsys, monkeypatch):
     assert again.exit_code == 0
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "runs.csv"), runs)
     assert "| step | 6 | 20 |" in again.stdout
+
+
+def test_the_benchmark_of_anyones_model_keeps_its_runs_and_says_what_was_aimed_at(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("shap")
+
+    def run():
+        return run_script(
+            "benchmark_host",
+            f"--out={tmp_path}",
+            *("--model=mlp", "--evaluations=60", "--seeds=2", "--part=errors"),
+            capsys=capsys,
+            monkeypatch=monkeypatch,
+        )
+
+    assert run().exit_code == 0
+    runs = pd.read_csv(tmp_path / "runs.csv")
+    assert {"esv_jax", "shap KernelExplainer", "shap PermutationExplainer"} <= set(runs["estimator"])
+    assert (runs["asked"] <= 60).all()
+    again = run()
+    assert again.exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "runs.csv"), runs)
+    assert "| mlp | 60 |" in again.stdout
+    assert "1 cells: ours has more than 1.05 times" in again.stdout
+    cell = json.loads((tmp_path / "results.json").read_text())["errors"][0]
+    assert cell["ratio"][0] == pytest.approx(cell["medians"]["esv_jax"] / cell["medians"][cell["best"]])
+
+
+def test_the_relative_error_and_lines_of_the_benchmark_of_anyones_model():
+    pytest.importorskip("shap")
+    pytest.importorskip("sklearn")
+    with imported("benchmark_host") as script:
+        assert script.error(np.array([1.0, 2.0]), np.array([1.0, 1.0])) == pytest.approx(0.5**0.5)
+        assert script.lines_of("mlp", "esv_jax") < script.lines_of("mlp", "shap KernelExplainer")
