@@ -51,11 +51,12 @@ class Kernel(NamedTuple):
 
 
 def kernels(num_players: int, dtype: jax.typing.DTypeLike) -> Kernel:
-    """The kernels to choose between, stacked: means over frames, and sums of four waves of constant norm."""
+    """The kernels to choose between, stacked: means over frames, who is there whatever the rank (of games in which
+    removed frames leave a gap), and sums of four waves of constant norm."""
     root = np.sqrt(2)
-    waves = np.array([[1, root, 0, 0], [1, root, root, root]])
-    metric = np.tile(np.eye(4 * num_players), (2, 1, 1))
-    return Kernel(jnp.asarray([1.0, 0.5], dtype), jnp.asarray(waves, dtype), jnp.asarray(metric, dtype))
+    waves = np.array([[1, root, 0, 0], [0.5, 0, 0, 0], [1, root, root, root]])
+    metric = np.tile(np.eye(4 * num_players), (3, 1, 1))
+    return Kernel(jnp.asarray([1.0, 0.0, 0.5], dtype), jnp.asarray(waves, dtype), jnp.asarray(metric, dtype))
 
 
 class Basis(NamedTuple):

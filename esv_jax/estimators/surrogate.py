@@ -261,7 +261,7 @@ def _fit(
 
     # The last kernel twice more, each time in the metric learned from the fit before.
     again = 2 if num_rows >= ROWS_TO_LEARN * num_players else 0
-    order, learns = np.array([0, 1] + [1] * again), np.array([False, False] + [True] * again)
+    order, learns = np.array([0, 1, 2] + [2] * again), np.array([False] * 3 + [True] * again)
     given = jax.tree.map(lambda a: a[order], logit_fit.kernels(num_players, state.worths.dtype))
     _, (kernel, smooth) = jax.lax.scan(candidate, given.metric[0], (given, jnp.asarray(learns)))
     linear = fits(logit_fit.linear_basis(logit_fit.linear_functions(state.mask), kept))

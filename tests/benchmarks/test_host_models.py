@@ -145,7 +145,7 @@ def additive_peers():
         ("captum", "captum KernelShap"),
         ("captum", "captum ShapleyValueSampling"),
         ("shapiq", "shapiq KernelSHAP"),
-        ("shapiq", "shapiq LeverageSHAP"),
+        ("shapiq", "shapiq KernelSHAP"),
         ("shapiq", "shapiq kADDSHAP"),
     ]
 

@@ -161,8 +161,11 @@ def test_a_kernel_basis_is_kernel_ridge_regression(x64):
 def test_the_kernel_is_that_of_a_wide_network():
     rng = np.random.default_rng(5)
     mask = np.array([[1, 0, 1, 1, 0], [0, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.float32)
-    kernel = jax.tree.map(lambda a: a[1], logit_fit.kernels(5, jnp.float32))
-    found = np.asarray(logit_fit.kernel_functions(kernel, jnp.asarray(mask), jnp.asarray(mask)))[:, :3]
+
+    def found(which):
+        kernel = jax.tree.map(lambda a: a[which], logit_fit.kernels(5, jnp.float32))
+        return np.asarray(logit_fit.kernel_functions(kernel, jnp.asarray(mask), jnp.asarray(mask)))[:, :3]
+
     inputs = []
     for row in mask:
         size = int(row.sum())
@@ -171,8 +174,10 @@ def test_the_kernel_is_that_of_a_wide_network():
             for j in range(4):
                 waves[j, frame] = (1 if j == 0 else math.sqrt(2)) * math.cos(math.pi * j * rank / (size - 1))
         inputs.append(np.append(waves.ravel() / math.sqrt(size), 1))
-    hidden = np.maximum(np.array(inputs) @ rng.normal(size=(21, 400_000)), 0)
-    np.testing.assert_allclose(found, 2 * hidden @ hidden.T / hidden.shape[1], rtol=0.02)
+    by_mask = np.concatenate([mask / 2, np.ones((3, 1))], axis=1)
+    for which, seen in ((2, np.array(inputs)), (1, by_mask)):
+        hidden = np.maximum(seen @ rng.normal(size=(seen.shape[1], 400_000)), 0)
+        np.testing.assert_allclose(found(which), 2 * hidden @ hidden.T / hidden.shape[1], rtol=0.02)
 
 
 def test_the_learned_metric_is_the_root_of_mean_squared_gradients(x64):
