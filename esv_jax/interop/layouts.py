@@ -44,4 +44,4 @@ def ordered(clips: Any, layout: str) -> np.ndarray:
         )
     # Clips come as B, T and the rest in the layout's order.
     ours = "BT" + layout.replace("B", "").replace("T", "")
-    return np.ascontiguousarray(clips.transpose([ours.index(axis) for axis in layout]))
+    return np.require(clips.transpose([ours.index(axis) for axis in layout]), requirements=["C", "W"])

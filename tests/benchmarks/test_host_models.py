@@ -19,9 +19,6 @@ NEEDS = {
     "forest": ["sklearn"],
 }
 
-# torch_game says it once of a broadcast video that is one clip.
-pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
-
 
 def made(name):
     for package in NEEDS[name]:

@@ -113,3 +113,26 @@ def test_a_group_that_is_too_large_and_a_missing_key_are_told():
         esv_jax.coarse_to_fine(esv_jax.exact(), game, params, video, players.segments(24, 2), top=2)
     with pytest.raises(InputError, match="key should be given, as max_evaluations=4096 are fewer than"):
         esv_jax.coarse_to_fine(esv_jax.exact(), game, params, video, players.segments(24, 12), top=2)
+
+
+def test_intervals_hold_a_frame_that_does_nothing():
+    """Its part of what sampling leaves is not certain, though its own differences are."""
+    rng = np.random.default_rng(4)
+    weights = rng.normal(size=(16, 16)) * (np.arange(16) > 0) * (np.arange(16) > 0)[:, None]
+
+    def predict(model, clips):
+        kept = clips[:, :, 0]
+        return np.tanh(np.einsum("ni,ij,nj->n", kept, model, kept) / 8).astype(np.float32)[:, None]
+
+    game = esv_jax.host_game(predict, empty=[0.0], removal="zero", batch_size=4096, check=False)
+    video, groups = np.ones((16, 1), np.float32), players.segments(16, 8)
+    held, errors = [], []
+    for seed in range(20):
+        found = esv_jax.coarse_to_fine(
+            esv_jax.exact(), game, weights, video, groups, top=8, max_evaluations=64, key=jax.random.key(seed)
+        ).attribution
+        low, high = found.interval()
+        held.append(bool(low[0, 0] <= 0 <= high[0, 0]))
+        errors.append(float(found.values[0, 0]))
+    assert np.std(errors) > 1e-3
+    assert np.mean(held) >= 0.8

@@ -86,3 +86,17 @@ def test_an_archive_knows_the_weights(tmp_path):
 def test_mistakes_are_told(options, model, sentence):
     with pytest.raises(InputError, match=sentence):
         esv_jax.explain(esv_jax.exact(), esv_jax.torch_game(empty=EMPTY, **options), model, VIDEO)
+
+
+def test_one_clip_with_its_mask_is_no_view_that_cannot_be_written():
+    class Masked(torch.nn.Module):
+        def forward(self, clips, mask):
+            clips += 0
+            return (clips * mask[..., None]).sum(dim=1)
+
+    video = np.ones((3, 2), np.float32)
+    game = esv_jax.torch_game(
+        empty=np.zeros(2, np.float32), removal="attention_mask", link="identity", layout="BTD", batch_size=1
+    )
+    out = esv_jax.explain(esv_jax.exact(), game, Masked(), video)
+    np.testing.assert_allclose(out.values, np.ones((3, 2)), atol=1e-6)
