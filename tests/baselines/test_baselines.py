@@ -191,6 +191,10 @@ def test_wrong_uses_are_refused():
         baselines.explain(baselines.leave_one_out(), game, params, VIDEO.astype(np.float32))
     with pytest.raises(InputError, match="game should be of JAX, found a host game"):
         baselines.explain_batch(baselines.leave_one_out(), game, params, VIDEO[None].astype(np.float32))
+    game, params = GAMES["frame_mean_game"].make(np.float32)
+    backwards = esv_jax.grouped(game, reversed(esv_jax.players.each(len(VIDEO))))
+    with pytest.raises(InputError, match="baselines are for games of frames, found one of"):
+        baselines.explain(baselines.leave_one_out(), backwards, params, VIDEO.astype(np.float32))
     pairs = LINEAR._replace(num_players=lambda video: video.shape[0] // 2)
     with pytest.raises(InputError, match="baselines are for games of frames, found one of 2 players"):
         baselines.explain(baselines.leave_one_out(), pairs, W, VIDEO)
