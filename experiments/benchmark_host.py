@@ -49,7 +49,7 @@ SEEDS = flags.DEFINE_integer("seeds", 15, "How many runs in each cell.")
 PARTS = flags.DEFINE_multi_enum(
     "part", ["errors", "seconds", "base"], ["errors", "seconds", "base"], "What to measure; repeatable."
 )
-ONE = flags.DEFINE_string("one", None, "MODEL/NAME/CLASS: seconds of this alone, in this process, as json.")
+ONE = flags.DEFINE_string("one", None, "MODEL/NAME/CLASS: prints the seconds of this alone, in this process.")
 
 OURS = "esv_jax"
 ON_CLIPS = "captum KernelShap of clips"
