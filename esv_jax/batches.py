@@ -13,6 +13,19 @@ def filled(num_rows: int, at_once: int) -> np.ndarray:
     return np.minimum(np.arange(-(-num_rows // at_once) * at_once), num_rows - 1).reshape(-1, at_once)
 
 
+def by_kind(kinds: np.ndarray, of_rows: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """of_rows(numbers of rows) -> [n, ...] of the rows of each kind in turn, put together in their order, on the host.
+
+    Args:
+      kinds: [N] or [N, K], N >= 1; rows that are equal are of one kind.
+    """
+    _, of_kind = np.unique(kinds, axis=0, return_inverse=True)
+    of_kind = of_kind.reshape(-1)
+    order = np.argsort(of_kind, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(of_kind))[:-1])
+    return np.concatenate([of_rows(part) for part in parts])[np.argsort(order)]
+
+
 def in_chunks(function: Callable[[Any], Any], rows: Any, at_once: int | None) -> Any:
     """function(rows) for a function that treats rows alone, at most `at_once` of them at a time (None: all).
 

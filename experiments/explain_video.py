@@ -290,7 +290,7 @@ def _explain(estimator: Estimator, subject: _Subject, video: Any) -> Attribution
     """One look, or more and more evaluations up to the target, with a progress bar on stderr."""
     key = jax.random.key(SEED.value)
     asked = estimator, subject.game, subject.params, video
-    if TARGET.value is None or is_exact(estimator, subject.game, SEGMENTS.value or NUM_FRAMES.value):
+    if TARGET.value is None or is_exact(estimator, subject.game, subject.game.num_players(video)):
         if not isinstance(subject.game.form, Host):
             return esv_jax.explain(*asked, key=key)
         with progress.bars("evaluations") as bars:
@@ -332,7 +332,7 @@ def _certify(
         level=LEVEL,
         archive=ARCHIVE.value,
     )
-    if is_exact(estimator, subject.game, SEGMENTS.value or NUM_FRAMES.value):
+    if is_exact(estimator, subject.game, subject.game.num_players(video)):
         found = ask()
     else:
         with _bar() as show:

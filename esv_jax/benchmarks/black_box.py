@@ -7,6 +7,7 @@ from esv_jax import batches
 from esv_jax.base import Subsets
 from esv_jax.benchmarks.games import Instance
 from esv_jax.benchmarks.peers import Worths
+from esv_jax.coalitions import masks
 
 # Up to so many frames all worths are worked out once.
 TABLE_FRAMES = 16
@@ -47,7 +48,7 @@ def worths_of(case: Instance, target: int) -> Worths:
     num_frames = len(case.video)
     if num_frames <= TABLE_FRAMES:
         bits = 1 << np.arange(num_frames)
-        every = (np.arange(2**num_frames)[:, None] & bits[None]) > 0
+        every = masks.every(num_frames)
         table = np.asarray(esv_jax.worths(case.game, case.params, case.video, every), np.float64)[:, target]
         return lambda rows: table[rows @ bits]
 

@@ -28,6 +28,7 @@ import esv_jax
 from esv_jax.base import Attribution, Game, Host, identity
 from esv_jax.benchmarks.black_box import OverBudget
 from esv_jax.benchmarks.peers import Worths
+from esv_jax.coalitions import masks
 
 T, T_OF_SKLEARN = 16, 12
 DIM, HIDDEN, CLASSES = 16, 32, 10
@@ -116,11 +117,10 @@ def index(mask: np.ndarray) -> np.ndarray:
 
 def tabulated(case: Case) -> Table:
     """What the model says of all 2^T coalitions, asked through its game."""
-    game, num_frames = case.game(case.empty), len(case.video)
-    every = (np.arange(2**num_frames)[:, None] >> np.arange(num_frames) & 1) > 0
+    game = case.game(case.empty)
     form = dataclasses.replace(cast(Host, game.form), batch_size=TABLE_BATCH)
     of_scores = game._replace(link=identity, form=form)
-    scores = np.asarray(esv_jax.worths(of_scores, case.model, case.video, every))
+    scores = np.asarray(esv_jax.worths(of_scores, case.model, case.video, masks.every(len(case.video))))
     return with_scores(case, scores)
 
 

@@ -23,6 +23,11 @@ def members_of(mask: Array, size: int) -> Any:
     return jnp.argsort(jnp.logical_not(mask), axis=1, stable=True)[:, :size].astype(jnp.int32)
 
 
+def every(num_players: int) -> np.ndarray:
+    """Masks bool [2^P, P] of all coalitions, nobody first: player i is in the one of number n if bit i of n is set."""
+    return (np.arange(2**num_players)[:, None] >> np.arange(num_players) & 1) > 0
+
+
 def everyone(num_players: int) -> np.ndarray:
     """The mask [1, P] of all players."""
     return np.ones((1, num_players), bool)

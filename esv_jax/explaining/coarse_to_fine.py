@@ -16,7 +16,7 @@ import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Array, Attribution, Estimator, Game, Host, Player
-from esv_jax.coalitions import plans, weights
+from esv_jax.coalitions import masks, plans, weights
 from esv_jax.explaining.answers import Temporary
 from esv_jax.explaining.explain import explain, is_exact
 from esv_jax.explaining.worths import worths
@@ -168,7 +168,7 @@ def _check_group(player: Player, size: int, max_evaluations: int, num_groups: in
 def _contexts(num_others: int, most: int, key: Any, group: int) -> _Contexts:
     """All sets of other groups, or as many pairs of them as there may be."""
     if 2**num_others <= most:
-        mask = _all_subsets(num_others)
+        mask = masks.every(num_others)
         size = mask.sum(axis=1)
         return _Contexts(mask, 1 / (num_others + 1) / weights.binomial_row(num_others)[size], True)
     rng = plans.host_generator(key)
@@ -187,13 +187,13 @@ def _masks(members: np.ndarray, group: int, of_others: np.ndarray) -> np.ndarray
     around = of_others @ np.delete(members, group, axis=0)
     own = np.flatnonzero(members[group])
     within = np.zeros((2 ** len(own), members.shape[1]), bool)
-    within[:, own] = _all_subsets(len(own))
+    within[:, own] = masks.every(len(own))
     return (around[:, None] | within[None]).reshape(-1, members.shape[1])
 
 
 def _divided(found: np.ndarray, size: int, contexts: _Contexts) -> _Divided:
     """The group's entries, from worths [R 2^b, C]."""
-    within = _all_subsets(size)
+    within = masks.every(size)
     shares = weights.coefficients(within, weights.shapley(size), np.float64)
     of_each = np.einsum("sb,rsc->rbc", shares, found.reshape(len(contexts.mask), len(within), -1))
     values = np.einsum("r,rbc->bc", contexts.weight, of_each)
@@ -208,19 +208,14 @@ def _divided(found: np.ndarray, size: int, contexts: _Contexts) -> _Divided:
 def _asked_of_groups(estimator: Estimator, game: Game, members: np.ndarray, key: Any) -> np.ndarray:
     num_groups = len(members)
     if is_exact(estimator, game, num_groups):
-        return _all_subsets(num_groups)[1:] @ members
+        return masks.every(num_groups)[1:] @ members
     return np.asarray(estimator.plan(num_groups, key=key).mask) @ members
 
 
-def _distinct(masks: list[np.ndarray]) -> int:
+def _distinct(asked: list[np.ndarray]) -> int:
     """How many coalitions there are in them, that of nobody not counted."""
-    packed = np.unique(np.packbits(np.concatenate(masks), axis=1), axis=0)
+    packed = np.unique(np.packbits(np.concatenate(asked), axis=1), axis=0)
     return int(packed.any(axis=1).sum())
-
-
-def _all_subsets(count: int) -> np.ndarray:
-    """bool [2^count, count], nobody first."""
-    return (np.arange(2**count)[:, None] >> np.arange(count) & 1).astype(bool)
 
 
 def _rows(values: Array) -> np.ndarray:

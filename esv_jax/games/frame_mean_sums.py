@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax.base import Masks, WeightsBySize
-from esv_jax.coalitions import lattice, walk
+from esv_jax.coalitions import lattice, masks, walk
 from esv_jax.precise import matmul
 
 # exp(-60) is far above the smallest float32, and the sums lose nothing that float32 could hold.
@@ -124,8 +124,8 @@ def _half(logits: jax.Array) -> Half:
 def _all_at_once(logits: jax.Array, by_size: WeightsBySize) -> walk.Sums:
     num_frames = logits.shape[0]
     with_player, without_player = by_size
-    mask = (np.arange(1, 2**num_frames)[:, None] >> np.arange(num_frames)) & 1
+    mask = masks.every(num_frames)[1:]
     size = mask.sum(axis=1)
     worths = jax.nn.softmax(matmul(jnp.asarray(mask / size[:, None], logits.dtype), logits))
-    coefficient = np.where(mask > 0, with_player[size][:, None], without_player[size][:, None])
+    coefficient = np.where(mask, with_player[size][:, None], without_player[size][:, None])
     return matmul(jnp.asarray(coefficient.T, logits.dtype), worths), worths[-1]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks, fingerprints
+from esv_jax import batches, checks, fingerprints
 from esv_jax.base import Array, Game, Host, Masks, Player, Scales
 from esv_jax.coalitions import joint, masks
 from esv_jax.games import players as of_players
@@ -87,14 +87,13 @@ def _of_sizes(prepare: Any, logits: Any) -> tuple[Any, Any]:
 
     def logits_of(prepared: Any, mask: np.ndarray) -> np.ndarray:
         sizes = mask.sum(axis=1)
-        found: Any = None
-        for size in np.unique(sizes).tolist():
-            rows = np.flatnonzero(sizes == size)
+
+        def of_rows(rows: np.ndarray) -> np.ndarray:
             filled = np.resize(rows, 2 ** (len(rows) - 1).bit_length())
-            scores = np.asarray(of_members(*prepared, masks.members_of(mask[filled], size)))[: len(rows)]
-            found = np.zeros((len(mask), scores.shape[1]), scores.dtype) if found is None else found
-            found[rows] = scores
-        return found
+            members = masks.members_of(mask[filled], int(sizes[rows[0]]))
+            return np.asarray(of_members(*prepared, members))[: len(rows)]
+
+        return batches.by_kind(sizes, of_rows)
 
     return _params_and_video, logits_of
 

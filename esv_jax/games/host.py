@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax import checks, fingerprints
+from esv_jax import batches, checks, fingerprints
 from esv_jax.base import Game, Host, Link, identity
 from esv_jax.games import players, removals
 from esv_jax.games.removals import Removal
@@ -87,10 +87,9 @@ def host_game(
     of_logits: Link = LINKS[link] if isinstance(link, str) else link
     if not callable(of_logits):
         raise checks.InputError(f"link should be one of {', '.join(LINKS)} or a function, found {link!r:.80}")
-    of_several = link in ("softmax", "log-odds")
     if empty is not None:
         empty = checks.scores("empty", empty, probabilities=False)
-        _check_classes(link, len(empty), of_several)
+        _check_classes(link, len(empty))
     elif not all(of.of_nobody for of in used):
         raise checks.InputError(
             f"empty should be given, the worth of nobody [C]: with the removal {told!r} no clip is of nobody"
@@ -105,8 +104,8 @@ def host_game(
     code = " ".join([fingerprints.of_code(*of_user), *filter(None, (of.code for of in used))])
     form = Host(batch_size, workers, retries, check, about, code)
     averaged = of_logits if draws > 1 else None
-    check_classes = functools.partial(_check_classes, link, of_several=of_several)
-    scores = functools.partial(_scores, predict, draws, averaged, check_classes)
+    of_rows = functools.partial(_of_rows, predict, draws, averaged, functools.partial(_check_classes, link))
+    scores = functools.partial(_scores, of_rows)
     prepare = functools.partial(_prepared, of_all, taken)
     return Game(empty, prepare, scores, identity if averaged else of_logits, form, players.num_entries)
 
@@ -144,7 +143,7 @@ def _prepared(of_all: Removal | None, taken: dict[str, Removal], model: Any, vid
         raise checks.InputError(
             f"removal should be of the video's modalities {checks.listed(video)}, found {checks.listed(each)}"
         )
-    part_of = players.parts_of(video)
+    part_of = players.parts_of(players.lengths_of(video))
     of_somebody = [name for name in video if _needs_somebody(each[name])]
     draws = max(of.draws for of in each.values())
     shown = {name: _clips_of(each[name], np.asarray(array)) for name, array in video.items()}
@@ -188,33 +187,19 @@ def _clips_of(removal: Removal, frames: np.ndarray) -> Callable[[np.ndarray], An
     return clips
 
 
-def _check_classes(link: Any, num_classes: int, of_several: bool) -> None:
-    if of_several and num_classes == 1:
+def _check_classes(link: Any, num_classes: int) -> None:
+    if num_classes == 1 and link in ("softmax", "log-odds"):
         raise checks.InputError(
             f'link={link!r} is for scores of at least two classes, found one: "sigmoid" or "identity" are for one'
         )
 
 
-def _scores(
-    predict: Callable[..., Any],
-    draws: int,
-    averaged: Link | None,
-    check_classes: Callable[[int], None],
-    shown: _Shown,
-    mask: np.ndarray,
-) -> np.ndarray:
-    """What the model says of coalitions [N, E], float [N, C]; `averaged` is the link of worths that are means."""
+def _scores(of_rows: Callable[[_Shown, np.ndarray], np.ndarray], shown: _Shown, mask: np.ndarray) -> np.ndarray:
+    """`of_rows` of coalitions [N, E], those of one size together where clips are to be of one."""
     if not shown.one_size:
-        return _of_rows(predict, draws, averaged, check_classes, shown, mask)
+        return of_rows(shown, mask)
     sizes = np.stack([mask[:, part].sum(axis=1) for part in shown.one_size], axis=1)
-    kinds, of_kind = np.unique(sizes, axis=0, return_inverse=True)
-    found: Any = None
-    for kind in range(len(kinds)):
-        rows = np.flatnonzero(of_kind.reshape(-1) == kind)
-        scores = _of_rows(predict, draws, averaged, check_classes, shown, mask[rows])
-        found = np.zeros((len(mask), scores.shape[1]), scores.dtype) if found is None else found
-        found[rows] = scores
-    return found
+    return batches.by_kind(sizes, lambda rows: of_rows(shown, mask[rows]))
 
 
 def _of_rows(
@@ -225,6 +210,7 @@ def _of_rows(
     shown: _Shown,
     mask: np.ndarray,
 ) -> np.ndarray:
+    """What the model says of coalitions [N, E], float [N, C]; `averaged` is the link of worths that are means."""
     scores = scores_of(predict(shown.model, *shown.clips(mask)), draws * len(mask))
     check_classes(scores.shape[1])
     if averaged is None:

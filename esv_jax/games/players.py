@@ -20,7 +20,7 @@ FRAMES = "frames"
 def each(count: int, *, modality: str = FRAMES, names: Sequence[str] | None = None) -> tuple[Player, ...]:
     """Every entry a player of its own: frames, words (by their own `names`), channels."""
     checks.check_positive("count", count)
-    called = _names(names, count, lambda i: f"{i}" if modality == FRAMES else f"{modality} {i}")
+    called = _names(names, count, lambda i: _entry(modality, i))
     return tuple(Player(name, ((modality, (i,)),)) for i, name in enumerate(called))
 
 
@@ -73,9 +73,7 @@ def between(
 def opened(player: Player) -> tuple[Player, ...]:
     """The player's entries, each a player of its own."""
     return tuple(
-        Player(f"{i}" if modality == FRAMES else f"{modality} {i}", ((modality, (i,)),))
-        for modality, indices in player.parts
-        for i in indices
+        Player(_entry(modality, i), ((modality, (i,)),)) for modality, indices in player.parts for i in indices
     )
 
 
@@ -93,10 +91,10 @@ def num_entries(video: Any) -> int:
     return sum(lengths_of(video).values())
 
 
-def parts_of(video: Any) -> dict[str, slice]:
+def parts_of(lengths: Mapping[str, int]) -> dict[str, slice]:
     """Which of the E entries are those of each modality, in their order."""
     found, start = {}, 0
-    for name, length in lengths_of(video).items():
+    for name, length in lengths.items():
         found[name] = slice(start, start + length)
         start += length
     return found
@@ -143,11 +141,8 @@ def membership(players: Sequence[Player], lengths: Mapping[str, int]) -> tuple[n
     Raises:
       InputError: an entry that is not there; a modality of which players have some entries and no player others.
     """
-    start, num_entries = {}, 0
-    for name, length in lengths.items():
-        start[name] = num_entries
-        num_entries += length
-    mask = np.zeros((len(players), num_entries), bool)
+    part_of = parts_of(lengths)
+    mask = np.zeros((len(players), sum(lengths.values())), bool)
     for row, player in zip(mask, players, strict=True):
         for modality, indices in player.parts:
             if modality not in lengths:
@@ -159,10 +154,10 @@ def membership(players: Sequence[Player], lengths: Mapping[str, int]) -> tuple[n
                 raise checks.InputError(
                     f"players should have {modality} of 0..{lengths[modality] - 1}, found {checks.listed(outside)}"
                 )
-            row[[start[modality] + i for i in indices]] = True
+            row[part_of[modality]][list(indices)] = True
     nobodys = np.logical_not(mask.any(axis=0))
     for name, length in lengths.items():
-        of_modality = nobodys[start[name] : start[name] + length]
+        of_modality = nobodys[part_of[name]]
         if of_modality.any() and not of_modality.all():
             missing = checks.listed(np.flatnonzero(of_modality).tolist())
             raise checks.InputError(f"players should have all {length} {name} between them, found none with {missing}")
@@ -187,6 +182,10 @@ def _names(given: Sequence[str] | None, count: int, default: Any) -> list[str]:
     if len(called) != count:
         raise checks.InputError(f"names should be {count}, one of each player, found {len(called)}")
     return called
+
+
+def _entry(modality: str, i: int) -> str:
+    return f"{i}" if modality == FRAMES else f"{modality} {i}"
 
 
 def _span(modality: str, start: int, stop: int) -> str:
