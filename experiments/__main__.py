@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-COMMANDS = sorted(
-    {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__", "cli", "estimator_flags", "host_flags"}
-)
+SHARED = {"cli", "estimator_flags", "host_flags", "models_of_features", "models_of_videos"}
+COMMANDS = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__"} - SHARED)
 
 
 def main() -> None:

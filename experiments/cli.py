@@ -174,6 +174,11 @@ def in_unicode(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
+def last_part(path: str) -> str:
+    """The last part of a path: results go to places where there is no such folder."""
+    return in_unicode(os.path.basename(os.path.abspath(path)))
+
+
 def _without_folders(argument: str) -> str:
     flag, equals, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
     path = value[len("file://") :] if value.lower().startswith("file://") else value

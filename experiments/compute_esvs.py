@@ -33,10 +33,8 @@ from rich.progress import Progress
 
 import esv_jax
 from esv_jax import files, progress
-from esv_jax.base import Game
 from esv_jax.checks import InputError, listed
-from esv_jax.data import priors
-from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite, open_labelled
+from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite
 from esv_jax.explaining import runner
 from esv_jax.explaining.batch import LARGEST_BATCH
 from esv_jax.explaining.choose import choose
@@ -45,10 +43,9 @@ from esv_jax.results import store_writer
 from esv_jax.results.explanation import NO_INTERVAL
 from esv_jax.results.store_files import Chunks, group_name, read_group
 from esv_jax.results.video_index import VideoIndex, video_index
-from esv_jax.saved import model_folder
-from esv_jax.saved.game import game_of
 
 from . import cli, estimator_flags, host_flags
+from .models_of_features import ModelOfFeatures, load, open_features
 
 FEATURES = cli.DEFINE_path("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
 SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
@@ -75,27 +72,13 @@ class OfLength(NamedTuple):
     by_time: dict[str, Any]
 
 
-class _Subject(NamedTuple):
-    """What is asked: a game and its params, the worth of nobody [C], and what a store says of them.
-
-    Attributes:
-      feature_dim, backbone: of the features that a model folder is for; None: not known.
-    """
-
-    game: Game
-    params: Any
-    prior: np.ndarray
-    class_names: tuple[str, ...]
-    feature_dim: int | None
-    backbone: Any
-    described: dict[str, Any]
-
-
 def main() -> None:
     if BY_TIME.value and estimator_flags.ESTIMATOR.value != "recommended":
         raise InputError(f"--by_time chooses the estimator: give no --estimator={estimator_flags.ESTIMATOR.value}")
-    subject = _of_host() if host_flags.is_given(MODEL.value) else _of_folder()
-    features = _open_features(subject)
+    if BY_TIME.value and host_flags.is_given(MODEL.value):
+        raise InputError("--by_time is for model folders: say how often anyone's model is asked by --max_evaluations")
+    subject = load(MODEL.value, PRIORS.value)
+    features = open_features(FEATURES.value, subject, SPLIT.value)
     chosen = _of_split(features)
     not_finite = count_not_finite(features, chosen)
     # What cannot be done for one of the numbers of frames is told of before anything is written.
@@ -113,48 +96,9 @@ def main() -> None:
                 provenance={"command": _command(), **configuration, **length.by_time},
             )
             _fill(chunks, length, features, bars)
+    if subject.warning:
+        print(f"note: {subject.warning}", file=sys.stderr)
     _report(lengths)
-
-
-def _of_folder() -> _Subject:
-    if not MODEL.value:
-        raise InputError("--model should be a model folder or module:function, or --onnx a file; found none")
-    host_flags.refuse_all()
-    model = model_folder.load_model(MODEL.value)
-    card = model.card
-    given = priors.read_priors(PRIORS.value, len(card.classes)) if PRIORS.value else None
-    game = game_of(model, prior=given, name=MODEL.value)
-    described = {"model_kind": card.kind, "model_digest": model_folder.digest(model)}
-    prior = np.asarray(game.empty)
-    return _Subject(game, model.variables, prior, card.classes, card.feature_dim, card.backbone, described)
-
-
-def _of_host() -> _Subject:
-    if PRIORS.value is None:
-        raise InputError("--priors should be given, one worth of no frames for all videos")
-    if BY_TIME.value:
-        raise InputError("--by_time is for model folders: say how often anyone's model is asked by --max_evaluations")
-    host = host_flags.load(MODEL.value, PRIORS.value, "BTD")
-    prior = np.asarray(host.game.empty)
-    described = {f"model_{name}": told for name, told in host_flags.described(host).items()}
-    return _Subject(host.game, host.model, prior, host_flags.class_names(len(prior)), None, None, described)
-
-
-def _open_features(subject: _Subject) -> LabelledFeatures:
-    """The features, shown to be such as the model reads."""
-    path = FEATURES.value
-    features = open_labelled(path, subject.class_names, SPLIT.value)
-    found = features.header
-    if subject.feature_dim not in (None, found.feature_dim):
-        raise InputError(
-            f"{MODEL.value} reads features of dimension {subject.feature_dim}, but those in {path} are of dimension "
-            f"{found.feature_dim}"
-        )
-    if found.backbone and subject.backbone and found.backbone != subject.backbone:
-        raise InputError(
-            f"{MODEL.value} reads features of {subject.backbone}, but those in {path} are of {found.backbone}"
-        )
-    return features
 
 
 def _of_split(features: LabelledFeatures) -> list[int]:
@@ -170,7 +114,7 @@ def _of_length(
     features: LabelledFeatures,
     chosen: list[int],
     not_finite: dict[int, int],
-    subject: _Subject,
+    subject: ModelOfFeatures,
     num_frames: int,
 ) -> OfLength:
     estimator_flags.check_budget(num_frames)
@@ -197,7 +141,7 @@ def _of_length(
 
 
 def _chosen(
-    features: LabelledFeatures, videos: VideoIndex, subject: _Subject, num_frames: int
+    features: LabelledFeatures, videos: VideoIndex, subject: ModelOfFeatures, num_frames: int
 ) -> tuple[str, dict[str, Any]]:
     """Name and options of the estimator --by_time: that of the store, or measured on its first videos."""
     if (Path(OUT.value) / group_name(num_frames)).exists():
@@ -250,7 +194,7 @@ def _fill(chunks: Chunks, length: OfLength, features: LabelledFeatures, bars: Pr
         bars.update(task, completed=done, said=f"{rate:.4g} videos/s")
 
 
-def _configuration(subject: _Subject) -> dict[str, Any]:
+def _configuration(subject: ModelOfFeatures) -> dict[str, Any]:
     """All that decides the values, whatever the number of frames."""
     return {
         **subject.described,

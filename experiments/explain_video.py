@@ -21,11 +21,10 @@ attribution.json to the folder --out.
 import contextlib
 import functools
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -35,48 +34,29 @@ import esv_jax
 from esv_jax import checks, files, progress
 from esv_jax.base import Attribution, Estimator, Game, Host
 from esv_jax.checks import InputError
-from esv_jax.data.annotations import read_class_names
-from esv_jax.data.priors import read_priors
 from esv_jax.explaining.certify import QUESTIONS, sentence
 from esv_jax.explaining.explain import is_exact
-from esv_jax.interop import onnx_model
 from esv_jax.results import figure, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
 from esv_jax.results.files import save_json, save_npz
-from esv_jax.saved import DEMO_MODEL, model_folder
-from esv_jax.saved.game import game_of
+from esv_jax.saved import DEMO_MODEL
 from esv_jax.video import decode
 from esv_jax.video.frames import Frames
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
 
 from . import cli, estimator_flags, host_flags
 from .estimator_flags import ESTIMATOR, MAX_EVALUATIONS, SEED
+from .models_of_videos import ModelOfVideos, load
 
 FIRST_LOOK = 1024  # evaluations, where there are more up to a target
 LEVEL = 0.95  # of --certify; that of the table's intervals
 # That tell the standard errors of differences, or are exact.
 CERTIFYING = ("recommended", "exact", "surrogate", "regression")
-DEFAULT_SIZE = 224
-# Mean and deviation of channels, in units of 0..255.
-PIXELS = {
-    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    "half": ((127.5,) * 3, (127.5,) * 3),
-    "unit": ((0.0,) * 3, (255.0,) * 3),
-}
 THUMBNAIL_SIZE = 256  # pixels; the largest frames of the report are about 300 wide
 
 VIDEO = cli.DEFINE_path("video", None, "Video file, or folder of images.", required=True)
 MODEL = cli.DEFINE_path("model", str(DEMO_MODEL), "Model folder, with its backbone inside; or module:function.")
 PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model folder by default.")
-IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "Anyone's model: side of its square frames; 224, or what an ONNX model says.", lower_bound=1
-)
-NORMALISE = flags.DEFINE_enum(
-    "normalise",
-    "imagenet",
-    list(PIXELS),
-    "PyTorch and ONNX models: by ImageNet's means and deviations; half: to -1..1; unit: to 0..1.",
-)
 ARCHIVE = cli.DEFINE_path("archive", None, "Anyone's model: file that keeps every answer, so that none is asked twice.")
 NUM_FRAMES = flags.DEFINE_integer("num_frames", 8, "How many frames of the video the model is shown.")
 SEGMENTS = flags.DEFINE_integer(
@@ -96,26 +76,9 @@ CERTIFY = flags.DEFINE_enum(
 OUT = cli.DEFINE_path("out", None, "Folder to write to.", required=True)
 
 
-class _Subject(NamedTuple):
-    """What is asked: a game, its params, what it is shown of frames, and how it is called.
-
-    Attributes:
-      encode: uint8 RGB [T, size, size, 3] -> video [T, ...].
-      class_names: None where only the model knows how many there are.
-    """
-
-    game: Game
-    params: Any
-    preprocess: Preprocess
-    encode: Callable[[np.ndarray], Any]
-    class_names: tuple[str, ...] | None
-    name: str
-    provenance: dict[str, Any]
-
-
 def main() -> None:
     out = cli.output_folder(OUT.value)
-    subject = _of_host() if host_flags.is_given(MODEL.value) else _of_folder()
+    subject = load(MODEL.value, PRIORS.value, NUM_FRAMES.value, ARCHIVE)
     checks.check_positive("num_frames", NUM_FRAMES.value)
     segments = None
     if SEGMENTS.value is not None:
@@ -130,7 +93,7 @@ def main() -> None:
 
     frames = decode.sample_frames(VIDEO.value, NUM_FRAMES.value)
     stream = decode.stream_read(VIDEO.value)
-    video = subject.encode(resize_and_crop(frames.images, subject.preprocess))
+    video = subject.encode(resize_and_crop(frames.images, subject.preprocess), VIDEO.value)
     if subject.class_names is None:
         subject = subject._replace(class_names=host_flags.class_names(_num_classes(subject, video)))
     names: Any = subject.class_names
@@ -167,6 +130,8 @@ def main() -> None:
             if answer is not None and c == certified:
                 print(answer)
     print(f"\nwrote report.png, attribution.npz and attribution.json to {OUT.value}")
+    if subject.warning:
+        print(f"note: {subject.warning}", file=sys.stderr)
 
 
 def _of_video(segment: esv_jax.Player, numbers: np.ndarray) -> esv_jax.Player:
@@ -176,70 +141,7 @@ def _of_video(segment: esv_jax.Player, numbers: np.ndarray) -> esv_jax.Player:
     return segment._replace(name=f"frame {first}" if first == last else f"frames {first}-{last}")
 
 
-def _of_folder() -> _Subject:
-    """The model of a folder, and its backbone."""
-    host_flags.refuse_all(ARCHIVE, IMAGE_SIZE, NORMALISE)
-    model = model_folder.load_model(MODEL.value)
-    prior = read_priors(PRIORS.value, len(model.card.classes)) if PRIORS.value else None
-    game = game_of(model, prior=prior, name=MODEL.value)
-    if model.backbone is None or model.backbone.card.preprocess is None:
-        raise InputError(f"{MODEL.value} holds no backbone folder, which is needed to get features from a video")
-    backbone = model.backbone
-
-    def encode(images: np.ndarray) -> jax.Array:
-        features = jax.jit(backbone.module.apply)(backbone.variables, images)
-        checks.check_finite(f"the features of {VIDEO.value}", features)
-        return features
-
-    described = {
-        "name": _name(MODEL.value),
-        "kind": model.card.kind,
-        "digest": model_folder.digest(model),
-        "provenance": model.card.provenance,
-    }
-    preprocess: Any = backbone.card.preprocess
-    return _Subject(game, model.variables, preprocess, encode, model.card.classes, _name(MODEL.value), described)
-
-
-def _of_host() -> _Subject:
-    """The model of --onnx or --model=module:function."""
-    layout = host_flags.LAYOUT.value or "BTCHW"
-    size = IMAGE_SIZE.value or DEFAULT_SIZE
-    if host_flags.ONNX.value is not None:
-        size = _size_of_onnx(layout, size)
-    host = host_flags.load(MODEL.value, PRIORS.value, layout)
-    mean, std = PIXELS[NORMALISE.value]
-    order = [1 + "HWC".index(axis) for axis in layout if axis in "HWC"]
-    if not host.takes_pixels and len(order) != 3:
-        raise InputError(f"--layout should have the axes of frames, C, H and W, found {layout}")
-
-    def encode(images: np.ndarray) -> np.ndarray:
-        if host.takes_pixels:
-            return images
-        normalised = (images - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-        return normalised.transpose([0, *order])
-
-    names = read_class_names(host_flags.CLASSES.value) if host_flags.CLASSES.value else None
-    described = host_flags.described(host)
-    if not host.takes_pixels:
-        described |= {"layout": layout, "normalise": NORMALISE.value}
-    preprocess = Preprocess(size, size, mean, std)
-    return _Subject(host.game, host.model, preprocess, encode, names, host.name, described)
-
-
-def _size_of_onnx(layout: str, size: int) -> int:
-    """The side of its frames; refuses other flags than what the model says."""
-    shape = dict(zip(layout, onnx_model.input_shape(host_flags.ONNX.value), strict=False))
-    if shape.get("T") not in (None, NUM_FRAMES.value):
-        raise InputError(f"--num_frames should be {shape['T']}, as {host_flags.ONNX.value} takes so many frames")
-    if shape.get("H") != shape.get("W"):
-        raise InputError(f"{host_flags.ONNX.value} should take square frames, found {shape['H']} x {shape['W']}")
-    if IMAGE_SIZE.value and shape.get("H") not in (None, size):
-        raise InputError(f"--image_size should be {shape['H']}, as {host_flags.ONNX.value} takes, found {size}")
-    return shape.get("H") or size
-
-
-def _num_classes(subject: _Subject, video: Any) -> int:
+def _num_classes(subject: ModelOfVideos, video: Any) -> int:
     """How many the model has: of the worth of nobody where that is given, else by its answer for the whole video."""
     if subject.game.empty is not None:
         return len(subject.game.empty)
@@ -286,7 +188,7 @@ def _estimator(num_players: int, game: Game) -> tuple[Estimator, dict[str, Any]]
     return estimator_flags.estimator(max_evaluations=first), {**method, "target_std_error": TARGET.value}
 
 
-def _explain(estimator: Estimator, subject: _Subject, video: Any) -> Attribution:
+def _explain(estimator: Estimator, subject: ModelOfVideos, video: Any) -> Attribution:
     """One look, or more and more evaluations up to the target, with a progress bar on stderr."""
     key = jax.random.key(SEED.value)
     asked = estimator, subject.game, subject.params, video
@@ -312,7 +214,7 @@ def _explain(estimator: Estimator, subject: _Subject, video: Any) -> Attribution
 
 
 def _certify(
-    estimator: Estimator, subject: _Subject, video: Any, of_class: int | None, names: Sequence[int]
+    estimator: Estimator, subject: ModelOfVideos, video: Any, of_class: int | None, names: Sequence[int]
 ) -> tuple[Attribution, str]:
     """What the answer to --certify was found in, and the answer, which gives frames these names.
 
@@ -357,17 +259,12 @@ def _bar() -> Iterator[Callable[[esv_jax.Progress], None]]:
         yield show
 
 
-def _title(subject: _Subject, frames: Frames, method: dict[str, Any]) -> str:
+def _title(subject: ModelOfVideos, frames: Frames, method: dict[str, Any]) -> str:
     how = ", ".join(f"{name} {value}" for name, value in method.items() if name != "estimator")
     how = f"{method['estimator']} ESVs" + (f" ({how})" if how else "")
     times = ", 25 a second" if Path(VIDEO.value).is_dir() else ""
     shown = f"{len(frames.indices)} of {frames.num_frames_in_video} frames{times}"
-    return f"{_name(VIDEO.value)}, {shown}; {subject.name}; {how}"
-
-
-def _name(path: str) -> str:
-    """The last part of a path: results go to places where there is no such folder."""
-    return cli.in_unicode(os.path.basename(os.path.abspath(path)))
+    return f"{cli.last_part(VIDEO.value)}, {shown}; {subject.name}; {how}"
 
 
 def _enlarged(preprocess: Preprocess) -> Preprocess:
@@ -384,11 +281,11 @@ def _prints_unicode() -> bool:
     return True
 
 
-def _provenance(subject: _Subject, frames: Frames, method: dict[str, Any]) -> dict[str, Any]:
+def _provenance(subject: ModelOfVideos, frames: Frames, method: dict[str, Any]) -> dict[str, Any]:
     return {
         "command": cli.command("explain_video", *sys.argv[1:]),
         "video": {
-            "name": _name(VIDEO.value),
+            "name": cli.last_part(VIDEO.value),
             "sha256": None if Path(VIDEO.value).is_dir() else files.digest(VIDEO.value),
             "num_frames": frames.num_frames_in_video,
         },

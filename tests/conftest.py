@@ -3,6 +3,7 @@
 With NO_SKIPS in the environment, as in `.ci/run`, a test that is skipped, for want of a package or else, has failed.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -18,6 +19,14 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_compilation_cache_max_size", 2**33)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_one_module():
+    """Compiled programs are let go with the module that asked for them: those of all tests take 10 GB and more."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

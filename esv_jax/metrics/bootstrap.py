@@ -1,5 +1,6 @@
 """How sure a mean over videos is."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ _AT_ONCE = 250
 
 
 class Interval(NamedTuple):
-    """A mean over videos with its 95 % bootstrap interval, float64 [...] each, and of how many videos it is."""
+    """A mean over videos, or what was made of it, with its 95 % bootstrap interval, float64 [...] each, and of how many
+    videos it is."""
 
     mean: np.ndarray
     low: np.ndarray
@@ -26,6 +28,27 @@ def interval(per_video: np.ndarray, *, seed: int = 0, resamples: int = 1000) -> 
     Raises:
       InputError: no video, or values that are not finite.
     """
+    mean, resampled = _resampled(per_video, seed=seed, resamples=resamples)
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
+    return Interval(mean, low, high, len(per_video))
+
+
+def interval_of(statistic: Callable[[np.ndarray], np.ndarray], per_video: np.ndarray, **options: int) -> Interval:
+    """`statistic` of the mean over videos of `per_video` [B, ...], with the basic bootstrap interval: as far below and
+    above it as the resampled ones lie above and below, which undoes the bias of statistics like |mean|.
+
+    Args:
+      statistic: of means [R, ...], row by row -> [R, ...].
+      per_video, options: as for `interval`; raises the same.
+    """
+    mean, resampled = _resampled(per_video, **options)
+    found = statistic(mean[None])[0]
+    low, high = np.percentile(statistic(resampled), [2.5, 97.5], axis=0)
+    return Interval(found, 2 * found - high, 2 * found - low, len(per_video))
+
+
+def _resampled(per_video: np.ndarray, *, seed: int = 0, resamples: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """The mean [...] over videos, and those [resamples, ...] of resampled ones."""
     num_videos = len(per_video)
     if num_videos == 0:
         raise checks.InputError("a mean over videos should be of at least one video, found none")
@@ -37,6 +60,5 @@ def interval(per_video: np.ndarray, *, seed: int = 0, resamples: int = 1000) -> 
         rng.multinomial(num_videos, share, min(_AT_ONCE, resamples - done)) @ flat / num_videos
         for done in range(0, resamples, _AT_ONCE)
     ]
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
     shape = per_video.shape[1:]
-    return Interval(flat.mean(axis=0).reshape(shape), low.reshape(shape), high.reshape(shape), num_videos)
+    return flat.mean(axis=0).reshape(shape), np.concatenate(means).reshape(-1, *shape)

@@ -24,10 +24,14 @@ def calibration_error(probability: np.ndarray, label: np.ndarray, num_bins: int 
     check_positive("num_bins", num_bins)
     probability, label = _checked(probability, label)
     confidence, right = probability.max(axis=1), probability.argmax(axis=1) == label
-    edges = np.linspace(0, 1, num_bins + 1)
-    which = np.searchsorted(edges[1:-1], confidence, side="left")
-    gaps = np.bincount(which, weights=right - confidence, minlength=num_bins)
+    gaps = np.bincount(bin_of(confidence, num_bins), weights=right - confidence, minlength=num_bins)
     return float(np.abs(gaps).sum() / len(label))
+
+
+def bin_of(confidence: np.ndarray, num_bins: int = 15) -> np.ndarray:
+    """Which of n bins of equal width, (b / n, (b + 1) / n], confidences [...] of 0..1 lie in, int [...]."""
+    edges = np.linspace(0, 1, num_bins + 1)
+    return np.searchsorted(edges[1:-1], confidence, side="left")
 
 
 def brier_score(probability: np.ndarray, label: np.ndarray) -> float:
