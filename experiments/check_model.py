@@ -3,7 +3,7 @@
     esv-jax check_model --features=out/features --model=out/trn --num_frames=8 --out=out/check
     esv-jax check_model --clips=clips --labels=clips/labels.csv --split=test --model=out/trn --out=out/check
     esv-jax check_model --clips=clips --labels=labels.csv --model=my_models:videomae --classes=classes.csv \\
-        --num_frames=16 --removal=nearest --max_evaluations=2000 --out=out/check
+        --num_frames=16 --removal=mean --max_evaluations=2000 --out=out/check
 
 Asked on labelled clips that the model was not trained on, of features or of videos: is it as sure as it is right when
 it is shown 1, 2, ... of the frames? Does it look at their order, and at every frame? What does it say of a blank clip,
