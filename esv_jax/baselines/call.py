@@ -57,7 +57,7 @@ def explain(
 
     Args:
       baseline: of `esv_jax.baselines`, for example leave_one_out().
-      game: of any form but `Host`, its players the frames.
+      game: of any form, its players the frames; of the form `Host` for baselines that ask for coalitions alone.
       params: what the game's functions take first, any pytree.
       video: float [T, D] (or [T, ...] where the game takes it), T >= 1.
       key: PRNG key, for `random` alone.
@@ -68,14 +68,13 @@ def explain(
       the score of the reference, so that values.sum(0) = full - empty up to the error of integration.
 
     Raises:
-      InputError: shapes or dtypes do not fit, a host game, or the key is missing.
+      InputError: shapes or dtypes do not fit, the key is missing, or gradients are asked of a host game.
     """
-    _check_game(game)
+    if isinstance(game.form, Host):
+        return _explain_host(baseline, game, params, video, key, classes)
     game = game._replace(empty=checks.own("empty", game.empty))
     params, video = checks.own("params", params), checks.own_video("video", video)
-    # Groups of one frame each may stand in another order.
-    if game.num_players(video) != jnp.shape(video)[0] or hasattr(game.num_players, "players"):
-        raise checks.InputError(f"baselines are for games of frames, found one of {game.num_players(video)} players")
+    _check_players(game, video)
     checks.check_floating("video", video)
     functions, classes = asking.without_empty(game), _own_classes(classes, game)
     return _explain(baseline.values, functions, baseline.arrays, game.empty, params, video, key, classes)
@@ -91,7 +90,11 @@ def explain_batch(
     Returns:
       Attribution(values [B, T, C], std_error [B, T, C], full [B, C], empty [B, C]).
     """
-    _check_game(game)
+    if isinstance(game.form, Host):
+        keys = [None] * len(videos) if key is None else list(jax.random.split(key, len(videos)))
+        of_each = [None] * len(videos) if classes is None else np.asarray(classes)
+        found = [_explain_host(baseline, game, params, *each) for each in zip(videos, keys, of_each, strict=True)]
+        return jax.tree.map(lambda *arrays: jnp.stack(arrays), *found)
     game = game._replace(empty=checks.own("empty", game.empty))
     params, videos = checks.own("params", params), checks.own_video("videos", videos)
     functions, classes = asking.without_empty(game), _own_classes(classes, game)
@@ -108,11 +111,35 @@ def _own_classes(classes: Array | None, game: Game) -> Array | None:
     return classes
 
 
-def _check_game(game: Game) -> None:
-    if isinstance(game.form, Host):
-        raise checks.InputError(
-            "baselines are compiled with the model they ask: game should be of JAX, found a host game"
-        )
+def _check_players(game: Game, video: Any) -> None:
+    # Groups of one frame each may stand in another order.
+    if game.num_players(video) != jnp.shape(video)[0] or hasattr(game.num_players, "players"):
+        raise checks.InputError(f"baselines are for games of frames, found one of {game.num_players(video)} players")
+
+
+def _explain_host(baseline: Baseline, game: Game, params: Any, video: Any, key: Any, classes: Any) -> Attribution:
+    """Nothing is compiled: the model is asked as `explaining.worths` asks it."""
+    _check_players(game, video)
+    num_frames = game.num_players(video)
+    ends = np.stack([np.zeros(num_frames, bool), np.ones(num_frames, bool)])
+    empty, full = asking.worths(game, params, video, ends)
+    classes = _own_classes(classes, game._replace(empty=empty))
+
+    def chosen(scores: jax.Array) -> jax.Array:
+        return scores if classes is None else scores[..., classes]
+
+    def no_gradients(clip: Any) -> jax.Array:
+        raise checks.InputError("this baseline differentiates the model: game should be of JAX, found a host game")
+
+    def worths(clip: Any, mask: np.ndarray) -> jax.Array:
+        return chosen(asking.worths(game, params, clip, mask))
+
+    def whole(clip: Any) -> jax.Array:
+        return chosen(full) if clip is video else no_gradients(clip)
+
+    scored = ScoredVideo(video, chosen(empty), no_gradients, whole, worths)
+    values, start = baseline.values(scored, baseline.arrays, key)
+    return Attribution(values, jnp.zeros_like(values), chosen(full), start, middle=values)
 
 
 @functools.partial(jax.jit, static_argnames=("values_of", "functions"))

@@ -33,6 +33,40 @@ def integrated_gradients(*, reference: Array | None = None, steps: int = 64) -> 
     return Baseline(_integrated_gradients(steps), () if reference is None else checks.own("reference", reference))
 
 
+def smooth_grad(*, noise: float = 0.15, samples: int = 32) -> Baseline:
+    """SmoothGrad (Smilkov et al., 2017) times the input: the gradient is the mean over noisy copies of the video.
+
+    values[i, c] = sum over d of x[i, d] * mean over samples e of dv_c / dx[i, d] at x + e
+
+    Args:
+      noise: standard deviation of e, normal, as a share of the range of the video's features.
+      samples: how many copies, drawn by the key.
+    """
+    checks.check_positive("samples", samples)
+    if not 0 < noise < np.inf:
+        raise checks.InputError(f"noise should be more than 0, found {noise}")
+    return Baseline(_smooth_grad(float(noise), samples))
+
+
+def expected_gradients(references: Array, *, samples: int = 64) -> Baseline:
+    """Expected Gradients (Erion et al., 2021): Integrated Gradients from references that are drawn.
+
+    values[i, c] = mean over samples (r, a) of sum over d of (x - r)[i, d] * dv_c / dx[i, d] at r + a (x - r)
+
+    Every reference is drawn alike often, up to one, and every part of the way a in 0..1. Values add up to v(x) - the
+    mean of v(r) as far as the samples are enough.
+
+    Args:
+      references: float [R, D], features of frames, such as those of clips trained on; each stands in all frames.
+      samples: how many pairs are drawn by the key.
+    """
+    checks.check_positive("samples", samples)
+    references = checks.own("references", references)
+    if np.ndim(references) < 2 or not len(references):
+        raise checks.InputError(f"references should be [R, D], at least one, found {list(np.shape(references))}")
+    return Baseline(_expected_gradients(samples), references)
+
+
 def _gradient_times_input(scored: ScoredVideo, arrays: tuple[()], key: None) -> tuple[jax.Array, jax.Array]:
     gradient = jax.jacrev(scored.full)(scored.video)
     return _per_frame(gradient, scored.video), scored.empty
@@ -58,6 +92,54 @@ def _integrated_gradients(steps: int):
         return _per_frame(total / steps, way), scored.full(start)
 
     return values
+
+
+@functools.lru_cache(maxsize=16)
+def _smooth_grad(noise: float, samples: int):
+    def values(scored: ScoredVideo, arrays: tuple[()], key: Any) -> tuple[jax.Array, jax.Array]:
+        video = scored.video
+        spread = noise * (video.max() - video.min())
+
+        def add(total: jax.Array, one: jax.Array) -> tuple[jax.Array, None]:
+            moved = video + spread * jax.random.normal(one, video.shape, video.dtype)
+            return total + jax.jacrev(scored.full)(moved), None
+
+        zeros = jnp.zeros((scored.empty.shape[0], *video.shape), video.dtype)
+        total, _ = jax.lax.scan(add, zeros, jax.random.split(_key_for("smooth_grad", key), samples))
+        return _per_frame(total / samples, video), scored.empty
+
+    return values
+
+
+@functools.lru_cache(maxsize=16)
+def _expected_gradients(samples: int):
+    def values(scored: ScoredVideo, references: Any, key: Any) -> tuple[jax.Array, jax.Array]:
+        video = scored.video
+        checks.check_shape("references", references, ("R", *video.shape[1:]))
+        references = jnp.asarray(references, video.dtype)
+        order, part = jax.random.split(_key_for("expected_gradients", key))
+        drawn = jax.random.permutation(order, jnp.arange(samples, dtype=jnp.int32) % len(references))
+        # Parts of the way: one in each of as many equal steps, as the references are in random order.
+        shares = (jnp.arange(samples, dtype=video.dtype) + jax.random.uniform(part, (samples,), video.dtype)) / samples
+
+        def add(total: Any, one: Any) -> tuple[Any, None]:
+            start = jnp.broadcast_to(references[one[0]][None], video.shape)
+            way = video - start
+            found = _per_frame(jax.jacrev(scored.full)(start + one[1] * way), way)
+            return (total[0] + found, total[1] + scored.full(start)), None
+
+        num_classes = scored.empty.shape[0]
+        zeros = jnp.zeros((video.shape[0], num_classes), video.dtype), jnp.zeros(num_classes, video.dtype)
+        (total, starts), _ = jax.lax.scan(add, zeros, (drawn, shares))
+        return total / samples, starts / samples
+
+    return values
+
+
+def _key_for(name: str, key: Any) -> Any:
+    if key is None:
+        raise checks.InputError(f"{name}() draws samples: give explain a key, such as jax.random.key(0)")
+    return key
 
 
 def _per_frame(gradient: jax.Array, way: jax.Array) -> jax.Array:

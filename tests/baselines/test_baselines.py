@@ -85,20 +85,34 @@ def test_grad_cam_explains_logits():
     np.testing.assert_allclose(out.values, np.tile([10.0, 0.0], (3, 1)), rtol=1e-5)
 
 
-@each_game
+@pytest.mark.parametrize("name", GAMES)
 def test_removals_are_the_games_worths(name):
     game, params, worth = game_of(name)
     everyone = tuple(range(T))
     videos = np.stack([VIDEO[::-1], VIDEO]).astype(np.float32)
     without = [worth(everyone) - worth(tuple(j for j in everyone if j != i)) for i in everyone]
     alone = [worth((i,)) - EMPTY for i in everyone]
-    for baseline, expected in ((baselines.leave_one_out(), without), (baselines.frame_alone(), alone)):
+    for baseline, expected in (
+        (baselines.leave_one_out(), without),
+        (baselines.frame_alone(), alone),
+        (baselines.occlusion(1), without),
+        (baselines.occlusion(3), occluded(worth, 3)),
+        (baselines.occlusion(9), np.tile((worth(everyone) - EMPTY) / T, (T, 1))),
+    ):
         out = baselines.explain(baseline, game, params, videos[1])
         np.testing.assert_allclose(out.values, expected, atol=3e-6)
         np.testing.assert_allclose(out.full, worth(everyone), atol=3e-6)
         np.testing.assert_allclose(out.empty, EMPTY, atol=1e-7)
     batch = baselines.explain_batch(baselines.frame_alone(), game, params, videos)
     np.testing.assert_allclose(batch.values[1], alone, atol=3e-6)
+
+
+def occluded(worth, width):
+    """By loops over frames, and over the windows that hold each."""
+    everyone = set(range(T))
+    windows = [set(range(first, first + width)) for first in range(T - width + 1)]
+    credit = [(worth(tuple(range(T))) - worth(tuple(sorted(everyone - window)))) / width for window in windows]
+    return [np.mean([of for window, of in zip(windows, credit, strict=True) if i in window], axis=0) for i in range(T)]
 
 
 def scaled(game_case, factors):
@@ -128,6 +142,48 @@ def test_integrated_gradients_are_complete(name, reference):
     np.testing.assert_allclose(out.empty, GAMES[name].worth(start)(everyone), atol=3e-6)
     np.testing.assert_allclose(out.values.sum(axis=0), out.full - out.empty, atol=1e-3)
     assert np.abs(out.full - out.empty).max() > 0.03
+
+
+def test_expected_gradients_on_a_linear_model():
+    """Samples are twice the references, so that each is drawn twice, and the way to all of them is the same mean."""
+    references = RNG.normal(size=(5, D))
+    with x64():
+        baseline = baselines.expected_gradients(references, samples=10)
+        out = baselines.explain(baseline, LINEAR, W, VIDEO, key=jax.random.key(0))
+        np.testing.assert_allclose(out.values, (CONTENT - references.mean(axis=0) @ W) / T, atol=1e-12)
+        np.testing.assert_allclose(out.empty, references.mean(axis=0) @ W, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["clip_game", "trn_game"])
+def test_expected_gradients_of_one_reference_are_integrated_gradients(name):
+    game, params, _ = game_of(name)
+    video, reference = VIDEO.astype(np.float32), MEAN_FEATURE.astype(np.float32)
+    exact = baselines.explain(baselines.integrated_gradients(reference=reference, steps=256), game, params, video)
+    drawn = baselines.expected_gradients(reference[None], samples=256)
+    out = baselines.explain(drawn, game, params, video, key=jax.random.key(0))
+    np.testing.assert_allclose(out.values, exact.values, atol=3e-3)
+    assert np.abs(exact.values).max() > 0.03
+
+
+def test_smooth_grad_is_the_gradient_of_the_mean_over_noise():
+    """Of a square, the mean gradient at x + e is that at x; of a cube, 3 (x^2 + variance of e)."""
+    video = VIDEO.astype(np.float32)
+    square, cube = (esv_jax.clip_game(power, empty=np.zeros(D, np.float32)) for power in (_squares, _cubes))
+    spread = 0.2 * (video.max() - video.min())
+    baseline = baselines.smooth_grad(noise=0.2, samples=20_000)
+    of_square = baselines.explain(baseline, square, (), video, key=jax.random.key(0))
+    np.testing.assert_allclose(of_square.values, 2 * video**2 / T, atol=0.03)
+    of_cube = baselines.explain(baseline, cube, (), video, key=jax.random.key(1))
+    np.testing.assert_allclose(of_cube.values, 3 * video * (video**2 + spread**2) / T, atol=0.15)
+    assert np.abs(3 * video * spread**2 / T).max() > 0.3
+
+
+def _squares(params, clips):
+    return (clips**2).mean(axis=1)
+
+
+def _cubes(params, clips):
+    return (clips**3).mean(axis=1)
 
 
 def test_one_frame():
@@ -187,10 +243,20 @@ def test_chosen_classes_are_a_part_of_all(name):
 
 def test_wrong_uses_are_refused():
     game, params = GAMES["host_game"].make(np.float32)
-    with pytest.raises(InputError, match="game should be of JAX, found a host game"):
-        baselines.explain(baselines.leave_one_out(), game, params, VIDEO.astype(np.float32))
-    with pytest.raises(InputError, match="game should be of JAX, found a host game"):
-        baselines.explain_batch(baselines.leave_one_out(), game, params, VIDEO[None].astype(np.float32))
+    for of_gradients in (baselines.gradient_times_input(), baselines.integrated_gradients()):
+        with pytest.raises(InputError, match="this baseline differentiates the model: game should be of JAX"):
+            baselines.explain(of_gradients, game, params, VIDEO.astype(np.float32))
+    with pytest.raises(InputError, match="this baseline differentiates the model: game should be of JAX"):
+        baselines.explain_batch(baselines.gradient_times_input(), game, params, VIDEO[None].astype(np.float32))
+    for of_samples in (baselines.smooth_grad(), baselines.expected_gradients(np.zeros((1, D), np.float32))):
+        with pytest.raises(InputError, match="give explain a key"):
+            baselines.explain(of_samples, LINEAR, W.astype(np.float32), VIDEO.astype(np.float32))
+    with pytest.raises(InputError, match="noise should be more than 0, found 0"):
+        baselines.smooth_grad(noise=0)
+    with pytest.raises(InputError, match=r"references should be \[R, D\], at least one, found \[3\]"):
+        baselines.expected_gradients(np.zeros(3, np.float32))
+    with pytest.raises(InputError, match="width should be an integer of at least 1"):
+        baselines.occlusion(0)
     game, params = GAMES["frame_mean_game"].make(np.float32)
     backwards = esv_jax.grouped(game, reversed(esv_jax.players.each(len(VIDEO))))
     with pytest.raises(InputError, match="baselines are for games of frames, found one of"):
