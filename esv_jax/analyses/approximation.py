@@ -31,8 +31,12 @@ def analyse(study: Study) -> Report:
     The store's values for `approximated_frames` are to be exact. Times are those of the machine it runs on.
     """
     num_frames, chosen = study.approximated_frames, slice(study.slow_videos)
+    # Of a model on the host it would time the model.
+    subjects = [subject for subject in study.subjects if not subject.is_host]
+    if num_frames is None or not subjects:
+        return Report({})
     close, timed, by_frames = [], [], []
-    for subject in study.subjects:
+    for subject in subjects:
         label, videos = subject.label[chosen], subject.features[num_frames][chosen]
         exact = subject.esv_of(num_frames, subject.label)[chosen]
         for m in PER_SIZE:
@@ -73,7 +77,7 @@ def _run(subject: Subject, videos: np.ndarray, m: int, iterations: int, seed: in
     plan = jax.device_put(estimator.plan(videos.shape[1], key=jax.random.key(seed)))
 
     def run() -> np.ndarray:
-        return np.asarray(explain_batch(estimator, game, subject.model.variables, videos, plan=plan).values)
+        return np.asarray(explain_batch(estimator, game, subject.params, videos, plan=plan).values)
 
     values = run()
     took = min(timeit.repeat(run, timer=time.process_time, number=1, repeat=_REPEATS))

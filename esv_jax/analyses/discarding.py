@@ -91,7 +91,7 @@ def _without_negative(subject: Subject, values: dict[str, np.ndarray]) -> list[t
 def _worths(subject: Subject, mask: np.ndarray) -> np.ndarray:
     """Scores [B, N, C] of the coalitions bool [B, N, T] of frames."""
     game, videos = subject.game(), subject.features[mask.shape[-1]]
-    return np.asarray(worths_of_batch(game, subject.model.variables, videos, mask))
+    return np.asarray(worths_of_batch(game, subject.params, videos, mask))
 
 
 def _figure(curves: pd.DataFrame, measure: str) -> Any:

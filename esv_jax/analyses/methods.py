@@ -17,7 +17,7 @@ from esv_jax.explaining.batch import explain_batch
 from esv_jax.metrics import removal
 
 ESV, GRAD_CAM, RANDOM = "ESV", "Grad-CAM", "random"
-STEPS = 256  # of Integrated Gradients
+STEPS, SAMPLES = 256, 64  # of Integrated and Expected Gradients, and of SmoothGrad
 
 
 class Attributions(NamedTuple):
@@ -33,15 +33,25 @@ class Attributions(NamedTuple):
 
 
 def of_features(subject: Subject) -> dict[str, Baseline]:
-    """The baselines that read features, by name."""
-    zero, mean = np.zeros_like(subject.mean_feature), subject.mean_feature
-    return {
+    """The baselines that read features, by name: those that the subject's model can answer."""
+    found = {
         "class-score delta": baselines.leave_one_out(),
+        "occlusion of 3": baselines.occlusion(3),
         "frame alone": baselines.frame_alone(),
-        "gradient x input": baselines.gradient_times_input(),
-        "Int. Gradients (zero)": baselines.integrated_gradients(reference=zero, steps=STEPS),
-        "Int. Gradients (mean)": baselines.integrated_gradients(reference=mean, steps=STEPS),
     }
+    if subject.is_host:
+        return found
+    found |= {
+        "gradient x input": baselines.gradient_times_input(),
+        "SmoothGrad x input": baselines.smooth_grad(samples=SAMPLES),
+        "Int. Gradients (zero)": baselines.integrated_gradients(steps=STEPS),
+    }
+    if subject.mean_feature is not None and subject.some_features is not None:
+        found |= {
+            "Int. Gradients (mean)": baselines.integrated_gradients(reference=subject.mean_feature, steps=STEPS),
+            "Expected Gradients": baselines.expected_gradients(subject.some_features, samples=STEPS),
+        }
+    return found
 
 
 def attributions(subject: Subject, num_frames: int, *, seed: int) -> Attributions:
@@ -79,7 +89,7 @@ def attributions_in(path: Path, settings: object, subject: Subject, num_frames: 
 
 def of_videos(subject: Subject, videos: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
     """Values [B, T] for the classes label int [B] by every method that reads features, for any videos [B, T, D]."""
-    esv = np.asarray(explain_batch(esv_jax.exact(), subject.game(), subject.model.variables, videos).values)
+    esv = np.asarray(explain_batch(esv_jax.exact(), subject.game(), subject.params, videos).values)
     found = {ESV: removal.of_class(esv, label)}
     for name, baseline in of_features(subject).items():
         found[name] = np.asarray(_explained(subject, baseline, videos, label[:, None], 0).values)[..., 0]
@@ -88,15 +98,15 @@ def of_videos(subject: Subject, videos: np.ndarray, label: np.ndarray) -> dict[s
 
 def _explained(subject: Subject, baseline: Baseline, videos: np.ndarray, classes: np.ndarray, seed: int) -> Attribution:
     game, key = subject.game(), jax.random.key(seed)
-    return baselines.explain_batch(baseline, game, subject.model.variables, videos, key=key, classes=classes)
+    return baselines.explain_batch(baseline, game, subject.params, videos, key=key, classes=classes)
 
 
 def _grad_cam(subject: Subject, num_frames: int, classes: np.ndarray) -> np.ndarray:
-    backbone: Any = subject.model.backbone
+    backbone: Any = subject.folder_model.backbone
     game, module = subject.game(), backbone.module
     # Games are told apart by their functions, so this one is made once.
     cam_game = baselines.activation_game(game, lambda v, a: module.apply(v, a, method="from_activation"))
-    params = {"head": subject.model.variables, "backbone": backbone.variables}
+    params = {"head": subject.params, "backbone": backbone.variables}
     activation = jax.jit(lambda images: module.apply(backbone.variables, images, method="last_activation"))
     values = []
     for rows in batches.filled(len(subject.path), baselines.call.VIDEOS_AT_ONCE):

@@ -1,6 +1,6 @@
 """Are they right? Attributions against the frames that are known to carry the evidence."""
 
-import os
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 import esv_jax
-from esv_jax import files
 from esv_jax.analyses import charts, report
 from esv_jax.analyses.methods import ESV
 from esv_jax.analyses.report import Report, Tables
 from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject, short
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, listed, shown
+from esv_jax.data.evidence import Evidence
 from esv_jax.explaining.batch import explain_batch
-from esv_jax.metrics import evidence, removal
+from esv_jax.metrics import evidence, removal, summary
 
 _SIGNED, _ABSOLUTE = "signed", "absolute"
 _RANDOM_MODELS = 5
@@ -28,24 +28,12 @@ NEARNESS = "near the middle"
 _SHOWN = ("AUROC", BEYOND_POSITION, "mass inside - chance")
 
 
-def read_evidence(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Of every clip the numbers of the frames with evidence, of the file that `experiments.make_videos` writes.
-
-    Raises:
-      InputError: it cannot be read, or is not such a file.
-    """
-    content = files.read_json(path)
-    try:
-        return {name: np.array(entry["evidence"], np.int64) for name, entry in content.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the evidence {path} cannot be read: {error}") from error
-
-
 def analyse(study: Study) -> Report:
     """How well every method's values for the true class find the evidence, in clips that the model is right about.
 
-    Beside them what a frame's nearness to the middle of the clip finds, which asks no model, and what Element Shapley
-    Values of heads with fresh random weights find, in the mean over five heads.
+    Values are compared as they are, and as means over `smooth` frames: neighbours, which show about the same, share
+    their evidence unevenly. Beside them what a frame's nearness to the middle of the clip finds, which asks no model,
+    and what Element Shapley Values of heads with fresh random weights find, in the mean over five heads.
     """
     if study.evidence is None:
         return Report({})
@@ -59,26 +47,27 @@ def analyse(study: Study) -> Report:
             continue
         asked = {name: values[..., 0] for name, values in methods.values.items()}
         asked[NEARNESS] = np.tile(near, (len(mask), 1))
-        for name, values in asked.items():
+        for name, smooth in itertools.product(asked, _widths(study)):
+            values = summary.moving_mean(asked[name], smooth)
             for (ranking, measure), per_video in _measures(values[chosen], mask[chosen]).items():
-                key = (subject.name, name, ranking, measure)
+                key = (subject.name, name, smooth, ranking, measure)
                 overall.append((*key, *report.mean(per_video)))
                 for c, class_name in enumerate(subject.classes):
                     if (mine := subject.label[chosen] == c).any():
                         by_class.append((*key, class_name, *report.mean(per_video[mine])))
         heads = [_measures(values[chosen], mask[chosen]) for values in _untrained(subject, num_frames, study.seed)]
-        for ranking, measure in heads[0]:
+        for ranking, measure in heads[0] if heads else ():
             per_video = np.mean([found[ranking, measure] for found in heads], axis=0)
-            untrained.append((subject.name, ESV, ranking, measure, *report.mean(per_video)))
-    key_columns = ["model", "method", "ranking", "measure"]
+            untrained.append((subject.name, ESV, 1, ranking, measure, *report.mean(per_video)))
+    key_columns = ["model", "method", "smooth", "ranking", "measure"]
     tables = {
         "r_evidence": pd.DataFrame(overall, columns=[*key_columns, *report.MEAN]),
         "r_by_class": pd.DataFrame(by_class, columns=[*key_columns, "class", *report.MEAN]),
         "s_random": pd.DataFrame(untrained, columns=[*key_columns, *report.MEAN]),
     }
     figures: dict[str, Any] = {
-        "r_evidence": lambda: _figure(tables["r_evidence"]),
-        "r_by_class": lambda: _grid(tables["r_by_class"]),
+        "r_evidence": lambda: _figure(_as_they_are(tables["r_evidence"])),
+        "r_by_class": lambda: _grid(_as_they_are(tables["r_by_class"])),
     }
     return Report(tables, figures if overall else {}, page(tables))
 
@@ -87,20 +76,37 @@ def page(tables: Tables) -> Tables:
     untrained = tables["s_random"].assign(method="ESV of random weights")
     table = pd.concat([tables["r_evidence"], untrained])
     table = table[table["measure"].isin(_SHOWN)]
-    named = table.assign(values=[f"{row.model}: {row.method}" for row in table.itertuples()])
+    smoothed = ["" if smooth == 1 else f", mean of {smooth}" for smooth in table["smooth"]]
+    names = zip(table["model"], table["method"], smoothed, strict=True)
+    named = table.assign(values=[f"{model}: {method}{smooth}" for model, method, smooth in names])
     return {"evidence": report.pivot(named, "values", ["ranking", "measure"], "values")}
 
 
-def evidence_masks(subject: Subject, num_frames: int, recorded: dict[str, np.ndarray]) -> np.ndarray:
-    """Which of the frames shown carry the evidence, bool [B, T].
+def _widths(study: Study) -> tuple[int, ...]:
+    """Over how many frames values are averaged: they are compared as they are, and smoothed where that is asked for."""
+    return (1,) if study.smooth == 1 else (1, study.smooth)
+
+
+def _as_they_are(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["smooth"] == 1]
+
+
+def evidence_masks(subject: Subject, num_frames: int, recorded: Evidence) -> np.ndarray:
+    """Which of the frames shown carry the evidence, bool [B, T]. Clips are found by uid, else by their file's name.
 
     Raises:
-      InputError: nothing is recorded of a video.
+      InputError: nothing is recorded of a video, or frames that it has not.
     """
-    names = [Path(path).stem for path in subject.path]
-    missing = [name for name in names if name not in recorded]
+    names = [uid if uid in recorded else Path(path).stem for uid, path in zip(subject.uid, subject.path, strict=True)]
+    missing = [uid for uid, name in zip(subject.uid, names, strict=True) if name not in recorded]
     if missing:
-        raise InputError(f"the evidence should be recorded of all videos, found none of {missing[0]}")
+        raise InputError(
+            f"the evidence should be recorded of all videos, found none of {len(missing)}: {listed(missing)}"
+        )
+    lengths = subject.num_frames_in_video.tolist()
+    for uid, name, length in zip(subject.uid, names, lengths, strict=True):
+        if (last := int(recorded[name].max(initial=-1))) >= length:
+            raise InputError(f"the evidence of {shown(uid)} should be of its frames 0..{length - 1}, found {last}")
     frames = subject.values[num_frames].frame_index
     return np.stack([np.isin(row, recorded[name]) for row, name in zip(frames, names, strict=True)])
 
@@ -134,11 +140,13 @@ def _auroc_of_others(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _untrained(subject: Subject, num_frames: int, seed: int) -> list[np.ndarray]:
-    """Values [B, T] for the true class of heads with random weights."""
+    """Values [B, T] for the true class of heads with random weights; none where we cannot make such a model."""
+    if subject.model is None:
+        return []
     game, videos = subject.game(), subject.features[num_frames]
     found = []
     for i in range(_RANDOM_MODELS):
-        variables = subject.model.module.init(jax.random.fold_in(jax.random.key(seed), i), videos[0])
+        variables = subject.folder_model.module.init(jax.random.fold_in(jax.random.key(seed), i), videos[0])
         esv = np.asarray(explain_batch(esv_jax.exact(), game, variables, videos).values)
         found.append(removal.of_class(esv, subject.label))
     return found

@@ -29,6 +29,8 @@ def analyse(study: Study) -> Report:
         return Report({})
     rows = []
     for subject in study.subjects:
+        if subject.is_host:  # a clip with a frame more may be none that it takes
+            continue
         mask = evidence_masks(subject, study.num_frames, study.evidence)
         chosen = np.flatnonzero(subject.right(study.num_frames) & mask.any(axis=1))[: study.slow_videos]
         if not len(chosen):
@@ -56,7 +58,7 @@ def page(tables: Tables) -> Tables:
 
 def _dependence(subject: Subject, videos: np.ndarray, copies: np.ndarray, label: np.ndarray) -> np.ndarray:
     mask = np.stack([np.ones_like(copies), ~copies], axis=1)
-    found = np.asarray(worths_of_batch(subject.game(), subject.model.variables, videos, mask))
+    found = np.asarray(worths_of_batch(subject.game(), subject.params, videos, mask))
     with_copies, without = removal.of_class(found, label).T
     return with_copies - without
 

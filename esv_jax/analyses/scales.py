@@ -26,7 +26,8 @@ def analyse(study: Study) -> Report:
     for subject in study.subjects:
         counts = sorted(subject.values)
         rows += [(subject.name, count, subject.right(count)) for count in counts]
-        scales = subject.model.module.num_scales if isinstance(subject.model.module, MultiscaleTRN) else 0
+        module: Any = subject.model and subject.model.module
+        scales = module.num_scales if isinstance(module, MultiscaleTRN) else 0
         for scale in range(1, min(scales, counts[-1]) + 1):
             logits = _logits_of_scale(subject, scale, counts[-1])
             rows += [
@@ -56,7 +57,7 @@ def _logits_of_scale(subject: Subject, scale: int, most_frames: int) -> Callable
 
     Frames and subsets are filled up, so that one program serves every number of frames.
     """
-    module: Any = subject.model.module
+    module: Any = subject.folder_model.module
 
     @jax.jit
     def total(variables: Any, videos: jax.Array, rows: jax.Array, counts: jax.Array) -> jax.Array:
@@ -74,7 +75,7 @@ def _logits_of_scale(subject: Subject, scale: int, most_frames: int) -> Callable
         counts = np.arange(rows.size).reshape(rows.shape) < len(members)
         videos = np.pad(subject.features[num_frames], ((0, 0), (0, most_frames - num_frames), (0, 0)))
         parts = [
-            np.asarray(total(subject.model.variables, videos, members[some], count))
+            np.asarray(total(subject.params, videos, members[some], count))
             for some, count in zip(rows, counts, strict=True)
         ]
         return np.sum(parts, axis=0) / len(members)

@@ -16,11 +16,13 @@ def analyse(study: Study) -> Report:
     rows = []
     for subject in study.subjects:
         rng = np.random.default_rng(study.seed)
-        videos, esv = subject.features[study.num_frames], subject.esv_of(study.num_frames, subject.label)
+        some = slice(study.slow_videos if subject.is_host else None)
+        label, videos = subject.label[some], subject.features[study.num_frames][some]
+        esv = subject.esv_of(study.num_frames, subject.label)[some]
         order = rng.permuted(np.tile(np.arange(study.num_frames), (len(videos), 1)), axis=1)
         shuffled = np.take_along_axis(videos, order[:, :, None], axis=1)
-        found = explain_batch(esv_jax.exact(), subject.game(), subject.model.variables, shuffled)
-        moved = removal.of_class(np.asarray(found.values), subject.label)
+        found = explain_batch(esv_jax.exact(), subject.game(), subject.params, shuffled)
+        moved = removal.of_class(np.asarray(found.values), label)
         difference = np.abs(moved - np.take_along_axis(esv, order, axis=1))
         rows.append((subject.name, float(difference.max()), float(difference.mean() / np.abs(esv).mean())))
     columns = ["model", "largest_difference", "mean_difference_over_mean_size"]

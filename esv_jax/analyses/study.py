@@ -5,12 +5,11 @@ import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from esv_jax import analyses
 from esv_jax.analyses.methods import Attributions
 from esv_jax.analyses.report import Report
 from esv_jax.analyses.subject import Subject
+from esv_jax.data.evidence import Evidence
 
 
 class Study(NamedTuple):
@@ -20,20 +19,21 @@ class Study(NamedTuple):
       subjects: of the same videos.
       attributions: gives those of every method, one of each subject; they are computed when first asked for.
       num_frames: frames shown, wherever one number is meant.
-      approximated_frames: frames shown where values are approximated.
+      approximated_frames: frames shown where values are approximated; None: nowhere.
       slow_videos: how many videos serve for what is slow.
       seed: decides what is drawn at random.
-      evidence: of every video, by the name of its file without ending, the numbers int64 [n] of the frames with
-        evidence; None where it is not recorded.
+      evidence: of every video the numbers of the frames with evidence; None where it is not recorded.
+      smooth: over how many frames values are averaged, where they are compared with evidence as means too; 1: nowhere.
     """
 
     subjects: list[Subject]
     attributions: Callable[[], list[Attributions]]
     num_frames: int
-    approximated_frames: int
+    approximated_frames: int | None
     slow_videos: int
     seed: int = 0
-    evidence: dict[str, np.ndarray] | None = None
+    evidence: Evidence | None = None
+    smooth: int = 1
 
 
 def every_analysis() -> dict[str, Callable[[Study], Report]]:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax import results
-from esv_jax.base import Game
+from esv_jax.base import Game, Host
 from esv_jax.checks import InputError
-from esv_jax.data import feature_store
-from esv_jax.data.feature_store import FeatureStore
+from esv_jax.data.feature_store import StoredClip
+from esv_jax.data.labelled_features import LabelledFeatures, open_labelled
 from esv_jax.metrics import removal
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
@@ -19,6 +19,7 @@ from esv_jax.saved.model_folder import Model
 from esv_jax.video import decode
 from esv_jax.video.preprocess import resize_and_crop
 
+SOME_FRAMES = 64  # of training, that gradients start from
 NAMES = {"tsn": "TSN", "multiscale_trn": "multi-scale TRN"}
 
 
@@ -36,12 +37,29 @@ class Values(NamedTuple):
     frame_index: np.ndarray
 
 
+class Asked(NamedTuple):
+    """A model whose values are in a store: of a model folder, or anyone's.
+
+    Attributes:
+      name: for figures, where no kind of model of ours says it better.
+      game, params: what `explain` is given.
+      digest: by which the store knows the model.
+      model: of a model folder; None: anyone's.
+    """
+
+    name: str
+    game: Game
+    params: Any
+    digest: str
+    model: Model | None = None
+
+
 class Subject(NamedTuple):
     """A model and what was computed for a set of videos, the same videos for all models and numbers of frames.
 
     Attributes:
-      name: for figures: "TSN" or "multi-scale TRN".
-      model: with its variables.
+      name: for figures: "TSN", "multi-scale TRN", or what its user calls it.
+      model: of a model folder, with its variables; None: anyone's.
       prior: float32 [C].
       classes: C names.
       uid: B names.
@@ -50,11 +68,13 @@ class Subject(NamedTuple):
       num_frames_in_video: int64 [B].
       values: by number of frames T.
       features: by number of frames: float32 [B, T, D].
-      mean_feature: float32 [D], over all frames of the clips trained on.
+      mean_feature: float32 [D], over all frames of the clips trained on; None where there are none.
+      some_features: float32 [R, D], of some of these frames.
+      theirs: game and params of anyone's model.
     """
 
     name: str
-    model: Model
+    model: Model | None
     prior: np.ndarray
     classes: tuple[str, ...]
     uid: tuple[str, ...]
@@ -63,7 +83,26 @@ class Subject(NamedTuple):
     num_frames_in_video: np.ndarray
     values: dict[int, Values]
     features: dict[int, np.ndarray]
-    mean_feature: np.ndarray
+    mean_feature: np.ndarray | None
+    some_features: np.ndarray | None = None
+    theirs: tuple[Game, Any] | None = None
+
+    @property
+    def params(self) -> Any:
+        """What the game's functions take first."""
+        return self.theirs[1] if self.theirs is not None else self.folder_model.variables
+
+    @property
+    def folder_model(self) -> Model:
+        """The model of the folder; an error where it is anyone's."""
+        if self.model is None:
+            raise InputError(f"{self.name} should be the model of a folder, found anyone's")
+        return self.model
+
+    @property
+    def is_host(self) -> bool:
+        """Whether the model runs outside of JAX: it has no gradients, and every question is slow."""
+        return isinstance(self.game().form, Host)
 
     def right(self, num_frames: int) -> np.ndarray:
         """Whether the model is right about each video, bool [B]."""
@@ -75,11 +114,14 @@ class Subject(NamedTuple):
 
     def game(self, *, all_subsets: bool = True) -> Game:
         """The game of the model, with the prior that its values were computed with."""
-        return game_of(self.model, prior=self.prior, all_subsets=all_subsets)
+        if self.theirs is not None:
+            return self.theirs[0]._replace(empty=self.prior)
+        return game_of(self.folder_model, prior=self.prior, all_subsets=all_subsets)
 
     def can_show_frames(self) -> bool:
         """Whether the model has its backbone and all video files are there."""
-        return self.model.backbone is not None and all(Path(path).is_file() for path in self.path)
+        has_backbone = self.model is not None and self.model.backbone is not None
+        return has_backbone and all(Path(path).is_file() for path in self.path)
 
     def frames(self, num_frames: int, video: int) -> np.ndarray:
         """The frames that the model is shown of a video, uint8 [T, size, size, 3], as its backbone wants them.
@@ -87,7 +129,7 @@ class Subject(NamedTuple):
         Raises:
           InputError: the model has no backbone, or the video cannot be read.
         """
-        backbone = self.model.backbone
+        backbone = self.folder_model.backbone
         if backbone is None or backbone.card.preprocess is None:
             raise InputError(f"the {self.name} holds no backbone, which says how frames are to be cut")
         indices = self.values[num_frames].frame_index[video]
@@ -96,7 +138,7 @@ class Subject(NamedTuple):
 
 def open_subjects(
     stores: Sequence[str | os.PathLike],
-    models: Sequence[str | os.PathLike],
+    models: Sequence[Asked],
     features: str | os.PathLike,
     clips: str | os.PathLike = ".",
 ) -> list[Subject]:
@@ -104,8 +146,8 @@ def open_subjects(
 
     Args:
       stores: results stores.
-      models: the model folder of each.
-      features: the feature store.
+      models: the model of each; `asked_of_folder` makes those of folders.
+      features: the feature store, or HDF5 file of Play Fair, that the values were made of.
       clips: the folder that the videos' paths in the feature store are relative to; only pictures need the videos.
 
     Raises:
@@ -113,33 +155,61 @@ def open_subjects(
     """
     if not stores or len(stores) != len(models):
         raise InputError(f"every store needs its model: found {len(stores)} stores and {len(models)} models")
-    source = feature_store.open_store(features)
     opened = [results.open_common(store) for store in stores]
+    first = next(iter(opened[0].values()))
+    source = open_labelled(features, tuple(first["class_name"].values.tolist()), _split_of(first))
     common = set.intersection(*(set(next(iter(d.values()))["uid"].values.tolist()) for d in opened))
     if not common:
         raise InputError(
             f"the stores {', '.join(map(str, stores))} should hold the same videos, found none in all of them"
         )
     subjects = [
-        _subject(store, datasets, model_folder.load_model(model), source, common, Path(clips))
+        _subject(store, datasets, model, source, common, Path(clips))
         for store, datasets, model in zip(stores, opened, models, strict=True)
     ]
+    return _named(subjects, [model.name for model in models])
+
+
+def asked_of_folder(path: str | os.PathLike) -> Asked:
+    """The model of a folder.
+
+    Raises:
+      InputError: as `load_model`, or it cannot be explained.
+    """
+    model = model_folder.load_model(path)
+    name = Path(path).absolute().name
+    # Its prior is that of the store.
+    unknown = None if model.card.prior is not None else np.full(len(model.card.classes), 1 / len(model.card.classes))
+    return Asked(name, game_of(model, prior=unknown), model.variables, model_folder.digest(model), model)
+
+
+def _split_of(dataset: Any) -> str | None:
+    """The group of an HDF5 file that a store's values are of."""
+    split = dataset.attrs.get("split")
+    return split if isinstance(split, str) and split != "null" else None
+
+
+def _named(subjects: list[Subject], theirs: list[str]) -> list[Subject]:
+    """Where two have the same name, all get those of their users; where these are the same, they are numbered."""
     if len({subject.name for subject in subjects}) < len(subjects):
-        raise InputError("the models to compare should be of different kinds")
+        if len(set(theirs)) < len(theirs):
+            theirs = [f"{name} ({i + 1})" for i, name in enumerate(theirs)]
+        return [subject._replace(name=name) for subject, name in zip(subjects, theirs, strict=True)]
     return subjects
 
 
 def _subject(
     store: str | os.PathLike,
     datasets: dict[int, Any],
-    model: Model,
-    source: FeatureStore,
+    asked: Asked,
+    source: LabelledFeatures,
     common: set[str],
     folder: Path,
 ) -> Subject:
     first = next(iter(datasets.values()))
-    if first.attrs["model_digest"] != model_folder.digest(model):
-        raise InputError(f"the values in {store} are of the model {first.attrs['model_digest']}, not of the one given")
+    of_store = first.attrs.get("model_digest")
+    if of_store is not None and of_store != asked.digest:
+        raise InputError(f"the values in {store} are of the model {of_store}, not of the one given, {asked.digest}")
     uids = first["uid"].values.tolist()
     rows = [i for i, uid in enumerate(uids) if uid in common]
     number = {clip.uid: i for i, clip in enumerate(source.clips)}
@@ -151,35 +221,51 @@ def _subject(
         n: Values(*(np.asarray(dataset[name].values)[rows] for name in Values._fields))
         for n, dataset in datasets.items()
     }
-    features = {
-        n: np.stack([np.asarray(source.features(i), np.float32)[f] for i, f in zip(clips, of.frame_index, strict=True)])
-        for n, of in values.items()
-    }
     label = np.asarray(first["label"].values, np.int64)[rows]
     if (label < 0).any():
         raise InputError(f"the videos in {store} should have labels, found some without")
+    mean, some = _of_training(source, {uids[i] for i in rows})
     return Subject(
-        name=NAMES[model.card.kind],
-        model=model,
+        name=asked.name if asked.model is None else NAMES[asked.model.card.kind],
+        model=asked.model,
         prior=np.asarray(first["prior"].values, np.float32),
         classes=tuple(first["class_name"].values.tolist()),
         uid=tuple(uids[i] for i in rows),
         label=label,
-        path=tuple(str(folder / source.clips[i].path) for i in clips),
+        path=tuple(_path(folder, source.clips[i]) for i in clips),
         num_frames_in_video=np.asarray(first["num_frames_in_video"].values, np.int64)[rows],
         values=values,
-        features=features,
-        mean_feature=_mean_of_training(source, {uids[i] for i in rows}),
+        features=_features(source, clips, values),
+        mean_feature=mean,
+        some_features=some,
+        theirs=None if asked.model is not None else (asked.game, asked.params),
     )
 
 
-def _mean_of_training(source: FeatureStore, held_out: set[str]) -> np.ndarray:
-    """The mean feature of the split "train", or of the clips that are not explained, where there is none."""
+def _path(folder: Path, clip: StoredClip) -> str:
+    return str(folder / clip.path) if clip.path else ""
+
+
+def _features(source: LabelledFeatures, clips: list[int], values: dict[int, Values]) -> dict[int, np.ndarray]:
+    """By number of frames: float32 [B, T, D], of the frames that the values are of."""
+    in_order = sorted(clips)
+    of_clip = dict(zip(in_order, source.read(in_order), strict=True))
+    return {
+        n: np.stack([of_clip[i][f].astype(np.float32) for i, f in zip(clips, of.frame_index, strict=True)])
+        for n, of in values.items()
+    }
+
+
+def _of_training(source: LabelledFeatures, held_out: set[str]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The mean feature of the split "train", or of the clips that are not explained, where there is none; and the
+    features of some of their frames. None where there are no such clips."""
     train = [i for i, clip in enumerate(source.clips) if clip.split == "train"]
     chosen = train or [i for i, clip in enumerate(source.clips) if clip.uid not in held_out]
     if not chosen:
-        raise InputError("the features should hold clips besides the explained ones, for their mean; found none")
-    return np.concatenate([np.asarray(source.features(i), np.float32) for i in chosen]).mean(axis=0, dtype=np.float32)
+        return None, None
+    rows = np.concatenate([clip.astype(np.float32) for clip in source.read(chosen)])
+    some = np.linspace(0, len(rows) - 1, min(SOME_FRAMES, len(rows))).astype(np.int64)
+    return rows.mean(axis=0, dtype=np.float32), rows[some]
 
 
 def short(class_name: str) -> str:

@@ -2,10 +2,25 @@
 
 import numpy as np
 
+from esv_jax.checks import InputError
+
 
 def supporting_share(values: np.ndarray) -> np.ndarray:
     """Share of frames with a positive value, float64 [...], of values [..., T]."""
     return (values > 0).mean(axis=-1)
+
+
+def moving_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Values [..., T] smoothed: the mean over `width` frames around each, an odd number; at the ends, over fewer.
+
+    Raises:
+      InputError: an even width, or less than 1.
+    """
+    if width < 1 or width % 2 == 0:
+        raise InputError(f"values are smoothed over an odd number of frames, 1 or more, found {width}")
+    place = np.arange(values.shape[-1])
+    near = np.abs(place[:, None] - place) <= width // 2
+    return np.asarray(values, np.float64) @ (near / near.sum(axis=0))
 
 
 def centre_of_mass(values: np.ndarray) -> np.ndarray:

@@ -50,4 +50,5 @@ def subject(kind="tsn", counts=(2, 3, 4)):
         values=values,
         features=features,
         mean_feature=np.full(D, 0.1, np.float32),
+        some_features=np.random.default_rng(2).normal(size=(5, D)).astype(np.float32),
     )

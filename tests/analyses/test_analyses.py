@@ -13,6 +13,7 @@ from esv_jax.analyses import (
     agreements,
     approximation,
     charts,
+    comparison,
     discarding,
     lengths,
     methods,
@@ -29,6 +30,7 @@ from esv_jax.analyses import (
 from esv_jax.analyses.methods import Attributions
 from esv_jax.analyses.study import Study, every_analysis
 from esv_jax.checks import InputError
+from esv_jax.data.evidence import read_evidence
 from esv_jax.metrics import agreement
 from tests.analyses.fakes import CLASSES, B, T, subject
 from tests.contracts.cases import oracles
@@ -233,18 +235,130 @@ def test_recorded(tmp_path, compared):
     key = {"model": "multi-scale TRN", "method": "ESV", "ranking": "absolute", "measure": "AUROC"}
     assert where(tables["r_evidence"], **key)["mean"].tolist() == [pytest.approx(np.mean(chances))]
     assert where(tables["r_evidence"], **key)["videos"].tolist() == [len(right)]
-    with pytest.raises(InputError, match="found none of 000003"):
+    with pytest.raises(InputError, match="found none of 1: v3"):
         recorded.evidence_masks(TSN, T, {k: v for k, v in EVIDENCE.items() if k != "000003"})
 
 
 def test_reading_evidence(tmp_path):
     path = tmp_path / "evidence.json"
     path.write_text(json.dumps({"000001": {"num_frames": 9, "evidence": [2, 3]}}))
-    np.testing.assert_array_equal(recorded.read_evidence(path)["000001"], [2, 3])
+    np.testing.assert_array_equal(read_evidence(path)["000001"], [2, 3])
     for content in ("{", "[1]", '{"a": {}}'):
         path.write_text(content)
         with pytest.raises(InputError, match=r"evidence\.json cannot be read"):
-            recorded.read_evidence(path)
+            read_evidence(path)
+
+
+def test_evidence_as_csv(tmp_path):
+    path = tmp_path / "evidence.csv"
+    path.write_text("uid,first,last\na/1,2,4\nb,0,0\na/1,4,5\n")
+    found = read_evidence(path)
+    assert {uid: frames.tolist() for uid, frames in found.items()} == {"a/1": [2, 3, 4, 5], "b": [0]}
+    # Frame f is shown at f / 25 seconds: 3 at .12, 5 at .2.
+    path.write_text("uid,start,end\na,0.12,0.2\nb,0.13,0.14\nc,0,0.039\n")
+    found = read_evidence(path, 25)
+    assert {uid: frames.tolist() for uid, frames in found.items()} == {"a": [3, 4, 5], "b": [4], "c": [0]}
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "message"),
+    [
+        ("uid,start,end\na,0,1\n", None, "counts in seconds: say how many frames a second"),
+        ("uid,start,end\na,0,1\n", 0, "frames_per_second should be more than 0"),
+        ("uid,first,last\na,3,2\n", None, "line 2 of .* should say where evidence begins"),
+        ("uid,first,last\na,1.5,2\n", None, "line 2 of .* should say where evidence begins"),
+        ("uid,start,end\na,1,nan\n", 25, "line 2 of .* should say where evidence begins"),
+        ("uid,first,last\na,0,99999999999\n", None, "line 2 of .* should say where evidence begins"),
+        ("uid,first\na,1\n", None, "last"),
+        ("name,first,last\na,1,2\n", None, "uid"),
+    ],
+)
+def test_evidence_that_is_none(tmp_path, text, rate, message):
+    path = tmp_path / "evidence.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_evidence(path, rate)
+
+
+def test_evidence_goes_by_uid_and_is_of_frames_that_there_are():
+    by_uid = {f"v{i}": np.array([0, 6]) for i in range(B)}
+    mask = recorded.evidence_masks(TSN, T, by_uid)
+    np.testing.assert_array_equal(mask, np.tile([True, False, False, True], (B, 1)))
+    pathless = TSN._replace(path=("",) * B)
+    np.testing.assert_array_equal(recorded.evidence_masks(pathless, T, by_uid), mask)
+    with pytest.raises(InputError, match=r"the evidence of v2 should be of its frames 0\.\.7, found 8"):
+        recorded.evidence_masks(TSN, T, by_uid | {"v2": np.array([8])})
+    with pytest.raises(InputError, match="found none of 8: v0, v1, v2"):
+        recorded.evidence_masks(TSN, T, {})
+
+
+def test_smoothed_values_are_compared_too(compared):
+    tables = recorded.analyse(study(attributions=compared, smooth=3)).tables
+    right = np.flatnonzero(TRN.right(T))
+    esv = np.abs(
+        [[np.mean(values[max(0, i - 1) : i + 2]) for i in range(T)] for values in TRN.esv_of(T, TRN.label)[right]]
+    )
+    chances = []
+    for v, values in zip(right, esv, strict=True):
+        mask = [2 * i in EVIDENCE[f"{v:06d}"] for i in range(T)]
+        pairs = [(values[i], values[j]) for i in range(T) if mask[i] for j in range(T) if not mask[j]]
+        chances.append(np.mean([1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs]))
+    key = {"model": "multi-scale TRN", "method": "ESV", "ranking": "absolute", "measure": "AUROC"}
+    assert where(tables["r_evidence"], **key, smooth=3)["mean"].tolist() == [pytest.approx(np.mean(chances))]
+    assert len(where(tables["r_evidence"], **key)) == 2
+    with pytest.raises(InputError, match="over an odd number of frames, 1 or more, found 2"):
+        recorded.analyse(study(attributions=compared, smooth=2))
+
+
+def test_one_table_a_model(compared):
+    made = study(attributions=compared, smooth=3)
+    tables = {}
+    for module in (agreements, discarding, recorded):
+        tables |= module.analyse(made).tables
+    found = comparison.compared({name: tables[name] for name in comparison.NEEDED})
+    table, page = found.tables["comparison"], found.page["comparison_2"]
+    assert list(found.page) == ["comparison_1", "comparison_2"]
+    assert list(page.columns) == [
+        "multi-scale TRN", "Spearman with ESV", "same top frame as ESV", "score, highest go first",
+        "score, lowest go first", "evidence", "evidence, mean of 3",
+    ]  # fmt: skip
+    assert page["multi-scale TRN"][0] == "ESV"
+    key = {"model": "multi-scale TRN", "ranked_by": "true", "measure": "score of the true class", "first": "lowest"}
+    for row in where(tables["e_areas"], **key).itertuples():
+        mine = where(table, model="multi-scale TRN", method=row.method, head="score, lowest go first")
+        assert mine["mean"].tolist() == [row.mean]
+        assert mine["low"].tolist() == [row.low]
+    alone = comparison.compared({name: tables[name] for name in comparison.NEEDED[:-1]})
+    assert "evidence" not in alone.page["comparison_1"].columns
+
+
+def test_a_model_on_the_host_is_asked_what_it_can_answer():
+    """The same TSN as a host game: its values are those of JAX, where there are any; no gradients, no scales."""
+    variables = TSN.params
+    weights = {name: np.asarray(value, np.float64) for name, value in variables["params"].items()}
+
+    def predict(model, clips):
+        return clips.mean(axis=1) @ model["kernel"] + model["bias"]
+
+    theirs = esv_jax.host_game(predict, empty=TSN.prior, removal="delete", link="softmax", check=False), weights
+    host = TSN._replace(name="theirs", model=None, theirs=theirs)
+    assert host.is_host
+    assert not host.can_show_frames()
+    found, _ = methods.attributions(host, T, seed=0)
+    expected, _ = methods.attributions(TSN, T, seed=0)
+    assert set(found) == {"ESV", "class-score delta", "occlusion of 3", "frame alone", "random"}
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], atol=2e-6)
+    both = study([TSN, host], [Attributions(expected, {}), Attributions(found, {})])
+    for module in (discarding, agreements, shuffling, repeats, scales, supporting, positions, lengths, mistakes):
+        module.analyse(both)
+    recorded_tables = recorded.analyse(both).tables
+    assert set(recorded_tables["s_random"]["model"]) == {"TSN"}
+    areas = discarding.analyse(both).tables["e_areas"]
+    key = {"method": "ESV", "first": "highest", "measure": "accuracy", "ranked_by": "true"}
+    assert where(areas, model="theirs", **key)["mean"].tolist() == where(areas, model="TSN", **key)["mean"].tolist()
+    assert approximation.analyse(study([host], None)) == report.Report({})
+    assert approximation.analyse(study(approximated_frames=None)) == report.Report({})
 
 
 def test_order_matters_to_the_trn_alone():
@@ -299,7 +413,8 @@ def test_repeats(tmp_path, monkeypatch):
 
 def test_every_analysis_is_found():
     files = {path.stem for path in Path(analyses.__file__).parent.glob("*.py")}
-    shared = {"__init__", "charts", "methods", "removal_choice", "report", "study", "subject"}
+    shared = {"__init__", "charts", "comparison", "methods", "removal_choice", "report", "study", "subject"}
+    shared |= {path.stem for path in Path(analyses.__file__).parent.glob("model_*.py")}
     assert set(every_analysis()) == files - shared
 
 

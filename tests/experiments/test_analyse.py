@@ -1,11 +1,12 @@
 import json
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from esv_jax.analyses import study
-from esv_jax.analyses.subject import open_subjects
+from esv_jax.analyses import methods, study
+from esv_jax.analyses.subject import asked_of_folder, open_subjects
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.saved import model_folder
@@ -56,8 +57,12 @@ def stores(world, run_script):
     return [world / f"{kind}.zarr" for kind in MODULES], [world / kind for kind in MODULES]
 
 
+def opened(stores, models, *more):
+    return open_subjects(stores, [asked_of_folder(model) for model in models], *more)
+
+
 def test_subjects_are_of_the_videos_that_all_hold(world, stores):
-    tsn, trn = open_subjects(*stores, world / "features")
+    tsn, trn = opened(*stores, world / "features")
     long_enough = [i for i, length in enumerate(LENGTHS) if length >= 4]
     source = feature_store.open_store(world / "features")
     for one in (tsn, trn):
@@ -73,17 +78,17 @@ def test_subjects_are_of_the_videos_that_all_hold(world, stores):
 
 
 def test_videos_are_looked_for_in_the_folder_of_the_clips(world, stores, tmp_path):
-    (one, _) = open_subjects(*stores, world / "features", tmp_path)
+    (one, _) = opened(*stores, world / "features", tmp_path)
     assert one.path == tuple(str(tmp_path / f"{uid}.webm") for uid in one.uid)
 
 
 def test_stores_and_models_that_do_not_belong_together(world, stores):
     with pytest.raises(InputError, match="not of the one given"):
-        open_subjects(stores[0], stores[1][::-1], world / "features")
+        opened(stores[0], stores[1][::-1], world / "features")
     with pytest.raises(InputError, match="found 2 stores and 1 models"):
-        open_subjects(stores[0], stores[1][:1], world / "features")
-    with pytest.raises(InputError, match="different kinds"):
-        open_subjects([stores[0][0]] * 2, [stores[1][0]] * 2, world / "features")
+        opened(stores[0], stores[1][:1], world / "features")
+    same = opened([stores[0][0]] * 2, [stores[1][0]] * 2, world / "features")
+    assert [subject.name for subject in same] == ["tsn (1)", "tsn (2)"]
 
 
 def test_what_is_done_is_not_done_again(world, stores, tmp_path, capsys, monkeypatch):
@@ -123,3 +128,49 @@ def test_numbers_of_frames_that_are_not_stored(world, stores, run_script, tmp_pa
     ran = run_script("analyse", *arguments, f"--features={world / 'features'}", f"--out={tmp_path}", "--num_frames=3")
     assert ran.exit_code == 1
     assert "--num_frames should be one of the numbers of frames in the stores, [2, 4], found 3" in ran.stderr
+
+
+FACTORY = """
+import numpy as np
+
+def sums():
+    return lambda clips: np.tanh(clips.cumsum(axis=1)).sum(axis=1)[:, :3]
+"""
+
+
+def test_two_of_a_kind_and_anyones_model(world, run_script, tmp_path, monkeypatch):
+    """Two TRNs and a model on the host, each with a store; evidence by uid; one table a model at the end."""
+    (tmp_path / "host_for_analyse.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(methods, "STEPS", 2)
+    monkeypatch.setattr(methods, "SAMPLES", 2)
+    card = ModelCard("tsn", OPTIONS["tsn"], D, CLASSES, PRIOR)
+    variables = jax.tree.map(lambda weights: -weights, subject("tsn").params)
+    model_folder.save_model(tmp_path / "another", card, variables)
+    (tmp_path / "classes.csv").write_text("id,name\n" + "".join(f"{i},{name}\n" for i, name in enumerate(CLASSES)))
+    (tmp_path / "priors.csv").write_text("class,prior\n0,0.5\n1,0.25\n2,0.25\n")
+    theirs = [f"--classes={tmp_path / 'classes.csv'}", f"--priors={tmp_path / 'priors.csv'}"]
+    models = [str(world / "tsn"), str(tmp_path / "another"), "host_for_analyse:sums"]
+    flags = []
+    for i, model in enumerate(models):
+        given = [f"--features={world / 'features'}", f"--model={model}", f"--out={tmp_path / str(i)}.zarr"]
+        ran = run_script("compute_esvs", *given, "--split=test", "--num_frames=3", *(theirs if i == 2 else []))
+        assert ran.exit_code == 0, ran.stderr
+        flags += [f"--store={tmp_path / str(i)}.zarr", f"--model={model}"]
+    flags += [f"--features={world / 'features'}", f"--out={tmp_path / 'out'}", *theirs]
+    (tmp_path / "evidence.csv").write_text("uid,first,last\nv0,0,1\n")
+    bad = run_script("analyse", *flags, f"--evidence={tmp_path / 'evidence.csv'}")
+    assert bad.exit_code == 1
+    assert "the evidence should be recorded of all videos, found none of 5: v1, v2, v3" in bad.stderr
+    assert not (tmp_path / "out" / "done.json").exists()
+    lines = [f"v{i},{i % 2},{i % 2}" for i in range(len(LENGTHS))]
+    (tmp_path / "evidence.csv").write_text("\n".join(["uid,first,last", *lines]) + "\n")
+    ran = run_script("analyse", *flags, f"--evidence={tmp_path / 'evidence.csv'}")
+    assert ran.exit_code == 0, ran.stderr
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    assert set(table["model"]) == {"tsn", "another", "host_for_analyse:sums"}
+    assert (
+        (tmp_path / "out" / "comparison_3.md").read_text().startswith("| host_for_analyse:sums | Spearman with ESV |")
+    )
+    named = run_script("analyse", *flags, "--name=a", "--name=b", "--name=a")
+    assert "--name should be given once a model, all different, found ['a', 'b', 'a']" in named.stderr
