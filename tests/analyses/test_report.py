@@ -132,18 +132,24 @@ def test_agreement_is_that_with_esvs():
 
 
 def test_evidence_tells_random_weights_from_trained_ones():
-    columns = ["model", "method", "ranking", "measure", *MEAN]
+    columns = ["model", "method", "smooth", "ranking", "measure", *MEAN]
     trained = [
-        ("A", "ESV", "signed", measure, mean, 0.0, 1.0, 9)
+        ("A", "ESV", 1, "signed", measure, mean, 0.0, 1.0, 9)
         for measure, mean in (("AUROC", 0.7), (recorded.BEYOND_POSITION, 0.2), ("mass inside", 0.4))
     ]
-    random = pd.DataFrame([("A", "ESV", "signed", "AUROC", 0.5, 0.0, 1.0, 9)], columns=columns)
+    trained.append(("A", "ESV", 3, "signed", "AUROC", 0.8, 0.0, 1.0, 9))
+    random = pd.DataFrame([("A", "ESV", 1, "signed", "AUROC", 0.5, 0.0, 1.0, 9)], columns=columns)
     tables = {"r_evidence": pd.DataFrame(trained, columns=columns), "s_random": random}
     assert shown(recorded, "evidence", **tables) == [
         {
             "values": "A: ESV",
             "signed, AUROC": "0.700 [0.000, 1.000]",
             f"signed, {recorded.BEYOND_POSITION}": "0.200 [0.000, 1.000]",
+        },
+        {
+            "values": "A: ESV, mean of 3",
+            "signed, AUROC": "0.800 [0.000, 1.000]",
+            f"signed, {recorded.BEYOND_POSITION}": "",
         },
         {
             "values": "A: ESV of random weights",
