@@ -46,9 +46,19 @@ def save(path: Path, draw: Callable[[], Any]) -> None:
 
 def subplots(rows: int, columns: int, height: float, **options: Any) -> tuple[Any, Any]:
     """A figure of the common width, and its axes in an array [rows, columns]."""
-    figure_module = require("matplotlib.figure", extra="plots")
-    figure = figure_module.Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+    figure = _figure(height)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def stacked(*heights: float) -> tuple[Any, list[Any]]:
+    """A figure of the common width, and parts of it above one another, whose panels are laid out on their own."""
+    figure = _figure(sum(heights))
+    return figure, figure.subfigures(len(heights), 1, height_ratios=heights)
+
+
+def _figure(height: float) -> Any:
+    figure_module = require("matplotlib.figure", extra="plots")
+    return figure_module.Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
 
 
 def style(i: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What `check_model` found, to look at: one page, a picture, tables, and the summary that a model folder keeps."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from esv_jax import files
 from esv_jax.analyses import charts, report
 from esv_jax.analyses.model_check import ModelCheck
 from esv_jax.analyses.report import Report
+from esv_jax.analyses.subject import short
 from esv_jax.metrics.bootstrap import Interval
 
 MOST_CLASSES = 30  # in the picture; the table has all
@@ -137,35 +139,34 @@ def _plain(text: str) -> str:
 
 def _figure(check: ModelCheck, class_names: Sequence[str], name: str) -> Any:
     shown = np.argsort(-check.class_videos, kind="stable")[: min(MOST_CLASSES, int((check.class_videos > 0).sum()))]
-    height = 3.4 + max(2.2, 0.16 * len(shown))
-    figure, axes = charts.subplots(2, 2, height, height_ratios=[2.6, max(2.0, 0.16 * len(shown))])
-    figure.suptitle(f"{name}\n{_wrapped(check.sentence)}", fontsize=8.5, x=0.01, ha="left")
-    _draw_sizes(axes[0, 0], check)
-    _draw_change(axes[0, 1], check)
-    _draw_classes(axes[1, 0], check, class_names, np.sort(shown))
-    _draw_asked(axes[1, 1], check)
+    figure, (above, below) = charts.stacked(3.1, 0.8 + 0.16 * len(shown))
+    above.suptitle(f"{name}\n{textwrap.fill(check.sentence, 105)}", fontsize=8.5, x=0.01, ha="left")
+    of_sizes, of_change, of_order = above.subplots(1, 3)
+    _draw_sizes(of_sizes, check)
+    _draw_change(of_change, check)
+    _draw_asked(of_order, check)
+    _draw_classes(below.subplots(), check, class_names, np.sort(shown))
     return figure
-
-
-def _wrapped(text: str, width: int = 105) -> str:
-    import textwrap
-
-    return textwrap.fill(text, width)
 
 
 def _draw_sizes(panel: Any, check: ModelCheck) -> None:
     sizes = np.arange(1, check.num_frames + 1)
     lines = {
-        "confidence: how sure it is": check.by_size.confidence,
-        "accuracy: how often right": check.by_size.accuracy,
+        "how sure: confidence": check.by_size.confidence,
+        "how often right: accuracy": check.by_size.accuracy,
     }
     for i, (label, interval) in enumerate((label, line) for label, line in lines.items() if line is not None):
         panel.plot(sizes, interval.mean, label=label, **charts.style(i))
         charts.band(panel, sizes, interval.low, interval.high, i)
     panel.axhline(check.chance, color=charts.FAINT, linewidth=0.8, linestyle=":", label=_CHANCE)
-    panel.set(xlabel="frames shown (random subsets)", ylim=(0, 1.02), title="is it as sure as it is right?")
+    panel.set(xlabel="frames shown", ylim=(0, 1.02), title="as sure as it is right?")
     panel.set_xticks(sizes[:: max(1, len(sizes) // 8)])
-    panel.legend(loc="lower right")
+    _legend(panel)
+
+
+def _legend(panel: Any) -> None:
+    """Below the panel, where no line can lie."""
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), borderaxespad=0)
 
 
 def _draw_change(panel: Any, check: ModelCheck) -> None:
@@ -173,16 +174,16 @@ def _draw_change(panel: Any, check: ModelCheck) -> None:
     panel.plot(positions, check.removed, label="removed", **charts.style(0))
     if check.replaced is not None:
         panel.plot(positions, check.replaced, label="another clip's in its place", **charts.style(1))
-    panel.set(xlabel="position of the frame", ylabel="change of scores", title="does it look at every frame?")
+    panel.set(xlabel="position of the frame", ylabel="change of scores", title="each frame looked at?")
     panel.set_xticks(positions[:: max(1, len(positions) // 8)])
     panel.set_ylim(bottom=0)
-    panel.legend(loc="best")
+    _legend(panel)
 
 
 def _draw_classes(panel: Any, check: ModelCheck, class_names: Sequence[str], shown: np.ndarray) -> None:
     grid = check.class_accuracy[shown]
     panel.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
-    names = [f"{class_names[c]!s:.34}" for c in shown]
+    names = [f"{short(class_names[c]):.44}" for c in shown]
     panel.set_yticks(range(len(shown)), names, fontsize=6)
     ticks = np.arange(check.num_frames)[:: max(1, check.num_frames // 8)]
     panel.set_xticks(ticks, ticks + 1)
@@ -195,17 +196,17 @@ def _draw_classes(panel: Any, check: ModelCheck, class_names: Sequence[str], sho
 
 
 def _draw_asked(panel: Any, check: ModelCheck) -> None:
-    bars: list[tuple[str, Interval]] = [("whole: accuracy", _last(check.by_size.accuracy))]
-    bars += [(f"{name}: accuracy", altered.accuracy) for name, altered in check.order.items()]
+    bars: list[tuple[str, Interval]] = [("accuracy", _last(check.by_size.accuracy))]
+    bars += [(f"{name}", altered.accuracy) for name, altered in check.order.items()]
     if check.explained is not None:
-        bars += [("v(S) by single frames", check.explained.singles), ("v(S) by pairs too", check.explained.pairs)]
+        bars += [("v(S) by singles", check.explained.singles), ("and by pairs", check.explained.pairs)]
     for row, (_, interval) in enumerate(bars):
         error = [[interval.mean - interval.low], [interval.high - interval.mean]]
         panel.barh(row, interval.mean, color=charts.COLOURS[0 if row <= len(check.order) else 2], height=0.6)
         panel.errorbar(interval.mean, row, xerr=np.maximum(error, 0), color=charts.INK, elinewidth=0.8)
     panel.set_yticks(range(len(bars)), [label for label, _ in bars])
     panel.invert_yaxis()
-    panel.set(xlim=(0, 1.02), title="order, and what explains v(S)")
+    panel.set(xlim=(0, 1.02), title="order; shares of v(S)")
 
 
 def _last(interval: Interval) -> Interval:

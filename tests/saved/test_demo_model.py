@@ -92,3 +92,9 @@ def test_it_is_small_and_names_no_place():
     assert 0 < sum(path.stat().st_size for path in files) <= 3_000_000
     for path in files:
         assert not any(place in path.read_bytes() for place in (b"/tmp/", b"/work/", b"/home/", b"/root/"))
+
+
+@pytest.mark.parametrize("kind", ["tsn", "multiscale_trn"])
+def test_the_check_that_it_keeps_is_of_its_weights(kind):
+    folder = DEMO_MODEL.parent / kind
+    assert kept_check.warning(folder, model_folder.digest(model_folder.load_model(folder))) is None
