@@ -36,7 +36,9 @@ def test_as_by_its_definition(count, num_classes, sharpness, num_bins):
     np.testing.assert_allclose(calibration_error(probability, label, num_bins), expected, atol=1e-12)
     if num_bins == 15:
         assert calibration_error(probability, label) == calibration_error(probability, label, 15)
-    squares = [sum((p - (c == true)) ** 2 for c, p in enumerate(row)) for row, true in zip(probability, label, strict=True)]
+    squares = [
+        sum((p - (c == true)) ** 2 for c, p in enumerate(row)) for row, true in zip(probability, label, strict=True)
+    ]
     np.testing.assert_allclose(brier_score(probability, label), np.mean(squares), rtol=1e-12)
 
 
