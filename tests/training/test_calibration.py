@@ -18,26 +18,38 @@ def scored(num_clips, sharpness):
     return truth * (2 / 1.5**2) * np.array(sharpness)[SIZE - 1][None, :, None], label
 
 
-def test_temperatures_are_those_of_least_surprise():
-    logits, label = scored(60, [4.0, 1.0, 0.3])
+@pytest.mark.parametrize("num_clips", [3, 60, 2000])
+def test_temperatures_are_those_of_least_surprise_under_the_prior(num_clips):
+    logits, label = scored(num_clips, [4.0, 1.0, 0.3])
     found = calibration.fit(logits, SIZE, label)
     for k in (1, 2, 3):
         of_size = logits[:, k == SIZE].reshape(-1, 4)
         truth = np.repeat(label, (k == SIZE).sum())
 
-        def nll(t, of_size=of_size, truth=truth):
-            return -np.log(softmax(of_size / t)[np.arange(len(truth)), truth]).mean()
+        def objective(t, of_size=of_size, truth=truth):
+            nll = -np.log(softmax(of_size / t)[np.arange(len(truth)), truth]).mean()
+            return num_clips * nll + (1 / t - 1) ** 2 / (2 * 0.5**2)
 
-        expected = optimize.minimize_scalar(nll, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-7}).x
+        expected = optimize.minimize_scalar(objective, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-7}).x
         np.testing.assert_allclose(found[k - 1], expected, rtol=1e-4)
-    np.testing.assert_allclose(found, [4, 1, 0.3], rtol=0.5)
+    if num_clips == 2000:
+        np.testing.assert_allclose(found, [4, 1, 0.3], rtol=0.15)
+
+
+def test_a_few_clips_that_are_all_right_do_not_make_it_sure():
+    label = np.array([0, 1, 2])
+    right = 2 * np.eye(3)[:, None].repeat(len(SIZE), axis=1)
+    found = calibration.fit(right, SIZE, label)
+    assert ((found > 0.5) & (found < 1)).all()
+    # Thousands of them do.
+    many = calibration.fit(np.tile(right, (4000, 1, 1)), SIZE, np.tile(label, 4000))
+    assert (many < 0.25).all()
 
 
 def test_temperatures_stay_within_bounds():
-    label = np.array([0, 1, 2])
-    right = 5 * np.eye(3)[:, None].repeat(len(SIZE), axis=1)
-    np.testing.assert_allclose(calibration.fit(right, SIZE, label), calibration.LEAST, rtol=1e-6)
-    np.testing.assert_allclose(calibration.fit(-right, SIZE, label), calibration.MOST, rtol=1e-6)
+    label = np.tile([0, 1, 2], 10_000)
+    wrong = -50 * np.tile(np.eye(3), (10_000, 1))[:, None].repeat(len(SIZE), axis=1)
+    np.testing.assert_allclose(calibration.fit(wrong, SIZE, label), calibration.MOST, rtol=1e-6)
 
 
 def test_they_help_a_model_that_is_too_sure():
@@ -52,6 +64,15 @@ def test_they_help_a_model_that_is_too_sure():
         for k in (1, 2, 3)
     ]
     np.testing.assert_allclose(found.error_before, np.mean(before))
+    np.testing.assert_allclose(found.loss_before, validation.loss(logits, SIZE, label))
+    assert found.loss_after < found.loss_before
+
+
+def test_they_are_not_kept_if_the_loss_is_higher():
+    one = calibration.Calibration(np.ones(3), error_before=0.2, error_after=0.1, loss_before=0.5, loss_after=0.6)
+    assert not one.helps
+    assert one._replace(loss_after=0.4).helps
+    assert not one._replace(error_after=0.3, loss_after=0.4).helps
 
 
 def test_they_do_not_help_by_being_judged_on_what_they_were_fitted_on():
