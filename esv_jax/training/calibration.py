@@ -15,7 +15,7 @@ from esv_jax.training import validation
 LEAST, MOST = 0.05, 20.0
 # Standard deviation of 1 / temperature beforehand.
 PRIOR_DEVIATION = 0.5
-_HALVINGS = 50
+_HALVINGS = 30
 _FOLDS = 2
 
 

@@ -21,8 +21,8 @@ from esv_jax.checks import InputError
 from esv_jax.coalitions import lattice, masks
 from esv_jax.data.feature_store import FeatureStore
 from esv_jax.models.weights import shapes
-from esv_jax.training import class_weights, loop, standardise, validation
-from esv_jax.training.calibration import Calibration, calibrated
+from esv_jax.training import calibration, class_weights, loop, standardise, validation
+from esv_jax.training.calibration import Calibration
 from esv_jax.training.loop import Loss, Schedule
 from esv_jax.training.standardise import Scaling
 from esv_jax.video.frame_sampling import segment_centres
@@ -42,7 +42,8 @@ class Recipe(NamedTuple):
       label_smoothing: share of every label that is spread over all classes, [0, 1).
       weigh_classes: count rare classes more, where some are (`training.class_weights`).
       validate_every, patience: of `loop.Selection`, where there are clips to validate on.
-      calibrate: fit temperatures on these, and keep them where they help (`training.calibration`).
+      calibrate: fit temperatures on these, and keep them where they help (`training.calibration`); epochs are then
+        compared by their loss at the best temperatures.
     """
 
     standardise: bool = True
@@ -236,7 +237,13 @@ def train_head(
             return validation.logits(_of_scaled(model), {"params": params, **state}, frames, shown.mask)
 
         def validation_loss(params: Any, state: Any) -> float:
-            return validation.loss(subset_logits(params, state), shown.size, validated_on.label)
+            found = subset_logits(params, state)
+            if recipe.calibrate:
+                # Later epochs are often surer than they are right and right more often. The one can be mended (Berta et
+                # al. 2025, "Rethinking early stopping: refine, then calibrate").
+                fitted = calibration.fit(found, shown.size, validated_on.label)
+                found = calibration.divide(found, shown.size, fitted)
+            return validation.loss(found, shown.size, validated_on.label)
 
         selection = loop.Selection(validation_loss, recipe.validate_every, recipe.patience)
     settings = {**(settings or {}), **recipe._asdict()}
@@ -253,14 +260,14 @@ def train_head(
         **options,
     )
     variables = standardise.folded(model, {"params": trained.params, **trained.state}, scaling)
-    calibration = None
+    fitted = None
     if validated_on is not None and subset_logits is not None and recipe.calibrate:
         found = subset_logits(trained.params, trained.state)
-        calibration = calibrated(found, shown.size, validated_on.label)
-        if calibration is not None and calibration.helps:
+        fitted = calibration.calibrated(found, shown.size, validated_on.label)
+        if fitted is not None and fitted.helps:
             model = model.clone(num_temperatures=num_frames)
-            variables |= {temperature.COLLECTION: {temperature.NAME: calibration.temperature.astype(np.float32)}}
-    return Head(model, variables, trained.history, trained.epoch, class_weight, calibration)
+            variables |= {temperature.COLLECTION: {temperature.NAME: fitted.temperature.astype(np.float32)}}
+    return Head(model, variables, trained.history, trained.epoch, class_weight, fitted)
 
 
 def num_scales(model: models.TSN | models.MultiscaleTRN) -> int:

@@ -8,7 +8,7 @@ import pytest
 from esv_jax import InputError
 from esv_jax.data import feature_store
 from esv_jax.models import TSN, MultiscaleTRN
-from esv_jax.training import heads, loop, standardise, validation
+from esv_jax.training import calibration, heads, loop, standardise, validation
 from esv_jax.training.heads import Clips
 from esv_jax.video.frame_sampling import segment_centres
 from tests.models.oracles import joint_logits, randomised
@@ -281,7 +281,13 @@ def test_a_head_is_selected_and_calibrated_on_validation_clips(model):
     shown = validation.subsets(60, 4)
     frames = heads.frames_of(validated_on, 4)
     logits = validation.logits(plain, without, frames, shown.mask)
-    np.testing.assert_allclose(validation.loss(logits, shown.size, validated_on.label), losses.min(), rtol=2e-3)
+    at_best = calibration.divide(logits, shown.size, calibration.fit(logits, shown.size, validated_on.label))
+    np.testing.assert_allclose(validation.loss(at_best, shown.size, validated_on.label), losses.min(), rtol=2e-3)
+    uncalibrated = heads.train_head(
+        model, clips, 4, SCHEDULE, validated_on=validated_on, recipe=heads.Recipe(calibrate=False)
+    )
+    assert uncalibrated.calibration is None
+    assert (uncalibrated.history["validation_loss"] >= losses - 1e-6).all()
     assert head.calibration is not None
     assert head.model.num_temperatures == (4 if head.calibration.helps else 0)
     if head.calibration.helps:
