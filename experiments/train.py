@@ -249,10 +249,9 @@ def _accuracy(head: Head, clips: Clips) -> float:
 
 def _by_frames(head: Head, clips: Clips) -> dict[str, list[float]]:
     """How good and how well calibrated scores are when shown 1, 2, ... frames."""
-    shown = validation.subsets(len(clips.label), NUM_FRAMES.value)
-    frames = heads.frames_of(clips, NUM_FRAMES.value)
-    logits = validation.logits(head.model, head.variables, frames, shown.mask)
-    figures = validation.figures(logits, shown.size, clips.label)
+    asked = validation.questions(head.model, heads.frames_of(clips, NUM_FRAMES.value), clips.label)
+    state = {name: value for name, value in head.variables.items() if name != "params"}
+    figures = validation.figures(asked.logits(head.variables["params"], state), asked.size, clips.label)
     return {name: [round(float(value), 4) for value in values] for name, values in figures._asdict().items()}
 
 
@@ -291,7 +290,7 @@ def _report_training(training: dict[str, Any]) -> None:
     if found := training["temperature"]:
         errors = f"{found['calibration_error_before']:.3f} to {found['calibration_error_after']:.3f}"
         told = " ".join(f"{t:.2f}" for t in found["fitted"])
-        kept = "kept in the model" if found["kept"] else "not kept, as they do not lower it"
+        kept = "kept in the model" if found["kept"] else "not kept, as not both it and the surprise fall"
         print(f"temperatures for 1, 2, ... frames: {told}; calibration error on {splits} {errors}: {kept}")
 
 

@@ -6,6 +6,7 @@ frames sampled from a clip. Joint logits are linear in the logits of the units t
 TSN, subsets of at most M frames for the TRN): A = joining @ units, with a matrix that is made once, by definition.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -228,24 +229,12 @@ def train_head(
         scaling = standardise.scaling_of(clips.rows, input_relu=model.input_relu)
     class_weight = class_weights.weights(clips.label, model.num_classes) if recipe.weigh_classes else None
     examples = examples_of(clips, scaling, np.ones(model.num_classes) if class_weight is None else class_weight)
-    selection = subset_logits = None
+    asked = selection = None
     if validated_on is not None:
-        shown = validation.subsets(len(validated_on.label), num_frames)
-        frames = np.asarray(_scaled(model, frames_of(validated_on, num_frames), examples.mean, examples.scale))
-
-        def subset_logits(params: Any, state: Any) -> np.ndarray:
-            return validation.logits(_of_scaled(model), {"params": params, **state}, frames, shown.mask)
-
-        def validation_loss(params: Any, state: Any) -> float:
-            found = subset_logits(params, state)
-            if recipe.calibrate:
-                # Later epochs are often surer than they are right and right more often. The one can be mended (Berta et
-                # al. 2025, "Rethinking early stopping: refine, then calibrate").
-                fitted = calibration.fit(found, shown.size, validated_on.label)
-                found = calibration.divide(found, shown.size, fitted)
-            return validation.loss(found, shown.size, validated_on.label)
-
-        selection = loop.Selection(validation_loss, recipe.validate_every, recipe.patience)
+        frames = _scaled(model, frames_of(validated_on, num_frames), examples.mean, examples.scale)
+        asked = validation.questions(_of_scaled(model), np.asarray(frames), validated_on.label)
+        loss_at = functools.partial(_validation_loss, asked, recipe.calibrate)
+        selection = loop.Selection(loss_at, recipe.validate_every, recipe.patience)
     settings = {**(settings or {}), **recipe._asdict()}
     settings["validated_on"] = None if validated_on is None else files.short_digest(validated_on)
     trained = loop.train(
@@ -261,13 +250,21 @@ def train_head(
     )
     variables = standardise.folded(model, {"params": trained.params, **trained.state}, scaling)
     fitted = None
-    if validated_on is not None and subset_logits is not None and recipe.calibrate:
-        found = subset_logits(trained.params, trained.state)
-        fitted = calibration.calibrated(found, shown.size, validated_on.label)
-        if fitted is not None and fitted.helps:
-            model = model.clone(num_temperatures=num_frames)
-            variables |= {temperature.COLLECTION: {temperature.NAME: fitted.temperature.astype(np.float32)}}
+    if asked is not None and recipe.calibrate:
+        fitted = calibration.calibrated(asked.logits(trained.params, trained.state), asked.size, asked.label)
+    if fitted is not None and fitted.helps:
+        model = model.clone(num_temperatures=num_frames)
+        variables |= {temperature.COLLECTION: {temperature.NAME: fitted.temperature.astype(np.float32)}}
     return Head(model, variables, trained.history, trained.epoch, class_weight, fitted)
+
+
+def _validation_loss(asked: validation.Questions, calibrate: bool, params: Any, state: Any) -> float:
+    found = asked.logits(params, state)
+    if calibrate:
+        # Later epochs are often surer than they are right, and right more often. The one can be mended (Berta et al.
+        # 2025, "Rethinking early stopping: refine, then calibrate").
+        found = calibration.divide(found, asked.size, calibration.fit(found, asked.size, asked.label))
+    return validation.loss(found, asked.size, asked.label)
 
 
 def num_scales(model: models.TSN | models.MultiscaleTRN) -> int:

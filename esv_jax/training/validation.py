@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +15,8 @@ from esv_jax.explaining import worths
 from esv_jax.metrics.calibration import brier_score, calibration_error
 
 CLIPS_AT_ONCE = 16
-# Subsets of every size, of all clips together; all of a clip where there are fewer. Fixed, so that epochs are compared
-# by the same questions.
-SUBSETS = 4096
+# Of all sizes and clips together; all subsets of a clip where there are fewer. Epochs are compared by the same ones.
+SUBSETS = 2**15
 
 
 class Shown(NamedTuple):
@@ -24,6 +24,20 @@ class Shown(NamedTuple):
 
     mask: np.ndarray
     size: np.ndarray
+
+
+class Questions(NamedTuple):
+    """Subsets of clips, to be asked about again and again.
+
+    Attributes:
+      logits: (params, state) -> joint logits [n, N, C], on the host.
+      size: int [N], how many frames they have.
+      label: int [n], the clips' classes.
+    """
+
+    logits: Callable[[Any, Any], np.ndarray]
+    size: np.ndarray
+    label: np.ndarray
 
 
 class Figures(NamedTuple):
@@ -38,7 +52,7 @@ class Figures(NamedTuple):
 def subsets(num_clips: int, num_frames: int) -> Shown:
     """Random subsets of every size 1..T for every clip, as many of each clip; all of them where they are few."""
     rng = np.random.default_rng(0)
-    most = -(-SUBSETS // num_clips)
+    most = -(-SUBSETS // (num_clips * num_frames))
     chosen, sizes = [], []
     for size in range(1, num_frames + 1):
         count = math.comb(num_frames, size)
@@ -51,6 +65,16 @@ def subsets(num_clips: int, num_frames: int) -> Shown:
         chosen.append(of_size)
         sizes.append(np.full(of_size.shape[1], size))
     return Shown(np.concatenate(chosen, axis=1).astype(bool), np.concatenate(sizes))
+
+
+def questions(model: models.TSN | models.MultiscaleTRN, frames: np.ndarray, label: np.ndarray) -> Questions:
+    """What to ask a model about clips of frames [n, T, D] and classes [n]."""
+    shown = subsets(*frames.shape[:2])
+
+    def of(params: Any, state: Any) -> np.ndarray:
+        return logits(model, {"params": params, **state}, frames, shown.mask)
+
+    return Questions(of, shown.size, label)
 
 
 def logits(

@@ -23,7 +23,7 @@ def test_few_subsets_are_all_of_them():
 
 
 def test_of_many_as_many_random_ones_a_size(monkeypatch):
-    monkeypatch.setattr(validation, "SUBSETS", 4000)
+    monkeypatch.setattr(validation, "SUBSETS", 28_000)
     shown = validation.subsets(400, 7)
     assert np.bincount(shown.size).tolist() == [0, 7, 10, 10, 10, 10, 7, 1]
     assert (shown.mask.sum(axis=2) == shown.size[None]).all()
