@@ -6,6 +6,7 @@
 Clips of the splits in --train_on are trained on, those in --hold_out are not; a clip of another split is refused. Those
 in --validate_on, held out too, say which epoch is kept: the one whose scores are best for 1 to --num_frames frames. On
 them temperatures are fitted, one for every number of frames, and kept in the model if they make it better calibrated.
+Of more than 8 frames (or scales), 8 random ones are taken for that, as in training.
 The accuracy on all is printed and kept in the model folder --out, which holds all that `explain_video --model` needs.
 Killed and started again, it goes on.
 """
@@ -249,7 +250,8 @@ def _accuracy(head: Head, clips: Clips) -> float:
 
 def _by_frames(head: Head, clips: Clips) -> dict[str, list[float]]:
     """How good and how well calibrated scores are when shown 1, 2, ... frames."""
-    asked = validation.questions(head.model, heads.frames_of(clips, NUM_FRAMES.value), clips.label)
+    frames = heads.validation_frames(head.model, clips, NUM_FRAMES.value)
+    asked = validation.questions(head.model, frames, clips.label)
     state = {name: value for name, value in head.variables.items() if name != "params"}
     figures = validation.figures(asked.logits(head.variables["params"], state), asked.size, clips.label)
     return {name: [round(float(value), 4) for value in values] for name, values in figures._asdict().items()}

@@ -149,7 +149,7 @@ def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int, la
         raise InputError(
             f"num_scales should be at most num_frames ({num_frames}) and {MAX_SCALES} for training, found {scales}"
         )
-    joined = min(num_frames, max(MAX_JOINED_FRAMES, scales))
+    joined = joined_frames(model, num_frames)
     matrix, weights = joining(joined, scales)
     if not 0 <= label_smoothing < 1:
         raise InputError(f"label_smoothing should be at least 0 and below 1, found {label_smoothing}")
@@ -231,7 +231,7 @@ def train_head(
     examples = examples_of(clips, scaling, np.ones(model.num_classes) if class_weight is None else class_weight)
     asked = selection = None
     if validated_on is not None:
-        frames = _scaled(model, frames_of(validated_on, num_frames), examples.mean, examples.scale)
+        frames = _scaled(model, validation_frames(model, validated_on, num_frames), examples.mean, examples.scale)
         asked = validation.questions(_of_scaled(model), np.asarray(frames), validated_on.label)
         loss_at = functools.partial(_validation_loss, asked, recipe.calibrate)
         selection = loop.Selection(loss_at, recipe.validate_every, recipe.patience)
@@ -253,7 +253,7 @@ def train_head(
     if asked is not None and recipe.calibrate:
         fitted = calibration.calibrated(asked.logits(trained.params, trained.state), asked.size, asked.label)
     if fitted is not None and fitted.helps:
-        model = model.clone(num_temperatures=num_frames)
+        model = model.clone(num_temperatures=len(fitted.temperature))
         variables |= {temperature.COLLECTION: {temperature.NAME: fitted.temperature.astype(np.float32)}}
     return Head(model, variables, trained.history, trained.epoch, class_weight, fitted)
 
@@ -265,6 +265,21 @@ def _validation_loss(asked: validation.Questions, calibrate: bool, params: Any, 
         # 2025, "Rethinking early stopping: refine, then calibrate").
         found = calibration.divide(found, asked.size, calibration.fit(found, asked.size, asked.label))
     return validation.loss(found, asked.size, asked.label)
+
+
+def joined_frames(model: models.TSN | models.MultiscaleTRN, num_frames: int) -> int:
+    """Of how many of the frames sampled from a clip all subsets count."""
+    return min(num_frames, max(MAX_JOINED_FRAMES, num_scales(model)))
+
+
+def validation_frames(model: models.TSN | models.MultiscaleTRN, clips: Clips, num_frames: int) -> np.ndarray:
+    """Features [n, t, D] to validate on: those of `frames_of`, of which t = `joined_frames` are kept, as in training.
+
+    Which ones is random, but always the same. Subsets of more frames would cost far more, and are told by these.
+    """
+    frames, kept = frames_of(clips, num_frames), joined_frames(model, num_frames)
+    chosen = np.random.default_rng(0).random(frames.shape[:2]).argsort(axis=1)[:, :kept]
+    return np.take_along_axis(frames, np.sort(chosen, axis=1)[:, :, None], axis=1)
 
 
 def num_scales(model: models.TSN | models.MultiscaleTRN) -> int:

@@ -296,6 +296,24 @@ def test_a_head_is_selected_and_calibrated_on_validation_clips(model):
         np.testing.assert_allclose(divided, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_validation_frames_are_those_of_the_segments_or_eight_of_them():
+    clips = clips_of([np.arange(n, dtype=np.float32)[:, None] for n in (12, 24, 30)], [0, 0, 0])
+    np.testing.assert_array_equal(heads.validation_frames(TSN(2), clips, 8), heads.frames_of(clips, 8))
+    found, every = heads.validation_frames(TSN(2), clips, 12), heads.frames_of(clips, 12)
+    assert found.shape == (3, 8, 1)
+    assert (np.diff(found[:, :, 0], axis=1) > 0).all()
+    assert all(set(a.ravel()) < set(b.ravel()) for a, b in zip(found, every, strict=True))
+    np.testing.assert_array_equal(heads.validation_frames(TSN(2), clips, 12), found)
+    assert heads.validation_frames(MultiscaleTRN(10, 5, 2), clips, 12).shape == (3, 10, 1)
+
+
+def test_of_more_than_eight_frames_eight_get_temperatures():
+    clips = clips_of([RNG.normal(size=(12, 4)).astype(np.float32) for _ in range(6)], [0, 1] * 3)
+    head = heads.train_head(TSN(2), clips, 12, SCHEDULE, validated_on=clips)
+    assert len(head.calibration.temperature) == 8
+    assert head.model.num_temperatures in (0, 8)
+
+
 def test_without_clips_to_validate_on_the_last_epoch_is_taken():
     head = heads.train_head(TSN(2), moving(20, 0), 4, SCHEDULE)
     assert (head.epoch, head.calibration, head.model) == (12, None, TSN(2))
