@@ -120,6 +120,7 @@ def _train(out: Path, videos: Path) -> None:
             NUM_FRAMES,
             loop.Schedule(HEAD_EPOCHS.value, 32, rate, 1e-2, SEED.value),
             validated_on=of_split(features, "validation"),
+            recipe=heads.Recipe(standardise=kind == "tsn"),
             checkpoints=out / f"{kind}_checkpoints",
             settings={**card.options, "feature_dim": FEATURE_DIM.value, "videos": VIDEOS.value},
         )

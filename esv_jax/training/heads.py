@@ -39,7 +39,8 @@ class Recipe(NamedTuple):
     """How a head is trained, beside the schedule.
 
     Attributes:
-      standardise: train on features of mean 0 and variance 1 (`training.standardise`).
+      standardise: train on features of mean 0 and variance 1 (`training.standardise`); safe for any features. A TRN on
+        features of about size 1 generalised better without.
       label_smoothing: share of every label that is spread over all classes, [0, 1).
       weigh_classes: count rare classes more, where some are (`training.class_weights`).
       validate_every, patience: of `loop.Selection`, where there are clips to validate on.

@@ -122,6 +122,13 @@ def test_the_card_says_what_was_selected_and_how(features, tmp_path, train):
     assert {len(values) for figures in by_frames.values() for values in figures.values()} == {NUM_FRAMES}
 
 
+@pytest.mark.parametrize(("flags", "expected"), [([], False), (["--standardise"], True)])
+def test_a_trn_is_standardised_if_asked(tmp_path, train, flags, expected):
+    assert train("--epochs=2", *flags).exit_code == 0
+    told = model_folder.read_card(tmp_path / "model").provenance["training"]
+    assert told["recipe"]["standardise"] is expected
+
+
 def test_as_before_without_clips_to_validate_on(tmp_path, train):
     ran = train("--model=tsn", "--epochs=3", "--validate_on=", "--nostandardise")
     assert ran.exit_code == 0, ran.stderr
