@@ -53,11 +53,13 @@ class Scales:
         plan that holds lineages (those of `stratified` and `orderings`) has A(S) joined from the children of S that it
         holds, which is an estimate, and a biased one where a link follows.
       averages_scores: whether f_s are scores and `link` is `identity`, so that worths are linear in them.
+      temperature: prepared -> float [T], what A(S) is divided by, by the number of frames in S (1..T); None: by 1.
     """
 
     num_scales: int
     all_subsets: bool = True
     averages_scores: bool = False
+    temperature: Callable[[Any], jax.Array] | None = None
 
 
 class Player(NamedTuple):

@@ -3,9 +3,9 @@
     esv-jax track_features --tracks=point_history.csv --class_names=stop,clockwise,counter,move \\
         --out=out/features
 
-Lines of the csv are a class number and x,y of every moment. Blocks of lines are held out, as the split "test"; how, and
-what the features are, is said in esv_jax/data/point_tracks.py. Run again after an interruption, it goes on where it
-stopped.
+Lines of the csv are a class number and x,y of every moment. Blocks of lines are held out, as the split "test" (and
+others as "validation", with --validation); how, and what the features are, is said in esv_jax/data/point_tracks.py. Run
+again after an interruption, it goes on where it stopped.
 """
 
 from absl import flags
@@ -17,11 +17,12 @@ from . import cli
 
 TRACKS = cli.DEFINE_path("tracks", None, "csv of tracks.", required=True)
 CLASS_NAMES = flags.DEFINE_list("class_names", None, "Names of the classes 0, 1, ...", required=True)
+VALIDATION = flags.DEFINE_bool("validation", False, "Hold out another block of lines in five, to select models by.")
 OUT = cli.DEFINE_path("out", None, "Folder of the feature store.", required=True)
 
 
 def main() -> None:
-    tracks, names = point_tracks.read_tracks(TRACKS.value), tuple(CLASS_NAMES.value)
+    tracks, names = point_tracks.read_tracks(TRACKS.value, validation=VALIDATION.value), tuple(CLASS_NAMES.value)
     if tracks.label.min() < 0 or tracks.label.max() >= len(names):
         raise InputError(
             f"--class_names names {len(names)} classes, but {TRACKS.value} has the classes "
@@ -34,7 +35,7 @@ def main() -> None:
             uid = f"line {line}"
             if uid not in writer.done:
                 writer.append(uid, "", names[label], str(split), moments)
-    test = int((tracks.split == "test").sum())
+    test = int((tracks.split != "train").sum())
     print(f"{OUT.value}: {len(tracks.label)} tracks of {tracks.points.shape[1]} points, {test} of them held out")
 
 

@@ -3,8 +3,11 @@
     esv-jax train --features=out/features --out=out/trn
     esv-jax train --features=out/features --model=tsn --out=out/tsn
 
-Clips of the splits in --train_on are trained on, those in --hold_out are not; a clip of another split is refused. The
-accuracy on all is printed and kept in the model folder --out, which holds all that `explain_video --model` needs.
+Clips of the splits in --train_on are trained on, those in --hold_out are not; a clip of another split is refused. Those
+in --validate_on, held out too, say which epoch is kept: the one whose scores are best for 1 to --num_frames frames. On
+them temperatures are fitted, one for every number of frames, and kept in the model if they make it better calibrated.
+Of more than 8 frames (or scales), 8 random ones are taken for that, as in training.
+The accuracy on all is printed and kept in the model folder --out, which holds all that `explain_video --model` needs.
 Killed and started again, it goes on.
 """
 
@@ -21,13 +24,15 @@ from esv_jax.data.feature_store import FeatureStore
 from esv_jax.data.priors import priors_from_labels
 from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import Model, ModelCard
-from esv_jax.training import heads, loop
-from esv_jax.training.heads import Clips
+from esv_jax.training import heads, loop, validation
+from esv_jax.training.heads import Clips, Head
 
 from . import cli
 
 SPLITS = ("train", "validation", "test")
 LEARNING_RATES = {"tsn": 1e-2, "multiscale_trn": 3e-3}
+# As was better on clips of all sets tried (docs/training.md).
+STANDARDISED = {"tsn": True, "multiscale_trn": False}
 
 FEATURES = cli.DEFINE_path("features", None, "Feature store, as extract_features writes it.", required=True)
 MODEL = flags.DEFINE_enum("model", "multiscale_trn", list(LEARNING_RATES), "What to train.")
@@ -45,6 +50,19 @@ WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 1e-2, "Of AdamW.")
 SEED = flags.DEFINE_integer("seed", 0, "Decides the initial weights, the shuffling, the frames sampled and dropout.")
 TRAIN_ON = flags.DEFINE_list("train_on", ["train"], "Splits that are trained on.")
 HOLD_OUT = flags.DEFINE_list("hold_out", ["validation", "test"], "Splits that are not trained on.")
+VALIDATE_ON = flags.DEFINE_list(
+    "validate_on", None, "Splits to select the epoch by; by default validation, where it is held out. '': none."
+)
+VALIDATE_EVERY = flags.DEFINE_integer("validate_every", 1, "Epochs from one validation to the next.", 1)
+PATIENCE = flags.DEFINE_integer("patience", None, "Stop after so many epochs without a better; by default never.", 1)
+STANDARDISE = flags.DEFINE_bool(
+    "standardise", None, "Train on features of mean 0 and variance 1; by default a TSN is, a TRN is not."
+)
+LABEL_SMOOTHING = flags.DEFINE_float("label_smoothing", 0.0, "Share of every label spread over all classes.", 0.0, 0.99)
+WEIGH_CLASSES = flags.DEFINE_bool(
+    "weigh_classes", True, "Count rare classes more, where the rarest has less than a fifth of the median's clips."
+)
+CALIBRATE = flags.DEFINE_bool("calibrate", True, "Keep temperatures in the model where validation finds them better.")
 SAVE_EVERY = flags.DEFINE_float("save_every", 30.0, "Seconds between checkpoints.", 0.0)
 OUT = cli.DEFINE_path("out", None, "Model folder to write.", required=True)
 
@@ -52,14 +70,17 @@ OUT = cli.DEFINE_path("out", None, "Model folder to write.", required=True)
 def main() -> None:
     store = feature_store.open_store(FEATURES.value)
     training, held_out = _splits(store)
+    validated_on = _validated_on(store, held_out)
     out = cli.output_folder(OUT.value)
     with files.exclusive_lock(out, f"the model folder {out}"):
         files.remove_leftovers(out)
         _check_replaceable(out, store.header.classes)
-        _train(store, training, held_out, out)
+        _train(store, training, held_out, validated_on, out)
 
 
-def _train(store: FeatureStore, train_clips: Clips, held_out: dict[str, Clips], out: Path) -> None:
+def _train(
+    store: FeatureStore, train_clips: Clips, held_out: dict[str, Clips], validated_on: set[str], out: Path
+) -> None:
     classes = store.header.classes
     backbone = _backbone(store)
     card = ModelCard(
@@ -79,11 +100,21 @@ def _train(store: FeatureStore, train_clips: Clips, held_out: dict[str, Clips], 
         seed=SEED.value,
     )
     settings = {"model": MODEL.value, **card.options, "num_frames": NUM_FRAMES.value}
-    variables, history = heads.train_head(
+    recipe = heads.Recipe(
+        STANDARDISED[MODEL.value] if STANDARDISE.value is None else STANDARDISE.value,
+        LABEL_SMOOTHING.value,
+        WEIGH_CLASSES.value,
+        VALIDATE_EVERY.value,
+        PATIENCE.value,
+        CALIBRATE.value,
+    )
+    head = heads.train_head(
         module,
         train_clips,
         NUM_FRAMES.value,
         schedule,
+        validated_on=_clips_of(store, validated_on) if validated_on else None,
+        recipe=recipe,
         checkpoints=out / "checkpoints",
         settings={**settings, "data": files.short_digest(train_clips)},
         save_every_s=SAVE_EVERY.value,
@@ -91,20 +122,26 @@ def _train(store: FeatureStore, train_clips: Clips, held_out: dict[str, Clips], 
 
     splits = {"train" if "train" not in held_out else "trained on": train_clips, **held_out}
     figures = {
-        "accuracy": {split: _accuracy(module, variables, clips) for split, clips in splits.items()},
+        "accuracy": {split: _accuracy(head, clips) for split, clips in splits.items()},
         "clips": {split: len(clips.label) for split, clips in splits.items()},
-        "loss": float(history["loss"][-1]),
+        "loss": float(head.history["loss"][head.epoch - 1]),
+        "by_frames": {split: _by_frames(head, clips) for split, clips in held_out.items()},
     }
+    training = _training(head, recipe, validated_on, classes)
     made_by = {
         "command": cli.command("train", *sys.argv[1:]),
         "seed": SEED.value,
         "num_frames": NUM_FRAMES.value,
         "schedule": schedule._asdict(),
+        "training": training,
         "versions": cli.versions(),
         "figures": figures,
     }
-    model_folder.save_model(out, card._replace(provenance=made_by), variables, backbone=backbone)
+    if head.model.num_temperatures:
+        card = card._replace(options={**card.options, "num_temperatures": head.model.num_temperatures})
+    model_folder.save_model(out, card._replace(provenance=made_by), head.variables, backbone=backbone)
     files.remove(out / "checkpoints")
+    _report_training(training)
     _report(out, figures, held_out, backbone)
 
 
@@ -143,11 +180,28 @@ def _splits(store: FeatureStore) -> tuple[Clips, dict[str, Clips]]:
             f"{FEATURES.value} has no clip to train on: its splits are {listed(sorted(present))}, all held out"
         )
 
-    def clips_of(splits: set[str]) -> Clips:
-        which = [i for i, clip in enumerate(store.clips) if clip.split in splits]
-        return heads.read_clips(store, which, NUM_FRAMES.value, FEATURES.value)
+    return _clips_of(store, training), {split: _clips_of(store, {split}) for split in sorted(present & held_out)}
 
-    return clips_of(training), {split: clips_of({split}) for split in sorted(present & held_out)}
+
+def _clips_of(store: FeatureStore, splits: set[str]) -> Clips:
+    which = [i for i, clip in enumerate(store.clips) if clip.split in splits]
+    return heads.read_clips(store, which, NUM_FRAMES.value, FEATURES.value)
+
+
+def _validated_on(store: FeatureStore, held_out: dict[str, Clips]) -> set[str]:
+    """The splits to select by, which are held out. Figures on "test" would be too good if it were one of them."""
+    if VALIDATE_ON.value is None:
+        return {"validation"} & set(held_out)
+    wanted = set(VALIDATE_ON.value) - {""}
+    if "test" in wanted:
+        raise InputError("--validate_on names the split 'test': what is selected by it says nothing of new clips")
+    strange = sorted(wanted - set(held_out))
+    if strange:
+        raise InputError(
+            f"--validate_on names the split {strange[0]!r:.80}, but held out of {FEATURES.value} are "
+            f"{listed(sorted(held_out)) or 'none'}"
+        )
+    return wanted
 
 
 def _told_of_split(split: str, training: set[str], held_out: set[str]) -> str:
@@ -193,9 +247,57 @@ def _options(num_classes: int) -> dict[str, Any]:
     }
 
 
-def _accuracy(module: Any, variables: Any, clips: Clips) -> float:
-    logits = heads.predict(module, variables, clips, NUM_FRAMES.value)
+def _accuracy(head: Head, clips: Clips) -> float:
+    logits = heads.predict(head.model, head.variables, clips, NUM_FRAMES.value)
     return float((logits.argmax(axis=1) == clips.label).mean())
+
+
+def _by_frames(head: Head, clips: Clips) -> dict[str, list[float]]:
+    """How good and how well calibrated scores are when shown 1, 2, ... frames."""
+    frames = heads.validation_frames(head.model, clips, NUM_FRAMES.value)
+    asked = validation.questions(head.model, frames, clips.label)
+    state = {name: value for name, value in head.variables.items() if name != "params"}
+    figures = validation.figures(asked.logits(head.variables["params"], state), asked.size, clips.label)
+    return {name: [round(float(value), 4) for value in values] for name, values in figures._asdict().items()}
+
+
+def _training(head: Head, recipe: heads.Recipe, validated_on: set[str], classes: tuple[str, ...]) -> dict[str, Any]:
+    """What became of the recipe, for the card."""
+    weight, found = head.class_weight, head.calibration
+    return {
+        "recipe": recipe._asdict(),
+        "validated_on": sorted(validated_on),
+        "epochs": len(head.history["loss"]),
+        "epoch": head.epoch,
+        "validation_loss": float(head.history[loop.VALIDATION_LOSS][head.epoch - 1]) if validated_on else None,
+        "class_weight": None if weight is None else dict(zip(classes, weight.round(3).tolist(), strict=True)),
+        "temperature": found
+        and {
+            "fitted": found.temperature.round(4).tolist(),
+            "calibration_error_before": found.error_before,
+            "calibration_error_after": found.error_after,
+            "kept": found.helps,
+        },
+    }
+
+
+def _report_training(training: dict[str, Any]) -> None:
+    if training["class_weight"] is not None:
+        least, most = (f(training["class_weight"].values()) for f in (min, max))
+        print(f"some classes are rare: clips count {least:g} to {most:g} times by their class")
+    if not training["validated_on"]:
+        print(f"no clips to validate on: the model is that of the last of {training['epochs']} epochs, not calibrated")
+        return
+    splits = " and ".join(training["validated_on"])
+    print(
+        f"epoch {training['epoch']} of {training['epochs']} is kept, the best on {splits}: surprise "
+        f"{training['validation_loss']:.3f}, mean over numbers of frames"
+    )
+    if found := training["temperature"]:
+        errors = f"{found['calibration_error_before']:.3f} to {found['calibration_error_after']:.3f}"
+        told = " ".join(f"{t:.2f}" for t in found["fitted"])
+        kept = "kept in the model" if found["kept"] else "not kept, as not both it and the surprise fall"
+        print(f"temperatures for 1, 2, ... frames: {told}; calibration error on {splits} {errors}: {kept}")
 
 
 def _report(out: Path, figures: dict[str, Any], held_out: dict[str, Clips], backbone: Model | None) -> None:

@@ -6,7 +6,8 @@
 1. Every frame is decoded once, at the CNN's size.
 2. The CNN is trained end to end under a multi-scale TRN on all subsets of 8 frames. Beside that it learns to map where
    things are, which the set's scripts know; this tells it much sooner what to look at.
-3. Both heads are trained on its features of all frames, as `train` would.
+3. Both heads are trained on its features of all frames, selected and calibrated on the validation clips, as `train`
+   would.
 
 Clips are also shown mirrored and backwards, with the label that makes of theirs.
 
@@ -113,17 +114,24 @@ def _train(out: Path, videos: Path) -> None:
             backbone=model_folder.identity(cnn),
         )
         module: Any = model_folder.build(card)
-        variables, _ = heads.train_head(
+        head = heads.train_head(
             module,
             training,
             NUM_FRAMES,
             loop.Schedule(HEAD_EPOCHS.value, 32, rate, 1e-2, SEED.value),
+            validated_on=of_split(features, "validation"),
+            recipe=heads.Recipe(standardise=kind == "tsn"),
             checkpoints=out / f"{kind}_checkpoints",
             settings={**card.options, "feature_dim": FEATURE_DIM.value, "videos": VIDEOS.value},
         )
-        figures = {s: _figures(module, variables, of_split(features, s), classes) for s in ("validation", "test")}
-        card = card._replace(provenance=_provenance(figures, len(shown.label), started))
-        model_folder.save_model(out / kind, card, variables, backbone=cnn)
+        figures = {
+            s: _figures(head.model, head.variables, of_split(features, s), classes) for s in ("validation", "test")
+        }
+        options = {**card.options, "num_temperatures": head.model.num_temperatures}
+        made_by = _provenance(figures, len(shown.label), started) | {"epoch": head.epoch}
+        model_folder.save_model(
+            out / kind, card._replace(options=options, provenance=made_by), head.variables, backbone=cnn
+        )
         print(f"{kind}: {json.dumps(figures, indent=1)}")
     for name in ("cnn", *HEAD_RATES):
         files.remove(out / f"{name}_checkpoints")

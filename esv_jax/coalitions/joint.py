@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax.base import Array
+from esv_jax.base import Array, Form, Scales
 from esv_jax.batches import in_chunks
 from esv_jax.coalitions import balanced, lattice, masks
 from esv_jax.precise import matmul
@@ -94,6 +94,19 @@ def of_everyone(scale_logits: ScaleLogits, num_scales: int, num_players: int) ->
         )
         means.append(scale_logits(members).mean(axis=0))
     return jnp.stack(means).mean(axis=0)[None]
+
+
+def temperatures(form: Form, prepared: Any) -> jax.Array | None:
+    """What joint logits are divided by, float [T], by the number of frames; None: they are not."""
+    return form.temperature(prepared) if isinstance(form, Scales) and form.temperature is not None else None
+
+
+def tempered(form: Form, prepared: Any, logits: jax.Array, mask: Array) -> jax.Array:
+    """Joint logits [N, C] of coalitions of frames, mask bool [N, T], divided by their temperatures."""
+    by_size = temperatures(form, prepared)
+    if by_size is None:
+        return logits
+    return logits / by_size[jnp.asarray(mask).sum(axis=1, dtype=jnp.int32) - 1][:, None]
 
 
 def _mean_of_children(children: Array, below: jax.Array) -> jax.Array:

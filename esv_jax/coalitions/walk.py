@@ -29,10 +29,17 @@ LISTED_PLAYERS = 16
 Sums = tuple[jax.Array, jax.Array]
 # (size, level, joint logits of the size below) -> logits [N, C] of the level.
 StepUp = Callable[[int, Level, Any], jax.Array]
+# (logits [N, C] of coalitions of one size, that size) -> worths [N, C].
+WorthsOfSize = Callable[[jax.Array, Any], jax.Array]
 
 
 def sum_over_all(
-    form: Form, logits: Callable[[Any], jax.Array], link: Link, num_players: int, by_size: WeightsBySize
+    form: Form,
+    logits: Callable[[Any], jax.Array],
+    link: Link,
+    num_players: int,
+    by_size: WeightsBySize,
+    temperature: jax.Array | None = None,
 ) -> Sums:
     """The sum over coalitions S of v(S) times a weight that depends on |S| and on whether the player is in S.
 
@@ -43,6 +50,7 @@ def sum_over_all(
       num_players: P, at most 32.
       by_size: float64 [P + 1] each, weights of v(S) by |S| for the players in S and for those not in S; those of size 0
         are not read.
+      temperature: float [P], what joint logits are divided by, by |S|; for the form `Scales`, of its own `temperature`.
 
     Returns:
       (values [P, C], full [C]), the sums over all S but the empty one, and the worth of everyone.
@@ -54,7 +62,8 @@ def sum_over_all(
         def step_up(size: int, level: Level, below: Any) -> jax.Array:
             return joint.from_children(logits, form.num_scales, size, level.members, level.children, below)
 
-        return _by_size(step_up, link, num_players, num_players, form.num_scales, True, by_size)
+        worths = _worths_of_size(link, temperature)
+        return _by_size(step_up, worths, num_players, num_players, form.num_scales, True, by_size)
     return sum_over_sizes(logits, link, num_players, num_players, by_size)
 
 
@@ -67,7 +76,12 @@ def sum_over_sizes(
     def step_up(size: int, level: Level, below: Any) -> jax.Array:
         return logits(level.members)
 
-    return _by_size(step_up, link, num_players, last, last, False, by_size)
+    return _by_size(step_up, _worths_of_size(link, None), num_players, last, last, False, by_size)
+
+
+def _worths_of_size(link: Link, temperature: jax.Array | None) -> WorthsOfSize:
+    """The recurrence goes on with logits as they are, so they are divided by their size's temperature here alone."""
+    return lambda logits, size: link(logits if temperature is None else logits / temperature[size - 1])
 
 
 def _any_order(logits: Callable[[Any], jax.Array], link: Link, num_players: int, by_size: WeightsBySize) -> Sums:
@@ -91,7 +105,13 @@ def _any_order(logits: Callable[[Any], jax.Array], link: Link, num_players: int,
 
 
 def _by_size(
-    step_up: StepUp, link: Link, num_players: int, last: int, num_own: int, keeps: bool, by_size: WeightsBySize
+    step_up: StepUp,
+    worths_of: WorthsOfSize,
+    num_players: int,
+    last: int,
+    num_own: int,
+    keeps: bool,
+    by_size: WeightsBySize,
 ) -> Sums:
     """Sizes 1..last in turn, the first `num_own` in programs of their own; it `keeps` two sizes' logits if need be.
 
@@ -99,10 +119,10 @@ def _by_size(
     """
     rows = [math.comb(num_players, size) for size in range(1, last + 1)]
     at_once = next((n for n, count in enumerate(rows) if count > TILE_ROWS and n > 0), last)
-    values, logits, below = _smallest(step_up, link, num_players, at_once, by_size)
+    values, logits, below = _smallest(step_up, worths_of, num_players, at_once, by_size)
     if at_once == last:
-        return values, link(logits)[0]
-    visit = functools.partial(_visit_size, step_up, link, num_players, keeps, by_size)
+        return values, worths_of(logits, last)[0]
+    visit = functools.partial(_visit_size, step_up, worths_of, num_players, keeps, by_size)
     tables: Any = ((), ())
     if keeps:
         # Two tables in turn: a loop can write to one in place because it only reads the other.
@@ -123,30 +143,30 @@ def _by_size(
 
         state = jax.lax.fori_loop(0, (last - num_own) // 2, two_sizes, state)
     values, logits, _, _ = state
-    return values, link(logits)[0]
+    return values, worths_of(logits, last)[0]
 
 
 def _smallest(
-    step_up: StepUp, link: Link, num_players: int, last: int, by_size: WeightsBySize
+    step_up: StepUp, worths_of: WorthsOfSize, num_players: int, last: int, by_size: WeightsBySize
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(values [P, C], logits [1, C] of the first coalition of size `last`, logits of that size), all at once."""
-    found: list[jax.Array] = []
+    worth: list[jax.Array] = []
     rows: list[np.ndarray] = []
     below: Any = None
     for size in range(1, last + 1):
         members = lattice.combinations(num_players, size)
         mask = masks.of_members(members, num_players)
         below = step_up(size, Level(members, lattice.child_ranks(members), mask), below)
-        found.append(below)
+        worth.append(worths_of(below, size))
         rows.append(mask)
-    worths = link(jnp.concatenate(found))
+    worths = jnp.concatenate(worth)
     coefficient = weights.coefficients(np.concatenate(rows).astype(np.int32), by_size, worths.dtype)
-    return matmul(coefficient.T, worths), found[-1][:1], below
+    return matmul(coefficient.T, worths), below[:1], below
 
 
 def _visit_size(
     step_up: StepUp,
-    link: Link,
+    worths_of: WorthsOfSize,
     num_players: int,
     keeps: bool,
     by_size: WeightsBySize,
@@ -182,7 +202,7 @@ def _visit_size(
             logits = jax.lax.dynamic_slice_in_dim(table, start, tile, axis=0)
         coefficient = jnp.where(jnp.asarray(level.mask).T > 0, with_player, without_player)
         coefficient = jnp.where((row < num_rows)[None, :], coefficient, 0)
-        return values + matmul(coefficient, link(logits)), logits[:1], table
+        return values + matmul(coefficient, worths_of(logits, size)), logits[:1], table
 
     num_tiles = _num_tiles(most) if isinstance(size, int) else (num_rows + (tile - 1)) // tile
     values, logits, table = jax.lax.fori_loop(0, num_tiles, one_tile, (values, logits, table))

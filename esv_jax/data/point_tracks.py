@@ -18,7 +18,7 @@ _LARGEST = 1e6  # of coordinates
 
 class Tracks(NamedTuple):
     """Tracks [N, T, 2] float32, of the classes `label` int64 [N], from the lines `line` int64 [N] of the file (0, ...)
-    and of the split "train" or "test", str [N]."""
+    and of the split "train", "validation" or "test", str [N]."""
 
     points: np.ndarray
     label: np.ndarray
@@ -26,12 +26,13 @@ class Tracks(NamedTuple):
     split: np.ndarray
 
 
-def read_tracks(path: str | os.PathLike) -> Tracks:
+def read_tracks(path: str | os.PathLike, *, validation: bool = False) -> Tracks:
     """Reads a csv without a header line, and holds out blocks of it.
 
     Tracks on neighbouring lines overlap in time. So whole blocks of 60 lines are held out, one in five; of these every
-    fourth line is used, and no line of training is closer to them than a track is long. Points are divided by their
-    root mean square in training.
+    fourth line is used, and no line of training is closer to them than a track is long. With `validation`, the middle
+    blocks between those are held out in the same way, for that split. Points are divided by their root mean square in
+    training.
 
     Raises:
       InputError: no such file, or lines that are not a class number and the same number of points each, or points that
@@ -55,12 +56,14 @@ def read_tracks(path: str | os.PathLike) -> Tracks:
         raise InputError(f"{path} should have finite points of less than {_LARGEST:g}, found others")
     label, line = np.array(labels, np.int64), np.arange(len(table))
     points = table.reshape(len(table), -1, 2)
-    held_out = line // BLOCK % _HELD_OUT_EVERY == _HELD_OUT_EVERY // 2
+    turn = line // BLOCK % _HELD_OUT_EVERY
+    test, validating = turn == _HELD_OUT_EVERY // 2, (turn == 0) & validation
+    held_out = test | validating
     training = _distance(line, line[held_out]) >= points.shape[1]
-    if not held_out.any() or not training.any():
+    if not test.any() or not training.any():
         raise InputError(f"{path} should have tracks to train on and to hold out, found {len(line)} lines")
     chosen = training | (held_out & (line % _TEST_EVERY == 0))
-    split = np.where(held_out, "test", "train")
+    split = np.where(test, "test", np.where(validating, "validation", "train"))
     size = np.sqrt(np.square(points[training]).mean())
     if size == 0:
         raise InputError(f"{path} should have points in several places to train on, found all of them at 0,0")

@@ -13,7 +13,7 @@ import numpy as np
 
 from esv_jax import checks, threads
 from esv_jax.base import Array, Attribution, Estimate, Estimator, Game, Host, Link, Plan, Scales, check_maker, exactly
-from esv_jax.coalitions import walk
+from esv_jax.coalitions import joint, walk
 from esv_jax.explaining import answers as host
 from esv_jax.explaining import beforehand
 from esv_jax.explaining import worths as asking
@@ -202,8 +202,10 @@ def _explain_all(weights_of: Any, functions: Game, empty: Array, params: Any, vi
     if functions.exact is not None:
         values, full = functions.exact(params, video, *by_size)
     else:
-        logits = functools.partial(functions.logits, functions.prepare(params, video))
-        values, full = walk.sum_over_all(functions.form, logits, functions.link, num_players, by_size)
+        prepared = functions.prepare(params, video)
+        logits, form = functools.partial(functions.logits, prepared), functions.form
+        temperature = joint.temperatures(form, prepared)
+        values, full = walk.sum_over_all(form, logits, functions.link, num_players, by_size, temperature)
     asking.check_worths(full[None], empty, 1)
     empty = jnp.asarray(empty, full.dtype)
     values = values + jnp.asarray(by_size[1][0], full.dtype) * empty[None, :]

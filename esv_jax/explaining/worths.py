@@ -77,7 +77,8 @@ def logits_of_masks(functions: Game, prepared: Any, mask: Array) -> jax.Array:
         return _by_size(functions, prepared, jnp.asarray(mask[order]), sizes[1:])[np.argsort(order)]
     logits = functools.partial(functions.logits, prepared)
     if isinstance(functions.form, Scales):
-        return joint.of_masks(logits, functions.form.num_scales, jnp.asarray(mask))
+        joined = joint.of_masks(logits, functions.form.num_scales, jnp.asarray(mask))
+        return joint.tempered(functions.form, prepared, joined, jnp.asarray(mask))
     return in_chunks(logits, jnp.asarray(mask), ROWS_AT_ONCE)
 
 
@@ -107,7 +108,8 @@ def logits_of_everyone(functions: Game, prepared: Any, num_players: int) -> jax.
     """Logits [1, C] of the coalition of all players: the model's own. Traceable; not of the form `Host`."""
     if isinstance(functions.form, Scales):
         logits = functools.partial(functions.logits, prepared)
-        return joint.of_everyone(logits, functions.form.num_scales, num_players)
+        joined = joint.of_everyone(logits, functions.form.num_scales, num_players)
+        return joint.tempered(functions.form, prepared, joined, masks.everyone(num_players))
     if isinstance(functions.form, Subsets):
         return functions.logits(prepared, np.arange(num_players, dtype=np.int32)[None])
     return functions.logits(prepared, masks.everyone(num_players))
@@ -175,7 +177,7 @@ def _by_lineage(functions: Game, prepared: Any, plan: Plan) -> jax.Array:
             below, stacked = jax.lax.scan(one_larger, below, jnp.asarray(children)[own:])
             found.append(stacked.reshape(-1, stacked.shape[2]))
             size, row = width, row + (length - own) * count
-    return jnp.concatenate(found)
+    return joint.tempered(functions.form, prepared, jnp.concatenate(found), mask)
 
 
 def _of_host(game: Game, model: Any, video: Any, mask: np.ndarray, archive: str | os.PathLike | None) -> jax.Array:

@@ -9,7 +9,6 @@ sums of worths are two more: three multiply-adds a coalition and class, and no e
 coalitions cost 2 T multiply-adds and an exponential each.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,24 +40,31 @@ class Half(NamedTuple):
     real: jax.Array
 
 
-def sum_over_all(logits: jax.Array, mean_logits: Callable[[Any, Any], jax.Array], by_size: WeightsBySize) -> walk.Sums:
-    """`walk.sum_over_all` for v(S) = softmax(mean over S of logits [T, C]).
+def sum_over_all(
+    logits: jax.Array,
+    mean_logits: Callable[[Any], jax.Array],
+    by_size: WeightsBySize,
+    temperature: jax.Array | None = None,
+) -> walk.Sums:
+    """`walk.sum_over_all` for v(S) = softmax(mean over S of logits [T, C] / temperature of |S|).
 
     Where logits of a frame differ by more than 60, products may underflow: then all coalitions are visited. With vmap,
     that is so for all videos as soon as it is for one, or every video would be computed both ways.
 
     Args:
-      mean_logits: (logits, mask [N, T]) -> [N, C], to visit them by.
+      mean_logits: mask [N, T] -> [N, C], divided by their temperatures, to visit them by.
+      temperature: float [T], of 1..T frames; None: 1.
     """
     num_frames = logits.shape[0]
+    if temperature is None:
+        temperature = jnp.ones(num_frames, logits.dtype)
     if num_frames < FEWEST_FRAMES:
-        return _all_at_once(logits, by_size)
-    in_reach = (logits.max(axis=1) - logits.min(axis=1)).max() < WIDEST_LOGITS
-    one_by_one = functools.partial(mean_logits, logits)
+        return _all_at_once(logits, by_size, temperature)
+    in_reach = (logits.max(axis=1) - logits.min(axis=1)).max() < WIDEST_LOGITS * temperature.min()
     return jax.lax.cond(
         _everywhere(in_reach),
-        lambda: _by_halves(logits, by_size),
-        lambda: walk.sum_over_all(Masks(), one_by_one, jax.nn.softmax, num_frames, by_size),
+        lambda: _by_halves(logits, by_size, temperature),
+        lambda: walk.sum_over_all(Masks(), mean_logits, jax.nn.softmax, num_frames, by_size),
     )
 
 
@@ -72,7 +78,7 @@ def _everywhere_of_all(size: int, batched: Any, condition: jax.Array) -> tuple[j
     return condition.all(), False
 
 
-def _by_halves(logits: jax.Array, by_size: WeightsBySize) -> walk.Sums:
+def _by_halves(logits: jax.Array, by_size: WeightsBySize, temperature: jax.Array) -> walk.Sums:
     num_frames = logits.shape[0]
     with_player, without_player = by_size
     middle = num_frames // 2
@@ -82,13 +88,15 @@ def _by_halves(logits: jax.Array, by_size: WeightsBySize) -> walk.Sums:
     gain = jnp.asarray(with_player - without_player, logits.dtype)
     base = jnp.asarray(without_player, logits.dtype)
     num_sizes = second.total.shape[0]
+    # By size 0..T; that of 0 is not read.
+    divisor = jnp.arange(num_frames + 1, dtype=logits.dtype) * jnp.concatenate([temperature[:1], temperature])
 
     def add(pair: jax.Array, sums: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         a, b = pair // num_sizes, pair % num_sizes
         left, right = (jax.tree.map(lambda x, i=i: x[i], half) for half, i in ((first, a), (second, b)))
         size = a + b
-        e_left = jnp.exp(left.total / size) * left.real
-        e_right = jnp.exp(right.total / size) * right.real
+        e_left = jnp.exp(left.total / divisor[size]) * left.real
+        e_right = jnp.exp(right.total / divisor[size]) * right.real
         normaliser = matmul(e_left, e_right.T)
         # The inner where keeps gradients finite in the rows that fill up.
         share = jnp.where(normaliser > 0, 1 / jnp.where(normaliser > 0, normaliser, 1), 0)
@@ -105,7 +113,7 @@ def _by_halves(logits: jax.Array, by_size: WeightsBySize) -> walk.Sums:
     num_pairs = first.total.shape[0] * num_sizes
     # Pair 0 is the empty coalition.
     sums = jax.lax.fori_loop(1, num_pairs, add, (*zeros, jnp.zeros_like(logits[0])))
-    return jnp.concatenate(sums[:2]) + sums[2][None, :], jax.nn.softmax(logits.mean(axis=0))
+    return jnp.concatenate(sums[:2]) + sums[2][None, :], jax.nn.softmax(logits.mean(axis=0) / temperature[-1])
 
 
 def _half(logits: jax.Array) -> Half:
@@ -121,11 +129,12 @@ def _half(logits: jax.Array) -> Half:
     return Half(matmul(mask_of, logits), mask_of, jnp.asarray(real, logits.dtype))
 
 
-def _all_at_once(logits: jax.Array, by_size: WeightsBySize) -> walk.Sums:
+def _all_at_once(logits: jax.Array, by_size: WeightsBySize, temperature: jax.Array) -> walk.Sums:
     num_frames = logits.shape[0]
     with_player, without_player = by_size
     mask = masks.every(num_frames)[1:]
     size = mask.sum(axis=1)
-    worths = jax.nn.softmax(matmul(jnp.asarray(mask / size[:, None], logits.dtype), logits))
+    means = matmul(jnp.asarray(mask / size[:, None], logits.dtype), logits)
+    worths = jax.nn.softmax(means / temperature[size - 1][:, None])
     coefficient = np.where(mask, with_player[size][:, None], without_player[size][:, None])
     return matmul(jnp.asarray(coefficient.T, logits.dtype), worths), worths[-1]

@@ -71,7 +71,8 @@ def _traceable(
         inner, members = prepared
         entries = jnp.any(jnp.asarray(mask)[:, :, None] & members[None], axis=1)
         if isinstance(form, Scales):
-            return joint.of_masks(functools.partial(logits, inner), form.num_scales, entries)
+            joined = joint.of_masks(functools.partial(logits, inner), form.num_scales, entries)
+            return joint.tempered(form, inner, joined, entries)
         return logits(inner, entries)
 
     return prepared_of, logits_of

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import jax
 
-from esv_jax import checks
+from esv_jax import checks, temperature
 from esv_jax.base import Array, Game, Scales, WeightsBySize, identity, one_player_a_frame
 from esv_jax.coalitions import joint, walk
 from esv_jax.games import position_sums, score_average
@@ -74,13 +74,18 @@ def trn_game(model: Any, *, empty: Array, all_subsets: bool = True) -> Game:
     """
     empty = checks.scores("empty", empty, probabilities=True)
     prepare, prepare_for_all, logits, exact = _trn_functions(model)
-    form = Scales(model.num_scales, all_subsets)
+    form = Scales(model.num_scales, all_subsets, temperature=_temperature if model.num_temperatures else None)
     prepare = prepare_for_all if all_subsets else prepare
     return Game(empty, prepare, logits, jax.nn.softmax, form, one_player_a_frame, exact)
 
 
 def _params_and_video(params: Any, video: jax.Array) -> Any:
     return params, video
+
+
+def _temperature(prepared: Any) -> jax.Array:
+    variables, shares, _ = prepared
+    return temperature.by_frames(variables, shares[0].shape[1], shares[0].dtype)
 
 
 @functools.lru_cache(maxsize=64)
@@ -127,9 +132,11 @@ def _trn_functions(model: Any):
         return model.apply(variables, first_layer, scale, method="after_first")
 
     def exact(variables: Any, frames: jax.Array, *by_size: Any) -> walk.Sums:
-        variables, shares, _ = prepare(variables, frames)
-        of_all = functools.partial(logits, tabulated(variables, shares))
+        prepared = prepare(variables, frames)
+        of_all = functools.partial(logits, tabulated(*prepared[:2]))
         weights: WeightsBySize = by_size
-        return walk.sum_over_all(Scales(model.num_scales), of_all, jax.nn.softmax, frames.shape[0], weights)
+        temperatures = _temperature(prepared) if model.num_temperatures else None
+        form = Scales(model.num_scales)
+        return walk.sum_over_all(form, of_all, jax.nn.softmax, frames.shape[0], weights, temperatures)
 
     return prepare, prepare_for_all, logits, exact

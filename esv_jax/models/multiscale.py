@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from esv_jax import checks
+from esv_jax import checks, temperature
 from esv_jax.base import Array
 from esv_jax.coalitions import lattice
 from esv_jax.models.trn import TRN
@@ -19,11 +19,13 @@ class MultiscaleTRN(nn.Module):
 
         A = mean over sizes s <= min(T, M) of the mean of f_s over all size-s subsets, in temporal order.
 
-    f_s is a `TRN` for s frames. Scores are softmax(A).
+    f_s is a `TRN` for s frames. Scores are softmax(A). Where it has temperatures, A is divided by that of its number of
+    frames (`esv_jax.temperature`).
 
     Attributes:
       num_scales: M.
       hidden_dim, num_classes, num_hidden_layers, dropout, batch_norm, input_relu: of every head, as for `TRN`.
+      num_temperatures: K, a temperature each for 1..K frames; that of K is for more frames, too. 0: none.
     """
 
     num_scales: int
@@ -33,9 +35,11 @@ class MultiscaleTRN(nn.Module):
     dropout: float = 0.0
     batch_norm: bool = False
     input_relu: bool = False
+    num_temperatures: int = 0
 
     def setup(self) -> None:
         checks.check_positive("num_scales", self.num_scales)
+        self.temperature = temperature.declared(self, self.num_temperatures)
         # A dict so that the variables are called scale_1 .. scale_M.
         self.scale = {
             str(size): TRN(
@@ -70,7 +74,7 @@ class MultiscaleTRN(nn.Module):
             for size in range(num_frames + 1, self.num_scales + 1):
                 self.scale_logits(jnp.zeros((1, size, feature_dim), jnp.result_type(frames)))
         joint = [self._mean_over_subsets(frames, size, train) for size in sizes]
-        return jnp.mean(jnp.stack(joint), axis=0)
+        return temperature.applied(self.temperature, jnp.mean(jnp.stack(joint), axis=0), num_frames)
 
     def _mean_over_subsets(self, frames: Array, size: int, train: bool) -> jax.Array:
         members = lattice.combinations(jnp.shape(frames)[0], size)

@@ -37,8 +37,9 @@ def check(module: Callable[..., nn.Module], options: Any, where: str) -> None:
         raise InputError(f"{where} do not fit: {', '.join(missing)} missing")
     for name, value in options.items():
         kind: Any = fields[name].type
-        # A network that has classes by default may also be without.
-        least = 0 if name == "num_classes" and fields[name].default is not dataclasses.MISSING else 1
+        # A network that has classes by default may also be without; temperatures are an extra.
+        may_lack = ("num_classes", "num_temperatures")
+        least = 0 if name in may_lack and fields[name].default is not dataclasses.MISSING else 1
         if kind is int:
             fits, expected = is_count(value, least), f"an integer in {least}..{MAX_WIDTH}"
         elif kind is bool:

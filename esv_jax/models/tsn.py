@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from esv_jax import checks
+from esv_jax import checks, temperature
 from esv_jax.base import Array
 from esv_jax.precise import matmul
 
@@ -12,6 +12,7 @@ from esv_jax.precise import matmul
 class TSN(nn.Module):
     """Logits [C] of a video of any number of frames: mean over frames of (ReLU of, optionally) x_i @ W + b.
 
+    Where it has temperatures, the mean is divided by that of its number of frames (`esv_jax.temperature`).
     Variables get the dtype of the frames given to `init` (float32 for less precise ones); `apply` computes in the
     dtype of the variables.
 
@@ -19,11 +20,16 @@ class TSN(nn.Module):
       num_classes: C.
       dropout: share of the features set to zero in training, [0, 1).
       input_relu: apply a ReLU to the features first (Play Fair's models do).
+      num_temperatures: K, a temperature each for 1..K frames; that of K is for more frames, too. 0: none.
     """
 
     num_classes: int
     dropout: float = 0.0
     input_relu: bool = False
+    num_temperatures: int = 0
+
+    def setup(self) -> None:
+        self.temperature = temperature.declared(self, self.num_temperatures)
 
     def __call__(self, frames: Array, train: bool = False) -> jax.Array:
         """Logits [C] of frames [T, D]. With `train`, needs the rng "dropout" if dropout > 0.
@@ -33,11 +39,12 @@ class TSN(nn.Module):
         """
         if jnp.ndim(frames) == 2 and jnp.shape(frames)[0] == 0:
             raise checks.InputError("frames should hold at least one frame, found shape [0, D]")
-        return self.frame_logits(frames, train).mean(axis=0)
+        logits = self.frame_logits(frames, train).mean(axis=0)
+        return temperature.applied(self.temperature, logits, jnp.shape(frames)[0])
 
     @nn.compact
     def frame_logits(self, frames: Array, train: bool = False) -> jax.Array:
-        """Logits [T, C] of every frame of [T, D] on its own."""
+        """Logits [T, C] of every frame of [T, D] on its own, at a temperature of 1."""
         checks.check_shape("frames", frames, ("T", "D"))
         checks.check_floating("frames", frames)
         checks.check_positive("num_classes", self.num_classes)

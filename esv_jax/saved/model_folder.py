@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from esv_jax import checks, files, models, trees
+from esv_jax import checks, files, models, temperature, trees
 from esv_jax.checks import InputError
 from esv_jax.interop import backbones, keras_file
 from esv_jax.models import options, weights
@@ -280,6 +280,8 @@ def _check_variables(expected: Mapping[str, tuple[int, ...]], variables: Any, wh
     weights.check_same_tensors(where, expected, found)
     for name, value in found.items():
         checks.check_finite(f"{name} in {where}", value)
+        if name == f"{temperature.COLLECTION}/{temperature.NAME}" and not (np.asarray(value) > 0).all():
+            raise InputError(f"{name} in {where} should be above 0, found {np.min(value):g}")
 
 
 def _tensors(module: nn.Module, card: ModelCard) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ frames sampled from a clip. Joint logits are linear in the logits of the units t
 TSN, subsets of at most M frames for the TRN): A = joining @ units, with a matrix that is made once, by definition.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,14 +15,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from esv_jax import batches, checks, models
+from esv_jax import batches, checks, files, models, temperature
 from esv_jax.checks import InputError
 from esv_jax.coalitions import lattice, masks
 from esv_jax.data.feature_store import FeatureStore
 from esv_jax.models.weights import shapes
-from esv_jax.training import loop
+from esv_jax.training import calibration, class_weights, loop, standardise, validation
+from esv_jax.training.calibration import Calibration
 from esv_jax.training.loop import Loss, Schedule
+from esv_jax.training.standardise import Scaling
 from esv_jax.video.frame_sampling import segment_centres
 
 # 2^8 coalitions of 8 frames cost less than the heads' first layers; from 2^10 on they would dominate.
@@ -29,6 +33,49 @@ MAX_JOINED_FRAMES = 8
 MAX_SCALES = 10
 CLIPS_AT_ONCE = 16
 HIGHEST = jax.lax.Precision.HIGHEST
+
+
+class Recipe(NamedTuple):
+    """How a head is trained, beside the schedule.
+
+    Attributes:
+      standardise: train on features of mean 0 and variance 1 (`training.standardise`); safe for any features. A TRN on
+        features of about size 1 generalised better without.
+      label_smoothing: share of every label that is spread over all classes, [0, 1).
+      weigh_classes: count rare classes more, where some are (`training.class_weights`).
+      validate_every, patience: of `loop.Selection`, where there are clips to validate on.
+      calibrate: fit temperatures on these, and keep them where they help (`training.calibration`); epochs are then
+        compared by their loss at the best temperatures.
+    """
+
+    standardise: bool = True
+    label_smoothing: float = 0.0
+    weigh_classes: bool = True
+    validate_every: int = 1
+    patience: int | None = None
+    calibrate: bool = True
+
+
+DEFAULT_RECIPE = Recipe()
+
+
+class Head(NamedTuple):
+    """A trained head.
+
+    Attributes:
+      model: as given, or with temperatures.
+      variables: of it.
+      history, epoch: as `loop.Trained`.
+      class_weight: float64 [C], how much clips of every class counted; None: the same.
+      calibration: what became of temperatures; None where none were fitted.
+    """
+
+    model: models.TSN | models.MultiscaleTRN
+    variables: Any
+    history: dict[str, np.ndarray]
+    epoch: int
+    class_weight: np.ndarray | None
+    calibration: Calibration | None
 
 
 class Clips(NamedTuple):
@@ -44,6 +91,21 @@ class Clips(NamedTuple):
     offset: np.ndarray
     length: np.ndarray
     label: np.ndarray
+
+
+class Examples(NamedTuple):
+    """What a head is trained on: clips, of which features x are read as (x - mean) / scale, float32 [D] each; and how
+    much the clips of each class count, float32 [C]."""
+
+    clips: Clips
+    mean: np.ndarray
+    scale: np.ndarray
+    class_weight: np.ndarray
+
+
+def examples_of(clips: Clips, scaling: Scaling, class_weight: np.ndarray) -> Examples:
+    """The examples, in float32."""
+    return Examples(clips, *(np.asarray(values, np.float32) for values in (*scaling, class_weight)))
 
 
 def clips_of(features: Sequence[np.ndarray], labels: Sequence[int]) -> Clips:
@@ -72,8 +134,10 @@ def read_clips(store: FeatureStore, which: Sequence[int], num_frames: int, where
     return clips_of(features, [store.header.classes.index(store.clips[i].label) for i in which])
 
 
-def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int) -> Loss:
-    """The loss of `loop.train` for a head; its data are `Clips`, its state the variables besides "params".
+def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int, label_smoothing: float = 0.0) -> Loss:
+    """The loss of `loop.train` for a head; its data are `Examples`, its state the variables besides "params".
+
+    The params are those of features scaled behind the model's ReLU, if it has one (`standardise.folded`).
 
     A step samples one frame at random from each of `num_frames` equal segments of every clip, as TSN does, and of these
     at most 8 (or as many as the model has scales) at random, in temporal order: their subsets count.
@@ -86,17 +150,21 @@ def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int) ->
         raise InputError(
             f"num_scales should be at most num_frames ({num_frames}) and {MAX_SCALES} for training, found {scales}"
         )
-    joined = min(num_frames, max(MAX_JOINED_FRAMES, scales))
+    joined = joined_frames(model, num_frames)
     matrix, weights = joining(joined, scales)
+    if not 0 <= label_smoothing < 1:
+        raise InputError(f"label_smoothing should be at least 0 and below 1, found {label_smoothing}")
 
-    def loss(params: Any, state: Any, clips: Clips, rows: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+    def loss(params: Any, state: Any, examples: Examples, rows: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+        clips = examples.clips
         frame_key, subset_key, dropout_key = jax.random.split(key, 3)
         indices = sample_segments(frame_key, clips.length[rows], num_frames)
         if joined < num_frames:
             kept = sample_in_order(subset_key, len(rows), num_frames, joined)
             indices = jnp.take_along_axis(indices, kept, axis=1)
         frames = jnp.asarray(clips.rows)[clips.offset[rows][:, None] + indices]
-        units, state = model.apply(
+        frames = _scaled(model, frames, jnp.asarray(examples.mean), jnp.asarray(examples.scale))
+        units, state = _of_scaled(model).apply(
             {"params": params, **state},
             frames,
             method=unit_logits,
@@ -104,32 +172,115 @@ def coalition_loss(model: models.TSN | models.MultiscaleTRN, num_frames: int) ->
             mutable=list(state),
         )
         logits = jnp.einsum("su,buc->bsc", jnp.asarray(matrix, units.dtype), units, precision=HIGHEST)
-        label = clips.label[rows]
-        log_scores = jax.nn.log_softmax(logits)
-        surprise = -jnp.take_along_axis(log_scores, label[:, None, None], axis=2)[:, :, 0]
+        label = jnp.asarray(clips.label)[rows]
+        target = optax.smooth_labels(jax.nn.one_hot(label, model.num_classes, dtype=logits.dtype), label_smoothing)
+        surprise = optax.softmax_cross_entropy(logits, target[:, None, :])
+        weight = jnp.asarray(examples.class_weight)[label]
         right = logits[:, -1].argmax(axis=-1) == label
         metrics = {"accuracy": right.astype(jnp.float32).mean()}
-        return (surprise * jnp.asarray(weights, units.dtype)[None]).sum(axis=1).mean(), (state, metrics)
+        of_clip = (surprise * jnp.asarray(weights, units.dtype)[None]).sum(axis=1)
+        return (weight * of_clip).mean(), (state, metrics)
 
     return loss
 
 
+def _scaled(model: models.TSN | models.MultiscaleTRN, frames: Any, mean: Any, scale: Any) -> jax.Array:
+    """What the first layer reads of frames [..., T, D], scaled."""
+    frames = frames.astype(mean.dtype)
+    frames = jnp.maximum(frames, 0) if model.input_relu else frames
+    return (frames - mean[None, None]) / scale[None, None]
+
+
+def _of_scaled(model: models.TSN | models.MultiscaleTRN) -> models.TSN | models.MultiscaleTRN:
+    """The head of scaled features, which are behind the ReLU."""
+    return model.clone(input_relu=False)
+
+
 def train_head(
-    model: models.TSN | models.MultiscaleTRN, clips: Clips, num_frames: int, schedule: Schedule, **options: Any
-) -> tuple[Any, dict[str, np.ndarray]]:
+    model: models.TSN | models.MultiscaleTRN,
+    clips: Clips,
+    num_frames: int,
+    schedule: Schedule,
+    *,
+    validated_on: Clips | None = None,
+    recipe: Recipe = DEFAULT_RECIPE,
+    settings: dict[str, Any] | None = None,
+    **options: Any,
+) -> Head:
     """Trains a head by `coalition_loss`; raises what that and `loop.train` raise, which gets the `options`.
 
-    Returns:
-      The variables, and the mean of every metric in each epoch, float32 [E].
+    Args:
+      model: without temperatures.
+      clips: to train on.
+      num_frames: T, sampled of every clip.
+      schedule: see there.
+      validated_on: clips to select the epoch by, and to fit temperatures on; None: the last epoch is taken.
+      recipe: see there.
+      settings: as for `loop.train`.
     """
-    loss, count = coalition_loss(model, num_frames), len(clips.label)
+    loss, count = coalition_loss(model, num_frames, recipe.label_smoothing), len(clips.label)
     loop.check_schedule(schedule, count)
-    example = np.zeros((1, clips.rows.shape[1]), np.float32)
+    feature_dim = clips.rows.shape[1]
+    example = np.zeros((1, feature_dim), np.float32)
     shapes(model, example)  # before there are that many
     state = dict(jax.jit(model.init)(jax.random.key(schedule.seed), example))
     params = state.pop("params")
-    trained = loop.train(loss, params, state, clips, num_examples=count, schedule=schedule, **options)
-    return {"params": trained.params, **trained.state}, trained.history
+    scaling = standardise.none(feature_dim)
+    if recipe.standardise:
+        scaling = standardise.scaling_of(clips.rows, input_relu=model.input_relu)
+    class_weight = class_weights.weights(clips.label, model.num_classes) if recipe.weigh_classes else None
+    examples = examples_of(clips, scaling, np.ones(model.num_classes) if class_weight is None else class_weight)
+    asked = selection = None
+    if validated_on is not None:
+        frames = _scaled(model, validation_frames(model, validated_on, num_frames), examples.mean, examples.scale)
+        asked = validation.questions(_of_scaled(model), np.asarray(frames), validated_on.label)
+        loss_at = functools.partial(_validation_loss, asked, recipe.calibrate)
+        selection = loop.Selection(loss_at, recipe.validate_every, recipe.patience)
+    settings = {**(settings or {}), **recipe._asdict()}
+    settings["validated_on"] = None if validated_on is None else files.short_digest(validated_on)
+    trained = loop.train(
+        loss,
+        params,
+        state,
+        examples,
+        num_examples=count,
+        schedule=schedule,
+        selection=selection,
+        settings=settings,
+        **options,
+    )
+    variables = standardise.folded(model, {"params": trained.params, **trained.state}, scaling)
+    fitted = None
+    if asked is not None and recipe.calibrate:
+        fitted = calibration.calibrated(asked.logits(trained.params, trained.state), asked.size, asked.label)
+    if fitted is not None and fitted.helps:
+        model = model.clone(num_temperatures=len(fitted.temperature))
+        variables |= {temperature.COLLECTION: {temperature.NAME: fitted.temperature.astype(np.float32)}}
+    return Head(model, variables, trained.history, trained.epoch, class_weight, fitted)
+
+
+def _validation_loss(asked: validation.Questions, calibrate: bool, params: Any, state: Any) -> float:
+    found = asked.logits(params, state)
+    if calibrate:
+        # Later epochs are often surer than they are right, and right more often. The one can be mended (Berta et al.
+        # 2025, "Rethinking early stopping: refine, then calibrate").
+        found = calibration.divide(found, asked.size, calibration.fit(found, asked.size, asked.label))
+    return validation.loss(found, asked.size, asked.label)
+
+
+def joined_frames(model: models.TSN | models.MultiscaleTRN, num_frames: int) -> int:
+    """Of how many of the frames sampled from a clip all subsets count."""
+    return min(num_frames, max(MAX_JOINED_FRAMES, num_scales(model)))
+
+
+def validation_frames(model: models.TSN | models.MultiscaleTRN, clips: Clips, num_frames: int) -> np.ndarray:
+    """Features [n, t, D] to validate on: those of `frames_of`, of which t = `joined_frames` are kept, as in training.
+
+    Which ones is random, but always the same. Subsets of more frames would cost far more, and are told by these.
+    """
+    frames, kept = frames_of(clips, num_frames), joined_frames(model, num_frames)
+    chosen = np.random.default_rng(0).random(frames.shape[:2]).argsort(axis=1)[:, :kept]
+    return np.take_along_axis(frames, np.sort(chosen, axis=1)[:, :, None], axis=1)
 
 
 def num_scales(model: models.TSN | models.MultiscaleTRN) -> int:
@@ -202,6 +353,12 @@ def sample_in_order(key: jax.Array, num_clips: int, num_frames: int, size: int) 
 def predict(model: nn.Module, variables: Any, clips: Clips, num_frames: int) -> np.ndarray:
     """Logits [n, C] of every clip at the `num_frames` centres of its segments; joint logits exact."""
     apply = jax.jit(jax.vmap(model.apply, in_axes=(None, 0)))
-    frames = clips.offset[:, None] + np.stack([segment_centres(int(n), num_frames) for n in clips.length])
-    rows = batches.filled(len(frames), CLIPS_AT_ONCE)
-    return np.concatenate([np.asarray(apply(variables, clips.rows[frames[some]])) for some in rows])[: len(frames)]
+    rows = batches.filled(len(clips.label), CLIPS_AT_ONCE)
+    found = [np.asarray(apply(variables, frames_of(clips, num_frames, some))) for some in rows]
+    return np.concatenate(found)[: len(clips.label)]
+
+
+def frames_of(clips: Clips, num_frames: int, which: Any = slice(None)) -> np.ndarray:
+    """Features [n, T, D] of `which` clips at the centres of their segments."""
+    centres = np.stack([segment_centres(int(n), num_frames) for n in clips.length[which]])
+    return clips.rows[clips.offset[which][:, None] + centres]

@@ -19,6 +19,7 @@ from esv_jax.checks import InputError
 from esv_jax.training.checkpoints import Checkpoints
 
 MAX_STEPS = 2**31 - 1  # AdamW counts them in int32
+VALIDATION_LOSS = "validation_loss"
 
 Metrics = dict[str, jax.Array]
 # (params, state, data, rows [B], key) -> (loss [], (state, metrics))
@@ -44,12 +45,33 @@ class Schedule(NamedTuple):
     seed: int = 0
 
 
+class Selection(NamedTuple):
+    """Which epoch's params and state are kept: those of the least loss on examples that are not trained on.
+
+    Attributes:
+      loss: (params, state) -> that loss, on the host.
+      every: epochs from one look to the next; the last epoch is always looked at.
+      patience: training stops when so many epochs have brought nothing better; None: never.
+    """
+
+    loss: Callable[[Any, Any], float]
+    every: int = 1
+    patience: int | None = None
+
+
 class Trained(NamedTuple):
-    """What comes out: params and state as given to `train`, and the mean of every metric in each epoch, float32 [E]."""
+    """What comes out.
+
+    Attributes:
+      params, state: as given to `train`, after `epoch` epochs: the selected one, or the last.
+      history: the mean of every metric in each epoch, float32 [E]; with a selection its loss, too, as
+        "validation_loss", NaN for epochs that were not looked at.
+    """
 
     params: Any
     state: Any
     history: dict[str, np.ndarray]
+    epoch: int
 
 
 def train(
@@ -64,6 +86,7 @@ def train(
     settings: dict[str, Any] | None = None,
     save_every_s: float = 30.0,
     scan_steps: bool = True,
+    selection: Selection | None = None,
 ) -> Trained:
     """Minimises `loss` with AdamW.
 
@@ -83,50 +106,84 @@ def train(
         other settings or another schedule is refused.
       scan_steps: run an epoch as one compiled program, best for small models. XLA's loops on CPU run convolutions on
         one thread (10 times slower), so train convolutional networks with False: one program a step.
+      selection: which epoch is kept, and when to stop; None: the last one.
 
     Raises:
-      InputError: an impossible schedule, a loss that is not finite, or checkpoints that are of another run, damaged, or
-        cannot be written.
+      InputError: an impossible schedule or selection, a loss that is not finite, or checkpoints that are of another
+        run, damaged, or cannot be written.
     """
     check_schedule(schedule, num_examples)
+    if selection is not None:
+        checks.check_positive("every", selection.every)
+        checks.check_positive("patience", 1 if selection.patience is None else selection.patience)
     batch_size = min(schedule.batch_size, num_examples)
     steps = -(-num_examples // batch_size)
     run_epoch = _scan if scan_steps else _loop
     data = jax.tree.map(jnp.asarray, data)
     carry = jax.tree.map(jnp.asarray, (params, state, adamw(schedule, steps).init(params)))
+    # Of the best epoch so far; saved with the rest, so that a resumed run selects as an uninterrupted one.
+    best = carry[:2] if selection is not None else None
     history: dict[str, np.ndarray] = {}
     first_epoch = 0
     with contextlib.ExitStack() as opened:
         store = None
         if checkpoints is not None:
-            run = {"schedule": schedule._asdict(), "settings": settings or {}}
+            selecting = {} if selection is None else {"every": selection.every, "patience": selection.patience}
+            run = {"schedule": schedule._asdict(), "settings": {**(settings or {}), **selecting}}
             store = opened.enter_context(Checkpoints(Path(checkpoints), run))
-            leaves, structure = jax.tree.flatten(carry)
+            leaves, structure = jax.tree.flatten((carry, best))
             found = store.latest(leaves)
             if found is not None:
                 first_epoch, arrays, history = found
-                carry = jax.tree.unflatten(structure, [jnp.asarray(array) for array in arrays])
+                carry, best = jax.tree.unflatten(structure, [jnp.asarray(array) for array in arrays])
         last_save = time.monotonic()
         bars = opened.enter_context(progress.bars("epochs"))
         task = bars.add_task("training", total=schedule.epochs, completed=first_epoch)
         for epoch in range(first_epoch, schedule.epochs):
+            if is_stopped(history, selection):
+                break
             order_key, step_key = jax.random.split(jax.random.fold_in(jax.random.key(schedule.seed), epoch))
             rows = _batches(order_key, num_examples, steps, batch_size)
             carry, metrics = run_epoch(loss, schedule, carry, data, rows, jax.random.split(step_key, steps))
             names = ["loss", *sorted(set(metrics) - {"loss"})]
             means = {name: np.float32(metrics[name].mean()) for name in names}
-            if not np.isfinite(means["loss"]):
-                raise InputError(f"the loss became {means['loss']} in epoch {epoch + 1}: lower the learning rate")
+            last = epoch + 1 == schedule.epochs
+            if selection is not None:
+                looked = last or (epoch + 1) % selection.every == 0
+                means[VALIDATION_LOSS] = np.float32(selection.loss(*carry[:2]) if looked else np.nan)
+            for name, mean in means.items():
+                if not np.isfinite(mean) and (name == "loss" or (name == VALIDATION_LOSS and looked)):
+                    raise InputError(f"the {name} became {mean} in epoch {epoch + 1}: lower the learning rate")
             history = {
                 name: np.append(history.get(name, np.zeros(0, np.float32)), mean) for name, mean in means.items()
             }
-            said = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+            if selection is not None and selected(history) == epoch + 1:
+                best = carry[:2]
+            said = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items() if np.isfinite(mean))
             bars.update(task, completed=epoch + 1, said=said)
-            done = epoch + 1 == schedule.epochs
+            done = last or is_stopped(history, selection)
             if store is not None and (done or time.monotonic() - last_save >= save_every_s):
-                store.save(epoch + 1, jax.tree.leaves(carry), history)
+                store.save(epoch + 1, jax.tree.leaves((carry, best)), history)
                 last_save = time.monotonic()
-    return Trained(carry[0], carry[1], history)
+    params, state = best or carry[:2]
+    return Trained(params, state, history, selected(history))
+
+
+def selected(history: dict[str, np.ndarray]) -> int:
+    """The epoch, 1.., of the least validation loss, the first of equal ones; 0 before there is any. Without validation
+    the last one."""
+    if VALIDATION_LOSS not in history:
+        return len(history["loss"])
+    losses = np.nan_to_num(history[VALIDATION_LOSS], nan=np.inf)
+    return int(losses.argmin()) + 1 if np.isfinite(losses).any() else 0
+
+
+def is_stopped(history: dict[str, np.ndarray], selection: Selection | None) -> bool:
+    """Whether the last look was as many epochs as the patience behind the selected one."""
+    if selection is None or selection.patience is None or not history or not selected(history):
+        return False
+    last_look = np.flatnonzero(np.isfinite(history[VALIDATION_LOSS]))[-1] + 1
+    return bool(last_look - selected(history) >= selection.patience)
 
 
 def check_schedule(schedule: Schedule, num_examples: int) -> None:

@@ -109,27 +109,42 @@ def _head(k):
 HEADS = tuple(_head(k) for k in (1, 2, 3))
 
 
-def _tsn_case():
-    model = models.TSN(num_classes=C)
-    variables = jax.tree.map(
-        lambda a: _numbers(7, *a.shape), jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, D)))
-    )
+def _divided(logits, temperature):
+    """The joint logits of a model with temperatures, of those without; the last is that of larger coalitions."""
+    return lambda s: logits(s) / temperature[min(len(s), len(temperature)) - 1]
+
+
+# More frames are shown than there are temperatures.
+TEMPERATURE = np.array([0.5, 2.0, 0.8])
+
+
+def _tsn_case(num_temperatures=0):
+    model = models.TSN(num_classes=C, num_temperatures=num_temperatures)
+    made = jax.eval_shape(models.TSN(num_classes=C).init, jax.random.key(0), jnp.zeros((2, D)))
+    variables = jax.tree.map(lambda a: _numbers(7, *a.shape), made)
+    temperature = TEMPERATURE if num_temperatures else np.ones(1)
+    if num_temperatures:
+        variables |= {"calibration": {"temperature": temperature}}
 
     def make(dtype):
         return esv_jax.tsn_game(model, empty=EMPTY.astype(dtype)), _as(dtype, variables)
 
     def worth(video):
         logits = video @ variables["params"]["kernel"] + variables["params"]["bias"]
-        return lambda s: oracles.softmax(logits[list(s)].mean(axis=0)) if s else EMPTY
+        joint = _divided(lambda s: logits[list(s)].mean(axis=0), temperature)
+        return lambda s: oracles.softmax(joint(s)) if s else EMPTY
 
     return GameCase(make, worth)
 
 
-def _trn_case(**options):
-    model = models.MultiscaleTRN(num_scales=3, hidden_dim=5, num_classes=C)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((3, D)))
+def _trn_case(num_temperatures=0, **options):
+    model = models.MultiscaleTRN(num_scales=3, hidden_dim=5, num_classes=C, num_temperatures=num_temperatures)
+    shapes = jax.eval_shape(model.clone(num_temperatures=0).init, jax.random.key(0), jnp.zeros((3, D)))
     leaves, tree = jax.tree.flatten(shapes)
     variables = tree.unflatten([_numbers(50 + i, *leaf.shape) for i, leaf in enumerate(leaves)])
+    temperature = TEMPERATURE if num_temperatures else np.ones(1)
+    if num_temperatures:
+        variables |= {"calibration": {"temperature": temperature}}
 
     def make(dtype):
         return esv_jax.trn_game(model, empty=EMPTY.astype(dtype), **options), _as(dtype, variables)
@@ -140,7 +155,8 @@ def _trn_case(**options):
             pre = sum(video[i] @ head["first"]["kernel"][p] for p, i in enumerate(s)) + head["first_bias"]
             return np.maximum(pre, 0) @ head["logits"]["kernel"] + head["logits"]["bias"]
 
-        return oracles.multiscale_worth(logits, EMPTY, 3)
+        joint = _divided(oracles.score_average_worth(logits, EMPTY, 3), temperature)
+        return lambda s: oracles.softmax(joint(s)) if s else EMPTY
 
     return GameCase(make, worth)
 
@@ -172,8 +188,11 @@ GAMES = {
     "multiscale_game, of scores": _multiscale_case(average="scores"),
     "multiscale_game, of children": _multiscale_case(all_subsets=False),
     "tsn_game": _tsn_case(),
+    "tsn_game, with temperatures": _tsn_case(num_temperatures=3),
     "trn_game": _trn_case(),
     "trn_game, of children": _trn_case(all_subsets=False),
+    "trn_game, with temperatures": _trn_case(num_temperatures=3),
+    "trn_game, of children, with temperatures": _trn_case(num_temperatures=3, all_subsets=False),
 }
 
 

@@ -25,6 +25,16 @@ def test_blocks_are_held_out_with_a_gap(tmp_path):
     np.testing.assert_array_equal(tracks.label, (tracks.line * 2 // 700))
 
 
+def test_blocks_to_validate_on_are_apart_from_both(tmp_path):
+    write(tmp_path / "t.csv", 700)
+    tracks = point_tracks.read_tracks(tmp_path / "t.csv", validation=True)
+    lines = {split: set(tracks.line[tracks.split == split].tolist()) for split in ("train", "validation", "test")}
+    assert lines["test"] == {*range(120, 180, 4), *range(420, 480, 4)}
+    assert lines["validation"] == {*range(0, 60, 4), *range(300, 360, 4), *range(600, 660, 4)}
+    held_out = ((-9, 62), (117, 182), (297, 362), (417, 482), (597, 662))
+    assert lines["train"] == {i for i in range(700) if not any(low <= i <= high for low, high in held_out)}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

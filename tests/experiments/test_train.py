@@ -62,9 +62,9 @@ def train(features, tmp_path, capsys, monkeypatch):
 
 
 def test_a_model_is_trained_and_says_what_it_is(features, tmp_path, train, backbone):
-    ran = train("--seed=7")
+    ran = train("--seed=7", "--epochs=60")
     assert ran.exit_code == 0, ran.stderr
-    assert "30/30 epochs, loss " in ran.stderr
+    assert "60/60 epochs, loss " in ran.stderr
     shutil.move(tmp_path / "model", tmp_path / "moved")
     model = model_folder.load_model(tmp_path / "moved")
     assert sorted(p.name for p in (tmp_path / "moved").iterdir()) == ["backbone", "model.json", "params"]
@@ -86,12 +86,77 @@ def test_a_model_is_trained_and_says_what_it_is(features, tmp_path, train, backb
         clips = heads.read_clips(store, [i for i, c in enumerate(store.clips) if c.split == split], 4, "the store")
         logits = heads.predict(model.module, model.variables, clips, NUM_FRAMES)
         assert (logits.argmax(axis=1) == clips.label).mean() == accuracy
-        assert accuracy >= 0.9
+        assert accuracy >= (0.9 if split == "train" else 0.7)  # of four clips
         assert f"accuracy on {split}{' (held out)' if split != 'train' else ''}: {accuracy:.1%}" in ran.stdout
     assert card.provenance["seed"] == 7
     assert card.provenance["command"].startswith("python -m experiments.train --features=")
     assert "--seed=7" in card.provenance["command"]
     assert card.provenance["versions"]["jax"] == jax.__version__
+
+
+def test_the_card_says_what_was_selected_and_how(features, tmp_path, train):
+    ran = train("--model=tsn", "--epochs=8", "--validate_every=3", "--label_smoothing=0.1")
+    assert ran.exit_code == 0, ran.stderr
+    card = model_folder.load_model(tmp_path / "model").card
+    told = card.provenance["training"]
+    assert told["recipe"] == {
+        "standardise": True,
+        "label_smoothing": 0.1,
+        "weigh_classes": True,
+        "validate_every": 3,
+        "patience": None,
+        "calibrate": True,
+    }
+    assert told["validated_on"] == ["validation"]
+    assert told["epochs"] == 8
+    assert told["epoch"] in (3, 6, 8)
+    assert told["class_weight"] is None
+    assert f"epoch {told['epoch']} of 8 is kept, the best on validation: surprise" in ran.stdout
+    temperature = told["temperature"]
+    assert len(temperature["fitted"]) == NUM_FRAMES
+    assert ("kept in the model" in ran.stdout) == temperature["kept"]
+    assert card.options["num_temperatures" if temperature["kept"] else "num_classes"] > 0
+    by_frames = card.provenance["figures"]["by_frames"]
+    assert set(by_frames) == {"test", "validation"}
+    assert by_frames["test"]["accuracy"][-1] == card.provenance["figures"]["accuracy"]["test"]
+    assert {len(values) for figures in by_frames.values() for values in figures.values()} == {NUM_FRAMES}
+
+
+@pytest.mark.parametrize(("flags", "expected"), [([], False), (["--standardise"], True)])
+def test_a_trn_is_standardised_if_asked(tmp_path, train, flags, expected):
+    assert train("--epochs=2", *flags).exit_code == 0
+    told = model_folder.read_card(tmp_path / "model").provenance["training"]
+    assert told["recipe"]["standardise"] is expected
+
+
+def test_as_before_without_clips_to_validate_on(tmp_path, train):
+    ran = train("--model=tsn", "--epochs=3", "--validate_on=", "--nostandardise")
+    assert ran.exit_code == 0, ran.stderr
+    assert "no clips to validate on: the model is that of the last of 3 epochs, not calibrated" in ran.stdout
+    told = model_folder.read_card(tmp_path / "model").provenance["training"]
+    assert (told["validated_on"], told["epoch"], told["temperature"]) == ([], 3, None)
+
+
+def test_rare_classes_are_told_of(tmp_path, train):
+    header = feature_store.StoreHeader(5, "float32", ("often", "rarely", "also"))
+    with feature_store.create_or_append(tmp_path / "store", header) as writer:
+        for i in range(24):
+            name = "rarely" if i == 0 else ("often", "also")[i % 2]
+            writer.append(str(i), "", name, "train", np.random.default_rng(i).normal(size=(4, 5)).astype(np.float32))
+    ran = train("--model=tsn", "--epochs=2", features=tmp_path / "store")
+    assert ran.exit_code == 0, ran.stderr
+    weight = model_folder.read_card(tmp_path / "model").provenance["training"]["class_weight"]
+    assert weight["rarely"] > 5 * weight["often"]
+    assert f"some classes are rare: clips count {weight['often']:g} to {weight['rarely']:g} times" in ran.stdout
+    ran = train("--model=tsn", "--epochs=2", "--noweigh_classes", features=tmp_path / "store")
+    assert "some classes are rare" not in ran.stdout
+
+
+def test_patience_stops_training(tmp_path, train):
+    ran = train("--model=tsn", "--epochs=200", "--patience=2", "--learning_rate=0.3")
+    assert ran.exit_code == 0, ran.stderr
+    told = model_folder.read_card(tmp_path / "model").provenance["training"]
+    assert told["epochs"] == told["epoch"] + 2 < 200
 
 
 def test_a_tsn_cannot_tell_them_apart(tmp_path, train):
@@ -254,6 +319,10 @@ def test_no_file_names_the_makers_folders(tmp_path, train):
             ["--hold_out=train,test,validation"],
             "has no clip to train on: its splits are test, train, validation, all held out",
         ),
+        (["--validate_on=test"], "--validate_on names the split 'test': what is selected by it says nothing of new"),
+        (["--validate_on=dev"], "--validate_on names the split 'dev', but held out of"),
+        (["--validate_on=train"], "--validate_on names the split 'train', but held out of"),
+        (["--patience=0"], "--patience=0: 0 is not a positive integer"),
         (["--learning_rate=-1"], "learning_rate should be positive, found -1.0"),
         (["--model=tsn", "--learning_rate=1e30"], "lower the learning rate"),
         (["--features=nowhere"], "there is no feature store nowhere"),

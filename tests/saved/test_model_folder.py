@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+import esv_jax
 from esv_jax import InputError, files, trees
 from esv_jax.models import TSN, MultiscaleTRN
 from esv_jax.models.backbones.frame_cnn import SIZE, FrameCNN
 from esv_jax.models.backbones.mobilenet_v1 import MobileNetV1
-from esv_jax.saved import model_folder
+from esv_jax.saved import DEMO_MODEL, model_folder
+from esv_jax.saved.game import game_of
 from esv_jax.saved.model_folder import Model, ModelCard
 from esv_jax.video.preprocess import Preprocess
 from tests.models.oracles import randomised
@@ -75,6 +77,33 @@ def test_a_model_comes_back_as_it_was(tmp_path):
     np.testing.assert_array_equal(
         read.module.apply(read.variables, FRAMES), model.module.apply(model.variables, FRAMES)
     )
+
+
+@pytest.mark.parametrize("kind", ["tsn", "multiscale_trn"])
+def test_a_head_with_temperatures_comes_back_and_is_explained_with_them(tmp_path, kind):
+    options = {"num_classes": 3, "num_temperatures": 4} | ({"num_scales": 2, "hidden_dim": 5} if kind != "tsn" else {})
+    card = head(kind=kind, options=options).card
+    variables = dict(variables_of(model_folder.build(card), FRAMES))
+    variables["calibration"] = {"temperature": np.float32([0.5, 2, 1, 3])}
+    model_folder.save_model(tmp_path / "model", card, variables)
+    read = model_folder.load_model(tmp_path / "model")
+    assert_same(read.variables, variables)
+    worth = esv_jax.worths(game_of(read), read.variables, FRAMES, np.array([[1, 0, 1, 0]]))[0]
+    np.testing.assert_allclose(worth, jax.nn.softmax(read.module.apply(variables, FRAMES[[0, 2]])), atol=1e-6)
+    plain = {"params": variables["params"]}
+    without = Model(card, read.module.clone(num_temperatures=0), plain)
+    expected = jax.nn.softmax(without.module.apply(plain, FRAMES[[0, 2]]) / 2)
+    np.testing.assert_allclose(worth, expected, atol=1e-6)
+    assert model_folder.digest(read) != model_folder.digest(without)
+    variables["calibration"] = {"temperature": np.float32([0.5, 2, 0, 3])}
+    with pytest.raises(InputError, match=r"calibration/temperature in .* should be above 0, found 0"):
+        model_folder.save_model(tmp_path / "model", card, variables)
+
+
+def test_folders_of_before_are_the_same_models():
+    """Their digests as of before heads could have temperatures: results stores name them."""
+    for kind, digest in {"tsn": "516e10106b910ea8", "multiscale_trn": "5527e77161887eee"}.items():
+        assert model_folder.digest(model_folder.load_model(DEMO_MODEL.parent / kind)) == digest
 
 
 def test_a_tsn_and_a_mobilenet_come_back(tmp_path):

@@ -8,10 +8,11 @@ import pytest
 from esv_jax import InputError
 from esv_jax.data import feature_store
 from esv_jax.models import TSN, MultiscaleTRN
-from esv_jax.training import heads, loop
+from esv_jax.training import calibration, heads, loop, standardise, validation
 from esv_jax.training.heads import Clips
 from esv_jax.video.frame_sampling import segment_centres
 from tests.models.oracles import joint_logits, randomised
+from tests.oracles import softmax
 
 RNG = np.random.default_rng(0)
 MODELS = [TSN(3), MultiscaleTRN(2, 5, 3), MultiscaleTRN(4, 5, 3, input_relu=True, num_hidden_layers=2)]
@@ -19,6 +20,12 @@ MODELS = [TSN(3), MultiscaleTRN(2, 5, 3), MultiscaleTRN(4, 5, 3, input_relu=True
 
 def made(model, feature_dim=6):
     return randomised(jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, feature_dim), np.float32)))
+
+
+def examples(clips, num_classes=3, class_weight=None):
+    """Of features as they are, and classes that count the same."""
+    weight = np.ones(num_classes) if class_weight is None else class_weight
+    return heads.examples_of(clips, standardise.none(clips.rows.shape[1]), weight)
 
 
 def coalitions(num_frames, largest):
@@ -73,7 +80,8 @@ def test_the_loss_is_the_cross_entropy_of_every_coalition(model):
     labels = [2, 0, 1]
     loss = jax.jit(heads.coalition_loss(model, 4))
     rows = np.array([2, 0], np.int32)
-    value, (state, metrics) = loss(variables["params"], {}, clips_of(features, labels), rows, jax.random.key(0))
+    data = examples(clips_of(features, labels))
+    value, (state, metrics) = loss(variables["params"], {}, data, rows, jax.random.key(0))
     expected, right = [], []
     apply = jax.jit(model.apply)
     for clip in rows:
@@ -91,11 +99,42 @@ def test_the_loss_is_the_cross_entropy_of_every_coalition(model):
     np.testing.assert_allclose(metrics["accuracy"], np.mean(right))
 
 
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_scaling_smoothing_and_weights_of_classes_in_the_loss(model):
+    """Against cross entropy with smoothed labels in float64, of a head on features that were scaled by hand."""
+    variables = made(model)
+    features = [RNG.normal(size=(4, 6)).astype(np.float32) for _ in range(3)]
+    labels, weight, smoothing = [2, 0, 1], np.array([0.5, 3.0, 1.25]), 0.3
+    clips = clips_of(features, labels)
+    scaling = standardise.Scaling(RNG.normal(size=6), RNG.uniform(0.5, 2, size=6))
+    data = heads.examples_of(clips, scaling, weight)
+    rows = np.array([2, 0, 1], np.int32)
+    loss = jax.jit(heads.coalition_loss(model, 4, smoothing))
+    value, _ = loss(variables["params"], {}, data, rows, jax.random.key(0))
+    plain = model.clone(input_relu=False)
+    apply = jax.jit(plain.apply)
+    expected = []
+    for clip in rows:
+        read = np.maximum(features[clip], 0) if model.input_relu else features[clip]
+        scaled = ((read - scaling.mean) / scaling.scale).astype(np.float32)
+        target = np.full(3, smoothing / 3)
+        target[labels[clip]] += 1 - smoothing
+        sizes = []
+        for size in range(1, 5):
+            entropies = []
+            for subset in itertools.combinations(range(4), size):
+                logits = np.asarray(apply(variables, scaled[list(subset)]), np.float64)
+                entropies.append(-(target * np.log(softmax(logits))).sum())
+            sizes.append(np.mean(entropies))
+        expected.append(weight[labels[clip]] * np.mean(sizes))
+    np.testing.assert_allclose(value, np.mean(expected), rtol=1e-4)
+
+
 def test_of_more_than_eight_frames_eight_random_ones_are_joined():
     frames = RNG.normal(size=(12, 1)).astype(np.float32)
     params = {"kernel": np.float32([[1, 0]]), "bias": np.zeros(2, np.float32)}  # logits (x, 0)
     loss = jax.jit(heads.coalition_loss(TSN(2), 12))
-    clips, rows = clips_of([frames], [0]), np.int32([0])
+    clips, rows = examples(clips_of([frames], [0]), 2), np.int32([0])
     values = [loss(params, {}, clips, rows, jax.random.key(i))[0] for i in range(6)]
     matrix, weights = heads.joining(8, 1)
     possible = [
@@ -126,7 +165,7 @@ def test_one_random_frame_of_every_segment(length):
 def test_batch_norm_is_trained_along():
     model = MultiscaleTRN(2, 5, 3, batch_norm=True, dropout=0.2)
     variables = made(model)
-    clips = clips_of([RNG.normal(size=(6, 6)).astype(np.float32) for _ in range(4)], [0, 1, 2, 0])
+    clips = examples(clips_of([RNG.normal(size=(6, 6)).astype(np.float32) for _ in range(4)], [0, 1, 2, 0]))
     state = {"batch_stats": variables["batch_stats"]}
     loss = jax.jit(heads.coalition_loss(model, 3))
     _, (after, _) = loss(variables["params"], state, clips, np.arange(4, dtype=np.int32), jax.random.key(0))
@@ -148,7 +187,7 @@ def test_the_trn_learns_order_and_the_tsn_cannot():
             heads.coalition_loss(model, 4),
             variables["params"],
             {},
-            clips,
+            examples(clips, 2),
             num_examples=len(clips.label),
             schedule=schedule,
         )
@@ -212,3 +251,85 @@ def test_clips_that_cannot_be_used(store):
 def test_scales_that_cannot_be_trained(scales, num_frames, message):
     with pytest.raises(InputError, match=message):
         heads.coalition_loss(MultiscaleTRN(scales, 5, 3), num_frames)
+
+
+def moving(num_clips, seed, noise=1.0):
+    """Clips of two classes, of features far from 0 whose means differ by class."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, num_clips)
+    features = [
+        (100 + 10 * (noise * rng.normal(size=(6, 4)) + (label - 0.5) * np.array([1, 0, 0, 0]))).astype(np.float32)
+        for label in labels
+    ]
+    return clips_of(features, labels)
+
+
+SCHEDULE = loop.Schedule(epochs=12, batch_size=8, learning_rate=0.05)
+
+
+@pytest.mark.parametrize("model", [TSN(2), MultiscaleTRN(2, 8, 2)], ids=["tsn", "trn"])
+def test_a_head_is_selected_and_calibrated_on_validation_clips(model):
+    clips, validated_on = moving(40, 0), moving(60, 1)
+    head = heads.train_head(model, clips, 4, SCHEDULE, validated_on=validated_on)
+    losses = head.history["validation_loss"]
+    assert head.epoch == losses.argmin() + 1
+    # Standardised: features of mean 100 do not hinder training.
+    predicted = heads.predict(head.model, head.variables, clips, 4).argmax(axis=1)
+    assert (predicted == clips.label).mean() > 0.7
+    plain = model.clone(num_temperatures=0)
+    without = {name: value for name, value in head.variables.items() if name != "calibration"}
+    shown = validation.subsets(60, 4)
+    frames = heads.frames_of(validated_on, 4)
+    logits = validation.logits(plain, without, frames, shown.mask)
+    at_best = calibration.divide(logits, shown.size, calibration.fit(logits, shown.size, validated_on.label))
+    np.testing.assert_allclose(validation.loss(at_best, shown.size, validated_on.label), losses.min(), rtol=2e-3)
+    uncalibrated = heads.train_head(
+        model, clips, 4, SCHEDULE, validated_on=validated_on, recipe=heads.Recipe(calibrate=False)
+    )
+    assert uncalibrated.calibration is None
+    assert (uncalibrated.history["validation_loss"] >= losses - 1e-6).all()
+    assert head.calibration is not None
+    assert head.model.num_temperatures == (4 if head.calibration.helps else 0)
+    if head.calibration.helps:
+        divided = validation.logits(head.model, head.variables, frames, shown.mask)
+        expected = logits / head.calibration.temperature[shown.size - 1][None, :, None]
+        np.testing.assert_allclose(divided, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_validation_frames_are_those_of_the_segments_or_eight_of_them():
+    clips = clips_of([np.arange(n, dtype=np.float32)[:, None] for n in (12, 24, 30)], [0, 0, 0])
+    np.testing.assert_array_equal(heads.validation_frames(TSN(2), clips, 8), heads.frames_of(clips, 8))
+    found, every = heads.validation_frames(TSN(2), clips, 12), heads.frames_of(clips, 12)
+    assert found.shape == (3, 8, 1)
+    assert (np.diff(found[:, :, 0], axis=1) > 0).all()
+    assert all(set(a.ravel()) < set(b.ravel()) for a, b in zip(found, every, strict=True))
+    np.testing.assert_array_equal(heads.validation_frames(TSN(2), clips, 12), found)
+    assert heads.validation_frames(MultiscaleTRN(10, 5, 2), clips, 12).shape == (3, 10, 1)
+
+
+def test_of_more_than_eight_frames_eight_get_temperatures():
+    clips = clips_of([RNG.normal(size=(12, 4)).astype(np.float32) for _ in range(6)], [0, 1] * 3)
+    head = heads.train_head(TSN(2), clips, 12, SCHEDULE, validated_on=clips)
+    assert len(head.calibration.temperature) == 8
+    assert head.model.num_temperatures in (0, 8)
+
+
+def test_without_clips_to_validate_on_the_last_epoch_is_taken():
+    head = heads.train_head(TSN(2), moving(20, 0), 4, SCHEDULE)
+    assert (head.epoch, head.calibration, head.model) == (12, None, TSN(2))
+    assert set(head.history) == {"loss", "accuracy"}
+
+
+def test_old_training_is_still_to_be_had():
+    """Without standardising: the features as they are, in the first layer as it was drawn."""
+    clips = moving(8, 0)
+    recipe = heads.Recipe(standardise=False)
+    schedule = loop.Schedule(epochs=1, batch_size=8, learning_rate=1e-12)
+    head = heads.train_head(TSN(2), clips, 4, schedule, recipe=recipe)
+    drawn = jax.jit(TSN(2).init)(jax.random.key(0), clips.rows[:1])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), head.variables, dict(drawn))
+
+
+def test_label_smoothing_that_is_none():
+    with pytest.raises(InputError, match="label_smoothing should be at least 0 and below 1, found 1"):
+        heads.coalition_loss(TSN(2), 4, 1)

@@ -9,7 +9,7 @@ import pytest
 from esv_jax import InputError, files
 from esv_jax.training import loop
 from esv_jax.training.checkpoints import Checkpoints
-from esv_jax.training.loop import Schedule
+from esv_jax.training.loop import Schedule, Selection
 
 NUM_EXAMPLES = 23
 RNG = np.random.default_rng(0)
@@ -103,6 +103,103 @@ def test_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, saves):
     resumed = train(checkpoints=tmp_path / "run", save_every_s=0)
     assert saved == [1, 2, 3, 4, 5, 6]  # no epoch was done twice
     assert_identical(resumed, whole)
+
+
+def selection_by(curve, **options):
+    """A validation loss that is what the curve says after so many epochs, of 25 examples each."""
+    looks = []
+
+    def validation_loss(params, state):
+        epoch = int(state["seen"].sum()) // 25
+        looks.append(epoch)
+        return curve[epoch - 1]
+
+    return Selection(validation_loss, **options), looks
+
+
+@pytest.mark.parametrize(
+    ("curve", "options", "expected", "looked"),
+    [
+        ([5, 4, 3, 2, 1, 0.5], {}, 6, [1, 2, 3, 4, 5, 6]),
+        ([5, 4, 1, 2, 1, 3], {}, 3, [1, 2, 3, 4, 5, 6]),  # of equal ones the first
+        ([5, 1, 3, 2, 4, 0.5], {"every": 2}, 6, [2, 4, 6]),
+        ([5, 1, 3, 2, 4, 3], {"every": 2}, 2, [2, 4, 6]),
+        ([5, 4, 3, 2, 1, 3], {"every": 4}, 4, [4, 6]),  # the last is always looked at
+        ([3, 1, 2, 2, 0.5, 0.1], {"patience": 2}, 2, [1, 2, 3, 4]),
+        ([3, 1, 2, 0.9, 2, 2], {"patience": 2}, 4, [1, 2, 3, 4, 5, 6]),
+        ([3, 2, 2, 1, 1, 1], {"patience": 1}, 2, [1, 2, 3]),
+        ([3, 1, 0.5, 2, 0.1, 2], {"patience": 1, "every": 2}, 2, [2, 4]),
+    ],
+)
+def test_the_epoch_of_the_least_validation_loss_is_kept(curve, options, expected, looked):
+    selection, looks = selection_by(curve, **options)
+    out = train(selection=selection)
+    assert out.epoch == expected
+    assert looks == looked
+    # As the params of an uninterrupted run of the same schedule were after that epoch.
+    assert int(out.state["seen"].sum()) == 25 * expected
+    seen = {}
+
+    def watch(params, state):
+        seen[int(state["seen"].sum()) // 25] = params
+        return 0.0
+
+    train(selection=Selection(watch))
+    assert_identical(out.params, seen[expected])
+    told = out.history["validation_loss"]
+    assert len(told) == len(out.history["loss"]) == max(looked)
+    np.testing.assert_array_equal(np.flatnonzero(np.isfinite(told)) + 1, looked)
+    np.testing.assert_allclose(told[np.array(looked) - 1], np.array(curve)[np.array(looked) - 1])
+
+
+def test_without_validation_it_is_the_last_epoch():
+    out = train()
+    assert out.epoch == 6
+    assert_identical(out.params, train(selection=Selection(lambda params, state: -float(state["seen"].sum()))).params)
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3, 4])
+def test_interrupted_it_selects_and_stops_as_if_it_were_not(tmp_path, monkeypatch, saves):
+    def options(folder):
+        selection, _ = selection_by([4, 1, 2, 3, 2, 0], patience=3)
+        return {"checkpoints": tmp_path / folder, "save_every_s": 0, "selection": selection}
+
+    whole = train(**options("whole"))
+    assert (whole.epoch, len(whole.history["loss"])) == (2, 5)  # the third without a better one
+    original, saved = Checkpoints.save, []
+
+    def interrupted(self, epoch, arrays, history):
+        original(self, epoch, arrays, history)
+        saved.append(epoch)
+        if len(saved) == saves:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(**options("run"))
+    assert_identical(train(**options("run")), whole)
+    assert_identical(train(**options("run")), whole)  # a run that has stopped is not gone on with
+
+
+def test_checkpoints_of_another_selection_are_refused(tmp_path):
+    train(checkpoints=tmp_path, selection=Selection(lambda params, state: 1.0, patience=3))
+    with pytest.raises(InputError, match="of a run with patience = 3, not 4"):
+        train(checkpoints=tmp_path, selection=Selection(lambda params, state: 1.0, patience=4))
+    with pytest.raises(InputError, match=r"of a run with every = 1, not None"):
+        train(checkpoints=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (Selection(lambda params, state: np.nan), "the validation_loss became nan in epoch 1: lower the learning rate"),
+        (Selection(lambda params, state: 1.0, every=0), "every should be an integer of at least 1, found 0"),
+        (Selection(lambda params, state: 1.0, patience=0), "patience should be an integer of at least 1, found 0"),
+    ],
+)
+def test_impossible_selections(selection, message):
+    with pytest.raises(InputError, match=message):
+        train(selection=selection)
 
 
 def test_a_finished_run_is_not_done_again(tmp_path, monkeypatch):
