@@ -1,5 +1,8 @@
 """From arrays in memory to features, to a store, and back: no command of ours in between."""
 
+import re
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -121,3 +124,22 @@ def test_another_about_is_another_store(tmp_path):
     results.write(tmp_path / "s.zarr", out, uids=["a"], class_names=NAMES, about={"model": "mine"})
     with pytest.raises(InputError, match="model"):
         results.write(tmp_path / "s.zarr", out, uids=["a"], class_names=NAMES, about={"model": "theirs"})
+
+
+def test_the_documentation(tmp_path, monkeypatch, capsys):
+    """Every block of Python of docs/analyses.md, one after the other, in a folder of its own."""
+    text = (Path(__file__).parents[1] / "docs" / "analyses.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    rng = np.random.default_rng(0)
+    labels = np.arange(12) % 3
+    features = (rng.normal(size=(12, 4, 3)) + np.eye(3)[labels][:, None]).astype(np.float32)
+    game = esv_jax.clip_game(lambda scale, shown: jax.nn.softmax(scale * shown.mean(axis=1)), empty=PRIOR)
+    given = {"esv_jax": esv_jax, "jax": jax, "game": game, "model": np.float32(0.2), "videos": features}
+    given |= {"features": features, "labels": labels, "names": NAMES, "uids": [f"v{i}" for i in range(12)]}
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(block, given)
+    assert re.match("(good|doubtful|bad): ", capsys.readouterr().out)
+    assert feature_store.open_store("out/features").clips[3].uid == "v3"
+    np.testing.assert_array_equal(results.open("out/mine.zarr")["esv"].values[2], given["out"][2].values)

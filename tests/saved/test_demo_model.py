@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from esv_jax.procedural import drawing, scripts
-from esv_jax.saved import DEMO_MODEL, model_folder
+from esv_jax.saved import DEMO_MODEL, kept_check, model_folder
 from esv_jax.video.frame_sampling import segment_centres
 from esv_jax.video.preprocess import resize_and_crop
 
