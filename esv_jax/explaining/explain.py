@@ -13,7 +13,7 @@ import numpy as np
 
 from esv_jax import checks, threads
 from esv_jax.base import Array, Attribution, Estimate, Estimator, Game, Host, Link, Plan, Scales, check_maker, exactly
-from esv_jax.coalitions import walk
+from esv_jax.coalitions import walk, weights
 from esv_jax.explaining import answers as host
 from esv_jax.explaining import beforehand
 from esv_jax.explaining import worths as asking
@@ -203,7 +203,8 @@ def _explain_all(weights_of: Any, functions: Game, empty: Array, params: Any, vi
         values, full = functions.exact(params, video, *by_size)
     else:
         logits = functools.partial(functions.logits, functions.prepare(params, video))
-        values, full = walk.sum_over_all(functions.form, logits, functions.link, num_players, by_size)
+        coefficients = weights.of_players(by_size)
+        values, full = walk.sum_over_all(functions.form, logits, functions.link, num_players, coefficients)
     asking.check_worths(full[None], empty, 1)
     empty = jnp.asarray(empty, full.dtype)
     values = values + jnp.asarray(by_size[1][0], full.dtype) * empty[None, :]

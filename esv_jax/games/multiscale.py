@@ -15,8 +15,8 @@ from typing import Any, Literal
 import jax
 
 from esv_jax import checks
-from esv_jax.base import Array, Game, Scales, WeightsBySize, identity, one_player_a_frame
-from esv_jax.coalitions import joint, walk
+from esv_jax.base import Array, Game, Scales, identity, one_player_a_frame
+from esv_jax.coalitions import joint, walk, weights
 from esv_jax.games import position_sums, score_average
 
 Head = Callable[[Any, jax.Array], jax.Array]
@@ -129,7 +129,7 @@ def _trn_functions(model: Any):
     def exact(variables: Any, frames: jax.Array, *by_size: Any) -> walk.Sums:
         variables, shares, _ = prepare(variables, frames)
         of_all = functools.partial(logits, tabulated(variables, shares))
-        weights: WeightsBySize = by_size
-        return walk.sum_over_all(Scales(model.num_scales), of_all, jax.nn.softmax, frames.shape[0], weights)
+        coefficients = weights.of_players(by_size)
+        return walk.sum_over_all(Scales(model.num_scales), of_all, jax.nn.softmax, frames.shape[0], coefficients)
 
     return prepare, prepare_for_all, logits, exact
