@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from esv_jax.checks import InputError, require
-from esv_jax.results import panels, pictures
+import numpy as np
+
+from esv_jax.checks import InputError, check_shape, require
+from esv_jax.results import panels, pictures, triangle
 from esv_jax.results.explanation import NO_INTERVAL, Explanation, cells, has_interval, predicted_class
 
 _FRAMES_PER_ROW = 16
@@ -24,6 +26,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.55, 0.08, 0.08, 0.24
 _BAR_HEIGHT, _BETWEEN = 1.0, 0.34
 _CELL_SMALLEST, _CELL_LARGEST, _STRIP = 0.42, 1.05, 4.6
 _SUM_BAR, _LEGEND_HEIGHT = 0.37, 0.48
+_BELOW_PAIRS, _COLOURS_HEIGHT = 0.05, 0.09
 _TICKS = {"labelsize": panels.SMALL, "pad": 2.0, "length": 2.0, "width": 0.6, "color": panels.INK}
 _STYLE = {
     "text.color": panels.INK,
@@ -55,14 +58,14 @@ class _Page(NamedTuple):
         self.figure.text(x, y, words, va="top", parse_math=False, **style)
 
 
-def save_report(path: Path, explained: Explanation, classes: Sequence[int]) -> None:
+def save_report(path: Path, explained: Explanation, classes: Sequence[int], pairs: np.ndarray | None = None) -> None:
     """Writes what `draw_report` draws as a PNG of 300 dots an inch; raises what it raises."""
-    _check(classes)
+    _check(explained, classes, pairs)
     with pictures.drawing(_STYLE):
-        pictures.save(_draw(explained, list(classes)), path, dpi=300)
+        pictures.save(_draw(explained, list(classes), pairs), path, dpi=300)
 
 
-def draw_report(explained: Explanation, classes: Sequence[int]) -> Any:
+def draw_report(explained: Explanation, classes: Sequence[int], pairs: np.ndarray | None = None) -> Any:
     """A matplotlib Figure: the frames, a panel of ESV bars for each of `classes`, and how each score adds up.
 
     Of groups of frames bars are as wide as these; words and what else is no frame stand behind them as text.
@@ -71,24 +74,37 @@ def draw_report(explained: Explanation, classes: Sequence[int]) -> Any:
     intervals, or a sentence says that there are too few samples, and a gap is shown where the values do not add up to
     the score.
 
+    Args:
+      pairs: interactions float [P, P, C] of players that stand in one row: a triangle of each class above the frames.
+
     Raises:
-      InputError: no class to draw.
+      InputError: no class to draw, or pairs of more frames than a row holds.
       MissingExtraError: matplotlib is not installed.
     """
-    _check(classes)
+    _check(explained, classes, pairs)
     with pictures.drawing(_STYLE):
-        figure = _draw(explained, list(classes))
+        figure = _draw(explained, list(classes), pairs)
         pictures.find_letters(figure)
         return figure
 
 
-def _check(classes: Sequence[int]) -> None:
+def _check(explained: Explanation, classes: Sequence[int], pairs: np.ndarray | None) -> None:
     if not classes:
         raise InputError("classes should name at least one class to draw, found none")
+    if pairs is None:
+        return
+    num_players, num_classes = explained.values.shape
+    check_shape("pairs", pairs, (num_players, num_players, num_classes))
+    if _num_cells(explained) > _FRAMES_PER_ROW:
+        raise InputError(f"pairs are drawn of at most {_FRAMES_PER_ROW} frames, found {_num_cells(explained)}")
 
 
-def _draw(explained: Explanation, classes: list[int]) -> Any:
-    num_cells = max(len(explained.frames), 1 + max(cell for own in cells(explained) for cell in own))
+def _num_cells(explained: Explanation) -> int:
+    return max(len(explained.frames), 1 + max(cell for own in cells(explained) for cell in own))
+
+
+def _draw(explained: Explanation, classes: list[int], pairs: np.ndarray | None) -> Any:
+    num_cells = _num_cells(explained)
     num_rows = math.ceil(num_cells / _FRAMES_PER_ROW)
     columns = math.ceil(num_cells / num_rows)
     cell = min(max(_STRIP / columns, _CELL_SMALLEST), _CELL_LARGEST)
@@ -113,7 +129,13 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
     letters = int(cell * 72 / (_LETTER * panels.SMALL))
     bottom = _BOTTOM if explained.players is None else _BOTTOM + _LINE
     row_height = _LINE + strip_height + sum(panel_heights) + bottom
-    height = _TOP + _LINE * len(heading) + num_rows * row_height
+    triangle_height = 0.0 if pairs is None else triangle.HEIGHT * columns * cell
+    of_pairs = [
+        (c, _wrap(triangle.title(explained, c, pairs[:, :, c], decimals), columns * cell, panels.SMALL))
+        for c in (classes if pairs is not None else ())
+    ]
+    above = sum(_ABOVE_TITLE + _LINE * len(lines) + triangle_height + _BELOW_PAIRS for _, lines in of_pairs)
+    height = _TOP + _LINE * len(heading) + above + num_rows * row_height
     figure = require("matplotlib.figure", extra="plots").Figure(figsize=(width, height), facecolor="white")
     page = _Page(figure, width, height)
 
@@ -123,6 +145,18 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
     for line in heading:
         page.text(_LEFT, top, line, size=panels.SMALL, color=panels.FAINT)
         top += _LINE
+    if pairs is not None:
+        strongest = triangle.scale(pairs, classes)
+        colours = page.axes(sum_left, top + 2 * _LINE + _ABOVE_TITLE, sum_width, _COLOURS_HEIGHT)
+        triangle.draw_scale(colours, strongest, decimals)
+        for c, lines in of_pairs:
+            top += _ABOVE_TITLE
+            for line in lines:
+                page.text(_LEFT, top, line, size=panels.SMALL)
+                top += _LINE
+            axes = page.axes(_LEFT, top, columns * cell, triangle_height)
+            triangle.draw(axes, explained, pairs[:, :, c], strongest)
+            top += triangle_height + _BELOW_PAIRS
     _draw_legend(page, sum_left, top + _LINE, explained.sampled and any(intervals))
     for start in range(0, num_cells, columns):
         row = slice(start, min(start + columns, num_cells))
