@@ -8,6 +8,7 @@ import sys
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 from esv_jax import models
@@ -231,6 +232,26 @@ def test_too_few_samples_for_an_interval_are_said_so(tmp_path, explain_video):
     assert ran.exit_code == 0, ran.stderr
     assert "\ntoo few samples for an interval: ask for more evaluations\n" in ran.stdout
     assert np.isinf(_load(tmp_path)["high"]).all()
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_pairs_of_frames_are_written_and_drawn(tmp_path, explain_video, sampled):
+    flags = ["--estimator=surrogate", "--max_evaluations=40"] if sampled else []
+    ran = explain_video("--num_frames=6", "--interactions", *flags)
+    assert ran.exit_code == 0, ran.stderr
+    assert "wrote report.png, interactions.csv," in ran.stdout
+    got, table = _load(tmp_path), pd.read_csv(tmp_path / "out" / "interactions.csv")
+    assert len(table) == 15 * len(CLASSES)
+    assert (table["std_error"] > 0).any() == sampled
+    assert set(table["frame_a"]) | set(table["frame_b"]) == set(got["frames"])
+    with_triangle = _height_of_report(tmp_path)
+    assert explain_video("--num_frames=6", *flags).exit_code == 0
+    assert _height_of_report(tmp_path) < with_triangle
+
+
+def _height_of_report(tmp_path):
+    with Image.open(tmp_path / "out" / "report.png") as image:
+        return image.height
 
 
 def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance(tmp_path, explain_video):
