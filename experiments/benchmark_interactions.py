@@ -13,6 +13,7 @@ import csv
 import functools
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -55,10 +56,11 @@ def main() -> None:
             if cell in done:
                 continue
             start = time.perf_counter()
-            if name == OURS:
-                run = _ours(case, budget, seed)
-            else:
-                run = _theirs(case, functools.partial(listener.run, name, found[name]), budget, seed)
+            run = (
+                _ours(case, budget, seed)
+                if name == OURS
+                else _theirs(case, functools.partial(listener.run, name, found[name]), budget, seed)
+            )
             if run is not None:
                 asked, *numbers = run
                 seconds = time.perf_counter() - start
@@ -79,7 +81,7 @@ def _case(game: str, num_frames: int) -> tuple[benchmark_games.Instance, np.ndar
     return case, np.asarray(exact.values, np.float64)[:, :, target], target, black_box.worths_of(case, target)
 
 
-def _ours(of: tuple, budget: int, seed: int) -> tuple[int, float, float]:
+def _ours(of: tuple, budget: int, seed: int) -> tuple[int, float, float] | None:
     case, exact, target, _ = of
     key = jax.random.key(seed)
     found = esv_jax.interactions(case.game, case.params, case.video, max_evaluations=budget, key=key)
@@ -88,7 +90,9 @@ def _ours(of: tuple, budget: int, seed: int) -> tuple[int, float, float]:
     return int(found.num_evaluations), _nmse(values, exact), float(held[np.triu_indices(len(held), 1)].mean())
 
 
-def _theirs(of: tuple, peer: peers.Run, budget: int, seed: int) -> tuple[int, float, float] | None:
+def _theirs(
+    of: tuple, peer: Callable[..., np.ndarray | None], budget: int, seed: int
+) -> tuple[int, float, float] | None:
     _, exact, _, worths = of
     counted = black_box.Counted(worths, budget)
     values = peer(counted, len(exact), budget, seed)

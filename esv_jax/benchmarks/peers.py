@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Worths = Callable[[np.ndarray], np.ndarray]
-# (worths, number of frames, evaluations, seed) -> values [T], or of pairs [T, T], None where a peer failed.
-Run = Callable[[Worths, int, int, int], np.ndarray | None]
 # Coalitions that captum's KernelShap asks for in one call; by default one.
 CAPTUM_ROWS = 64
 
@@ -148,7 +146,7 @@ def available() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:
     return peers | of_values, missing + not_there
 
 
-def of_pairs() -> tuple[dict[str, Run], list[str]]:
+def of_pairs() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:
     """Those of interactions of two frames that can be imported, and what is missing for the others, in words."""
     return _of_shapiq(_SHAPIQ_PAIRS, pairs_of_shapiq)
 
