@@ -28,6 +28,7 @@ class Shares(NamedTuple):
       across: the pair of the highest interaction has a frame before the middle of the action and one after it.
       across_by_chance: the share of all pairs of which that is true.
       around: one before the action begins and one after it has ended. around_by_chance: of all pairs.
+      of_size: the interaction of the largest size, whatever its sign, lies across the middle.
       of_values: the two frames of the highest Shapley values lie across the middle.
     """
 
@@ -36,6 +37,7 @@ class Shares(NamedTuple):
     across_by_chance: float
     around: float
     around_by_chance: float
+    of_size: float
     of_values: float
 
 
@@ -62,5 +64,6 @@ def shares(clips_per_class: int, *, num_frames: int = 8, index: Index = "k-sii")
             # k-SII: the Shapley value is what is left to a frame and half of its interactions.
             one, other = np.argsort(-(np.diag(values) + values.sum(axis=1)) / 2)[:2]
             of_values = later[one] != later[other] if index == "k-sii" else np.nan
-            found.append((across[top], across.mean(), around[top], around.mean(), of_values))
+            largest = np.argmax(np.abs(values[first, second]))
+            found.append((across[top], across.mean(), around[top], around.mean(), across[largest], of_values))
     return Shares(len(found), *np.mean(found, axis=0).tolist())

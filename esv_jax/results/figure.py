@@ -130,10 +130,12 @@ def _draw(explained: Explanation, classes: list[int], pairs: np.ndarray | None) 
     bottom = _BOTTOM if explained.players is None else _BOTTOM + _LINE
     row_height = _LINE + strip_height + sum(panel_heights) + bottom
     triangle_height = 0.0 if pairs is None else triangle.HEIGHT * columns * cell
-    of_pairs = [
-        (c, _wrap(triangle.title(explained, c, pairs[:, :, c], decimals), columns * cell, panels.SMALL))
-        for c in (classes if pairs is not None else ())
-    ]
+    of_pairs = []
+    if pairs is not None:
+        above_triangles = [triangle.title(explained, c, pairs[:, :, c], decimals) for c in classes]
+        of_pairs = [
+            (c, _wrap(words, columns * cell, panels.SMALL)) for c, words in zip(classes, above_triangles, strict=True)
+        ]
     above = sum(_ABOVE_TITLE + _LINE * len(lines) + triangle_height + _BELOW_PAIRS for _, lines in of_pairs)
     height = _TOP + _LINE * len(heading) + above + num_rows * row_height
     figure = require("matplotlib.figure", extra="plots").Figure(figsize=(width, height), facecolor="white")

@@ -293,6 +293,7 @@ def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance
         (["--estimator=stratified", "--per_size=1"], {}, "--per_size should be at least 2"),
         (["--certify=top", "--target_std_error=0.01"], {}, "--certify and --target_std_error both say when to stop"),
         (["--certify=top", *(f"--class_name={c}" for c in CLASSES)], {}, "--certify is for one class, found 3"),
+        (["--interactions", "--num_frames=17"], {}, "--interactions is for at most 16 frames, found --num_frames=17"),
         (["--certify=top", "--estimator=orderings"], {}, "which tell how sure differences of values are, found ord"),
         (["--certify=top", "--estimator=stratified_paired"], {}, "are, found stratified_paired"),
         ([], {"model": "nowhere"}, "there is no model folder"),
