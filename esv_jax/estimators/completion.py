@@ -30,9 +30,8 @@ def complete(
 
     A model is fitted to what was evaluated (`game_model`), asked about all coalitions, and its word replaced by the
     worths that are known. What is missed is what the model misses of the others. Its variance is taken for the sum of
-    two: that of residuals which have nothing to do with one another, as large as those of pairs that models have not
-    seen; and, as models err for many coalitions at once, that of sums made without a fold of the pairs each (Tukey's
-    jackknife).
+    two: that of residuals as large as those of pairs that models have not seen; and, as models err for many coalitions
+    at once, that of sums made without a fold of the pairs each (Tukey's jackknife).
 
     Args:
       state: a plan's coalitions in its order, everyone last.
@@ -70,22 +69,25 @@ def complete(
     of_folds, residuals = jax.lax.map(without, jnp.asarray(others, dtype))
     unseen = jnp.where(jnp.asarray(others)[:, :, None], 0, residuals).sum(axis=0)
     spread = (len(held_out) - 1) / len(held_out) * ((of_folds - of_folds.mean(axis=0)[None]) ** 2).sum(axis=0)
-    variance = spread + _of_unrelated(of_rows, unseen, strata)
+    variance = spread + _of_residuals(of_rows, unseen, strata)
     mixed = OWN * variance + (1 - OWN) * variance.mean(axis=0, keepdims=True)
     return found, jnp.sqrt(mixed)
 
 
-def _of_unrelated(of_rows: jax.Array, unseen: jax.Array, strata: paired.Strata) -> jax.Array:
-    """The variance [Q, C] of sums over the pairs that were not drawn, were residuals unrelated but within pairs.
+def _of_residuals(of_rows: jax.Array, unseen: jax.Array, strata: paired.Strata) -> jax.Array:
+    """The variance [Q, C] of sums of residuals over the pairs that were not drawn.
+
+    Were residuals of n of N pairs unrelated, N - n of them would add up; a mean of all that is estimated by these n has
+    N / n times that variance. Models leave something between the two: the geometric mean is taken.
 
     Args:
       of_rows: float [N, Q], coefficients.
       unseen: float [N, C], residuals of models that have not seen a pair.
     """
     num_pairs = len(unseen) // 2
-    # Of a size there are so many that were not drawn for each that was.
-    of_sizes = np.repeat(strata.population / np.maximum(strata.drawn, 1) - 1, strata.drawn)
-    share = jnp.asarray(of_sizes, unseen.dtype)[:, None]
+    # Of a size there are so many for each that was drawn.
+    each = strata.population / np.maximum(strata.drawn, 1)
+    share = jnp.asarray(np.repeat((each - 1) * np.sqrt(each), strata.drawn), unseen.dtype)[:, None]
 
     def split(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
         return rows[:num_pairs], rows[num_pairs:-1][::-1]

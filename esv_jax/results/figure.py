@@ -129,15 +129,15 @@ def _draw(explained: Explanation, classes: list[int], pairs: np.ndarray | None) 
     letters = int(cell * 72 / (_LETTER * panels.SMALL))
     bottom = _BOTTOM if explained.players is None else _BOTTOM + _LINE
     row_height = _LINE + strip_height + sum(panel_heights) + bottom
-    triangle_height = 0.0 if pairs is None else triangle.HEIGHT * columns * cell
-    of_pairs = []
+    triangles = []
     if pairs is not None:
-        above_triangles = [triangle.title(explained, c, pairs[:, :, c], decimals) for c in classes]
-        of_pairs = [
-            (c, _wrap(words, columns * cell, panels.SMALL)) for c, words in zip(classes, above_triangles, strict=True)
+        above = [triangle.title(explained, c, pairs[:, :, c], decimals) for c in classes]
+        triangles = [
+            _Triangle(pairs[:, :, c], _wrap(words, columns * cell, panels.SMALL))
+            for c, words in zip(classes, above, strict=True)
         ]
-    above = sum(_ABOVE_TITLE + _LINE * len(lines) + triangle_height + _BELOW_PAIRS for _, lines in of_pairs)
-    height = _TOP + _LINE * len(heading) + above + num_rows * row_height
+    below_triangles = _TOP + _LINE * len(heading) + sum(_height_of(each, columns * cell) for each in triangles)
+    height = below_triangles + num_rows * row_height
     figure = require("matplotlib.figure", extra="plots").Figure(figsize=(width, height), facecolor="white")
     page = _Page(figure, width, height)
 
@@ -148,17 +148,10 @@ def _draw(explained: Explanation, classes: list[int], pairs: np.ndarray | None) 
         page.text(_LEFT, top, line, size=panels.SMALL, color=panels.FAINT)
         top += _LINE
     if pairs is not None:
-        strongest = triangle.scale(pairs, classes)
+        _draw_triangles(page, explained, triangles, top, columns * cell, triangle.scale(pairs, classes))
         colours = page.axes(sum_left, top + 2 * _LINE + _ABOVE_TITLE, sum_width, _COLOURS_HEIGHT)
-        triangle.draw_scale(colours, strongest, decimals)
-        for c, lines in of_pairs:
-            top += _ABOVE_TITLE
-            for line in lines:
-                page.text(_LEFT, top, line, size=panels.SMALL)
-                top += _LINE
-            axes = page.axes(_LEFT, top, columns * cell, triangle_height)
-            triangle.draw(axes, explained, pairs[:, :, c], strongest)
-            top += triangle_height + _BELOW_PAIRS
+        triangle.draw_scale(colours, triangle.scale(pairs, classes), decimals)
+    top = below_triangles
     _draw_legend(page, sum_left, top + _LINE, explained.sampled and any(intervals))
     for start in range(0, num_cells, columns):
         row = slice(start, min(start + columns, num_cells))
@@ -189,6 +182,28 @@ def _title(explained: Explanation, class_index: int, terms: panels.Sum) -> str:
     role = "predicted, " if class_index == predicted_class(explained) else ""
     score = panels.printed(terms.score, terms.decimals)
     return f"{explained.class_names[class_index]} ({role}score\N{NO-BREAK SPACE}{score})"
+
+
+class _Triangle(NamedTuple):
+    """Interactions [P, P] of a class, and the lines above them."""
+
+    values: np.ndarray
+    lines: list[str]
+
+
+def _height_of(of: _Triangle, width: float) -> float:
+    return _ABOVE_TITLE + _LINE * len(of.lines) + triangle.HEIGHT * width + _BELOW_PAIRS
+
+
+def _draw_triangles(
+    page: _Page, explained: Explanation, triangles: list[_Triangle], top: float, width: float, strongest: float
+) -> None:
+    for each in triangles:
+        for i, line in enumerate(each.lines):
+            page.text(_LEFT, top + _ABOVE_TITLE + i * _LINE, line, size=panels.SMALL)
+        above = top + _ABOVE_TITLE + len(each.lines) * _LINE
+        triangle.draw(page.axes(_LEFT, above, width, triangle.HEIGHT * width), explained, each.values, strongest)
+        top += _height_of(each, width)
 
 
 def _draw_legend(page: _Page, left: float, top: float, intervals: bool) -> None:

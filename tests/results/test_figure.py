@@ -393,7 +393,7 @@ def test_the_cell_of_a_pair_stands_where_the_lines_of_its_frames_meet():
     pairs[0, 1] = pairs[1, 0] = -1.0
     figure = draw_report(explained, [1], pairs)
     cells = {}
-    for patch in figure.axes[1].patches:
+    for patch in figure.axes[0].patches:
         if patch.get_facecolor()[3] > 0:
             cells[tuple(np.round(patch.get_xy()[:4].mean(axis=0), 6))] = patch.get_facecolor()[:3]
     # Frames 0, 1, 2 stand at these places from the left; a pair as high as half of what lies between them.
