@@ -1,7 +1,6 @@
 """The surrogate: exact where it should be, far better than regression where it can be, honest about its error."""
 
 import functools
-import importlib
 import math
 
 import jax
@@ -20,8 +19,6 @@ from tests import oracles
 from tests.contracts import tables
 
 C = 3
-# The function of the same name hides the module.
-inside = importlib.import_module("esv_jax.estimators.surrogate")
 
 
 def softmax_of_means(seed, num_frames):
