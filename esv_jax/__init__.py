@@ -31,6 +31,8 @@ from esv_jax.explaining.certify import certify as certify
 from esv_jax.explaining.coarse_to_fine import CoarseToFine as CoarseToFine
 from esv_jax.explaining.coarse_to_fine import coarse_to_fine as coarse_to_fine
 from esv_jax.explaining.explain import explain as explain
+from esv_jax.explaining.interactions import Interactions as Interactions
+from esv_jax.explaining.interactions import interactions as interactions
 from esv_jax.explaining.until import Progress as Progress
 from esv_jax.explaining.until import explain_until as explain_until
 from esv_jax.explaining.worths import worths as worths

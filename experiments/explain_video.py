@@ -15,7 +15,8 @@ returns predict, (uint8 RGB [N, T, H, W, 3]) -> scores [N, C], or a torch.nn.Mod
 normalised frames with their axes as --layout says.
 
 Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, attribution.npz and
-attribution.json to the folder --out.
+attribution.json to the folder --out; with --interactions, a triangle of pairs of frames above these, and
+interactions.csv (anyone's model is asked again for them, unless there is an --archive).
 """
 
 import contextlib
@@ -38,7 +39,7 @@ from esv_jax.explaining.certify import QUESTIONS, sentence
 from esv_jax.explaining.explain import is_exact
 from esv_jax.results import figure, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
-from esv_jax.results.files import save_json, save_npz
+from esv_jax.results.files import save_json, save_npz, save_pairs
 from esv_jax.saved import DEMO_MODEL
 from esv_jax.video import decode
 from esv_jax.video.frames import Frames
@@ -48,6 +49,7 @@ from . import cli, estimator_flags, host_flags
 from .estimator_flags import ESTIMATOR, MAX_EVALUATIONS, SEED
 from .models_of_videos import ModelOfVideos, load
 
+MOST_FRAMES_OF_PAIRS = 16  # in one row of the report
 FIRST_LOOK = 1024  # evaluations, where there are more up to a target
 LEVEL = 0.95  # of --certify; that of the table's intervals
 # That tell the standard errors of differences, or are exact.
@@ -73,6 +75,9 @@ CERTIFY = flags.DEFINE_enum(
     "Sample until it is sure which frame is the top one (top), which three are (top3), or which support and which "
     "distract (sign), for the class of --class_name, else for the predicted one; --max_evaluations at most.",
 )
+INTERACTIONS = flags.DEFINE_bool(
+    "interactions", False, "Show too what pairs of frames do together: which two carry a relation; 16 frames at most."
+)
 OUT = cli.DEFINE_path("out", None, "Folder to write to.", required=True)
 
 
@@ -85,6 +90,10 @@ def main() -> None:
         segments = esv_jax.players.segments(NUM_FRAMES.value, SEGMENTS.value)
         subject = subject._replace(game=esv_jax.grouped(subject.game, segments))
     num_players = SEGMENTS.value or NUM_FRAMES.value
+    if INTERACTIONS.value and NUM_FRAMES.value > MOST_FRAMES_OF_PAIRS:
+        raise InputError(
+            f"--interactions is for at most {MOST_FRAMES_OF_PAIRS} frames, found --num_frames={NUM_FRAMES.value}"
+        )
     if CERTIFY.value is not None:
         _check_certify()
     if subject.class_names is not None:
@@ -98,13 +107,15 @@ def main() -> None:
         subject = subject._replace(class_names=host_flags.class_names(_num_classes(subject, video)))
     names: Any = subject.class_names
     classes = _classes(names)
-    answer = None
+    answer = pairs = None
     if CERTIFY.value is None:
         attribution = _explain(estimator, subject, video)
     else:
         attribution, answer = _certify(
             estimator, subject, video, classes[0] if classes else None, frames.indices.tolist()
         )
+    if INTERACTIONS.value:
+        pairs = _pairs(estimator, subject, video)
 
     explained = explanation(
         attribution,
@@ -122,14 +133,17 @@ def main() -> None:
         with files.disk_errors(f"the results cannot be written to {OUT.value}"):
             save_npz(out / "attribution.npz", explained)
             save_json(out / "attribution.json", explained, _provenance(subject, frames, method))
-            figure.save_report(out / "report.png", explained, shown)
+            figure.save_report(out / "report.png", explained, shown, None if pairs is None else pairs[0])
+            if pairs is not None:
+                save_pairs(out / "interactions.csv", explained, *pairs)
     finally:  # a full disk does not cost the table, nor a closed pipe the files
         print(explained.title + (f"\n{stream}" if stream else ""))
         for c in shown:
             print("\n" + table.format_table(explained, c, ascii_only=not _prints_unicode()))
             if answer is not None and c == certified:
                 print(answer)
-    print(f"\nwrote report.png, attribution.npz and attribution.json to {OUT.value}")
+    more = "" if pairs is None else ", interactions.csv"
+    print(f"\nwrote report.png{more}, attribution.npz and attribution.json to {OUT.value}")
     if subject.warning:
         print(f"note: {subject.warning}", file=sys.stderr)
 
@@ -211,6 +225,20 @@ def _explain(estimator: Estimator, subject: ModelOfVideos, video: Any) -> Attrib
             archive=ARCHIVE.value,
             callback=show,
         )
+
+
+def _pairs(estimator: Estimator, subject: ModelOfVideos, video: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Interactions and their standard errors [P, P, C]; exact where the values are."""
+    whole = is_exact(estimator, subject.game, subject.game.num_players(video))
+    found = esv_jax.interactions(
+        subject.game,
+        subject.params,
+        video,
+        max_evaluations=None if whole else MAX_EVALUATIONS.value,
+        key=jax.random.key(SEED.value),
+        archive=ARCHIVE.value,
+    )
+    return np.asarray(found.values, np.float64), np.asarray(found.std_error, np.float64)
 
 
 def _certify(

@@ -15,7 +15,7 @@ def test_the_python_of_the_readme_runs_and_its_values_add_up(monkeypatch):
     monkeypatch.setattr("builtins.print", lambda *args: None)
     names = {}
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     exec(blocks[0], names)
     np.testing.assert_allclose(names["out"].values.sum(axis=0), names["out"].full - names["out"].empty, atol=1e-5)
     exec(blocks[1], names)
@@ -23,6 +23,11 @@ def test_the_python_of_the_readme_runs_and_its_values_add_up(monkeypatch):
     assert bool(jnp.isfinite(names["outs"].values).all())
     assert names["outs"].values.shape == (2, 8, 3)
     exec(blocks[2], names)
+    exec(blocks[3], names)
+    upper = np.triu_indices(8)
+    np.testing.assert_allclose(
+        names["pairs"].values[upper].sum(axis=0), names["out"].full - names["out"].empty, atol=1e-5
+    )
     whole = np.stack([np.zeros(8, bool), np.ones(8, bool)])
     of_ends = names["esv_jax"].worths(names["game"], names["params"], names["video"], whole)
     np.testing.assert_allclose(of_ends, np.stack([names["out"].empty, names["out"].full]), atol=1e-6)

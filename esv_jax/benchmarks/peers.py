@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 import re
 import warnings
 from collections.abc import Callable
@@ -40,15 +41,39 @@ _SHAPIQ = {
     "ProxySPEX": _Approximator("ProxySPEX", {"index": "SV", "max_order": 1}),
     "ShaplEIG": _Approximator("ShaplEIG", {"show_progress": False}, needs=("torch", "gpytorch", "botorch")),
 }
+_ORDER_2 = {"index": "k-SII", "max_order": 2}
+_SHAPIQ_PAIRS = {
+    "KernelSHAP-IQ": _Approximator("KernelSHAPIQ", {**_ORDER_2, "pairing_trick": True}),
+    "inconsistent KernelSHAP-IQ": _Approximator("InconsistentKernelSHAPIQ", {**_ORDER_2, "pairing_trick": True}),
+    "SVARM-IQ": _Approximator("SVARMIQ", {**_ORDER_2, "pairing_trick": True}),
+    "ProxySHAP": _Approximator("ProxySHAP", _ORDER_2),
+    "ProxySHAP adjusted": _Approximator("ProxySHAP", {**_ORDER_2, "adjustment": True}),
+    "ProxySHAP cross-fitted": _Approximator("ProxySHAP", {**_ORDER_2, "adjustment": True, "k_folds": 5}),
+}
 
 
 def of_shapiq(approximator: _Approximator, worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
     """Values [T] of an approximator of shapiq."""
+    interactions = _approximated(approximator, worths, num_frames, evaluations, seed)
+    return np.array([interactions[(i,)] for i in range(num_frames)])
+
+
+def pairs_of_shapiq(
+    approximator: _Approximator, worths: Worths, num_frames: int, evaluations: int, seed: int
+) -> np.ndarray:
+    """Interactions [T, T] of an approximator of shapiq, 0 on the diagonal."""
+    interactions = _approximated(approximator, worths, num_frames, evaluations, seed)
+    found = np.zeros((num_frames, num_frames))
+    for i, j in itertools.combinations(range(num_frames), 2):
+        found[i, j] = found[j, i] = interactions[(i, j)]
+    return found
+
+
+def _approximated(approximator: _Approximator, worths: Worths, num_frames: int, evaluations: int, seed: int) -> Any:
     import shapiq
 
     peer = getattr(shapiq.approximator, approximator.name)(n=num_frames, random_state=seed, **approximator.options)
-    interactions = peer.approximate(evaluations, worths)
-    return np.array([interactions[(i,)] for i in range(num_frames)])
+    return peer.approximate(evaluations, worths)
 
 
 def kernel_explainer(worths: Worths, num_frames: int, evaluations: int, seed: int) -> np.ndarray:
@@ -117,19 +142,29 @@ def available() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:
         missing.append("captum's KernelShap and ShapleyValueSampling: pip install captum scikit-learn")
     else:
         peers |= {"captum KernelShap": captum_kernel, "captum ShapleyValueSampling": captum_sampling}
+    of_values, not_there = _of_shapiq(_SHAPIQ, of_shapiq)
+    return peers | of_values, missing + not_there
+
+
+def of_pairs() -> tuple[dict[str, Callable[..., np.ndarray]], list[str]]:
+    """Those of interactions of two frames that can be imported, and what is missing for the others, in words."""
+    return _of_shapiq(_SHAPIQ_PAIRS, pairs_of_shapiq)
+
+
+def _of_shapiq(approximators: dict[str, _Approximator], run: Callable[..., np.ndarray]) -> tuple[dict, list[str]]:
     if importlib.util.find_spec("shapiq") is None:
-        missing.append("shapiq's estimators: pip install 'shapiq>=1.8' on Python 3.12 or newer")
-        return peers, missing
+        return {}, ["shapiq's estimators: pip install 'shapiq>=1.8' on Python 3.12 or newer"]
     import shapiq
 
-    for name, approximator in _SHAPIQ.items():
+    peers, missing = {}, []
+    for name, approximator in approximators.items():
         needed = [package for package in approximator.needs if importlib.util.find_spec(package) is None]
         if needed:
             missing.append(f"shapiq's {name}: pip install {' '.join(needed)}")
         elif not hasattr(shapiq.approximator, approximator.name):
             missing.append(f"shapiq's {name}: shapiq 1.8 or newer is needed, found {shapiq.__version__}")
         else:
-            peers[f"shapiq {name}"] = functools.partial(of_shapiq, approximator)
+            peers[f"shapiq {name}"] = functools.partial(run, approximator)
     return peers, missing
 
 

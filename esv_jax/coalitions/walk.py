@@ -1,4 +1,6 @@
-"""Sums over all 2^P coalitions, streamed in tiles of rows, for the exact estimators.
+"""Sums over all 2^P coalitions, streamed in tiles of rows, for the exact estimators and for interactions.
+
+What is summed is said by coefficients of a coalition, Q of them: one a player for values, one a pair for interactions.
 
 Nothing of size 2^P is held: a tile's coalitions are made on the device from their ranks, and games of the form `Scales`
 keep the joint logits of two sizes. Sizes up to M have a loop each and all larger ones share one, so compile time does
@@ -14,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax.base import Form, Link, Masks, Scales, WeightsBySize
-from esv_jax.coalitions import joint, lattice, masks, unrank, weights
+from esv_jax.base import Form, Link, Masks, Scales
+from esv_jax.coalitions import joint, lattice, masks, unrank
 from esv_jax.coalitions.lattice import Level
+from esv_jax.coalitions.weights import Coefficients
 from esv_jax.precise import matmul
 
 # Coalitions worked on at a time: enough to keep matrix products busy, few enough for their scores to stay in cache.
@@ -25,7 +28,7 @@ TILE_ROWS = 2048
 # on the device.
 LISTED_PLAYERS = 16
 
-# (values [P, C], full [C])
+# (sums [Q, C], full [C])
 Sums = tuple[jax.Array, jax.Array]
 # (size, level, joint logits of the size below) -> logits [N, C] of the level.
 StepUp = Callable[[int, Level, Any], jax.Array]
@@ -38,37 +41,36 @@ def sum_over_all(
     logits: Callable[[Any], jax.Array],
     link: Link,
     num_players: int,
-    by_size: WeightsBySize,
+    coefficients: Coefficients,
     temperature: jax.Array | None = None,
 ) -> Sums:
-    """The sum over coalitions S of v(S) times a weight that depends on |S| and on whether the player is in S.
+    """The sums over coalitions S of v(S) times each of the Q coefficients of S.
 
     Args:
       form: of the game; not `Host`.
       logits: of the game, given what it prepared.
       link: of the game.
       num_players: P, at most 32.
-      by_size: float64 [P + 1] each, weights of v(S) by |S| for the players in S and for those not in S; those of size 0
-        are not read.
+      coefficients: of v(S), as `weights.of_players` gives them.
       temperature: float [P], what joint logits are divided by, by |S|; for the form `Scales`, of its own `temperature`.
 
     Returns:
-      (values [P, C], full [C]), the sums over all S but the empty one, and the worth of everyone.
+      (sums [Q, C], full [C]), over all S but the empty one, and the worth of everyone.
     """
     if isinstance(form, Masks):
-        return _any_order(logits, link, num_players, by_size)
+        return _any_order(logits, link, num_players, coefficients)
     if isinstance(form, Scales):
 
         def step_up(size: int, level: Level, below: Any) -> jax.Array:
             return joint.from_children(logits, form.num_scales, size, level.members, level.children, below)
 
         worths = _worths_of_size(link, temperature)
-        return _by_size(step_up, worths, num_players, num_players, form.num_scales, True, by_size)
-    return sum_over_sizes(logits, link, num_players, num_players, by_size)
+        return _by_size(step_up, worths, num_players, num_players, form.num_scales, True, coefficients)
+    return sum_over_sizes(logits, link, num_players, num_players, coefficients)
 
 
 def sum_over_sizes(
-    logits: Callable[[Any], jax.Array], link: Link, num_players: int, last: int, by_size: WeightsBySize
+    logits: Callable[[Any], jax.Array], link: Link, num_players: int, last: int, coefficients: Coefficients
 ) -> Sums:
     """`sum_over_all` for the coalitions of 1..last players alone, logits those of the form `Subsets`, and the worth [C]
     of the first coalition of size `last`."""
@@ -76,7 +78,7 @@ def sum_over_sizes(
     def step_up(size: int, level: Level, below: Any) -> jax.Array:
         return logits(level.members)
 
-    return _by_size(step_up, _worths_of_size(link, None), num_players, last, last, False, by_size)
+    return _by_size(step_up, _worths_of_size(link, None), num_players, last, last, False, coefficients)
 
 
 def _worths_of_size(link: Link, temperature: jax.Array | None) -> WorthsOfSize:
@@ -84,7 +86,7 @@ def _worths_of_size(link: Link, temperature: jax.Array | None) -> WorthsOfSize:
     return lambda logits, size: link(logits if temperature is None else logits / temperature[size - 1])
 
 
-def _any_order(logits: Callable[[Any], jax.Array], link: Link, num_players: int, by_size: WeightsBySize) -> Sums:
+def _any_order(logits: Callable[[Any], jax.Array], link: Link, num_players: int, coefficients: Coefficients) -> Sums:
     """Coalition n holds the players of n's bits."""
     tile = min(2**num_players, 2 * TILE_ROWS)
 
@@ -96,12 +98,12 @@ def _any_order(logits: Callable[[Any], jax.Array], link: Link, num_players: int,
         number = position * tile + jnp.arange(tile, dtype=jnp.int32)
         # Coalition 0 has no logits: everyone stands in for it, with weight 0.
         bits, of_tile = worths(jnp.where(number == 0, 2**num_players - 1, number))
-        coefficient = weights.coefficients(bits, by_size, of_tile.dtype)
+        coefficient = coefficients(bits, of_tile.dtype)
         return matmul(jnp.where(number[:, None] == 0, 0, coefficient).T, of_tile)
 
-    values = jax.lax.fori_loop(1, 2**num_players // tile, lambda n, values: values + one_tile(n), one_tile(0))
+    sums = jax.lax.fori_loop(1, 2**num_players // tile, lambda n, sums: sums + one_tile(n), one_tile(0))
     _, full = worths(jnp.full(1, 2**num_players - 1, jnp.int32))
-    return values, full[0]
+    return sums, full[0]
 
 
 def _by_size(
@@ -111,7 +113,7 @@ def _by_size(
     last: int,
     num_own: int,
     keeps: bool,
-    by_size: WeightsBySize,
+    coefficients: Coefficients,
 ) -> Sums:
     """Sizes 1..last in turn, the first `num_own` in programs of their own; it `keeps` two sizes' logits if need be.
 
@@ -119,17 +121,17 @@ def _by_size(
     """
     rows = [math.comb(num_players, size) for size in range(1, last + 1)]
     at_once = next((n for n, count in enumerate(rows) if count > TILE_ROWS and n > 0), last)
-    values, logits, below = _smallest(step_up, worths_of, num_players, at_once, by_size)
+    sums, logits, below = _smallest(step_up, worths_of, num_players, at_once, coefficients)
     if at_once == last:
-        return values, worths_of(logits, last)[0]
-    visit = functools.partial(_visit_size, step_up, worths_of, num_players, keeps, by_size)
+        return sums, worths_of(logits, last)[0]
+    visit = functools.partial(_visit_size, step_up, worths_of, num_players, keeps, coefficients)
     tables: Any = ((), ())
     if keeps:
         # Two tables in turn: a loop can write to one in place because it only reads the other.
         num_rows = max(_num_tiles(n) * _tile_of(n) for n in rows[at_once - 1 :])
         none = jnp.zeros((num_rows, below.shape[1]), below.dtype)
         tables = _put(none, below, 0), none
-    state = values, logits, *tables
+    state = sums, logits, *tables
     num_own = max(at_once, min(num_own, last))
     # Larger sizes share a program, or two, one for each direction; an odd one is counted among the others.
     num_own += (last - num_own) % 2
@@ -142,14 +144,14 @@ def _by_size(
             return visit(size + 1, num_players, visit(size, num_players, state))
 
         state = jax.lax.fori_loop(0, (last - num_own) // 2, two_sizes, state)
-    values, logits, _, _ = state
-    return values, worths_of(logits, last)[0]
+    sums, logits, _, _ = state
+    return sums, worths_of(logits, last)[0]
 
 
 def _smallest(
-    step_up: StepUp, worths_of: WorthsOfSize, num_players: int, last: int, by_size: WeightsBySize
+    step_up: StepUp, worths_of: WorthsOfSize, num_players: int, last: int, coefficients: Coefficients
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(values [P, C], logits [1, C] of the first coalition of size `last`, logits of that size), all at once."""
+    """(sums [Q, C], logits [1, C] of the first coalition of size `last`, logits of that size), all at once."""
     worth: list[jax.Array] = []
     rows: list[np.ndarray] = []
     below: Any = None
@@ -160,7 +162,7 @@ def _smallest(
         worth.append(worths_of(below, size))
         rows.append(mask)
     worths = jnp.concatenate(worth)
-    coefficient = weights.coefficients(np.concatenate(rows).astype(np.int32), by_size, worths.dtype)
+    coefficient = coefficients(np.concatenate(rows), worths.dtype)
     return matmul(coefficient.T, worths), below[:1], below
 
 
@@ -169,25 +171,24 @@ def _visit_size(
     worths_of: WorthsOfSize,
     num_players: int,
     keeps: bool,
-    by_size: WeightsBySize,
+    coefficients: Coefficients,
     size: int | jax.Array,
     width: int,
     state: Any,
 ) -> Any:
-    """Adds the coalitions of one size, in tiles, to (values [P, C], logits [1, C], logits of the size below, table).
+    """Adds the coalitions of one size, in tiles, to (sums [Q, C], logits [1, C], logits of the size below, table).
 
     Returns the same, with the two tables changed round. `width` is the columns of the rows; a traced size has P.
     """
-    values, logits, below, table = state
+    sums, logits, below, table = state
     most = math.comb(num_players, width if isinstance(size, int) else num_players // 2)
     tile = _tile_of(most)
     num_rows = jnp.asarray(_num_rows(num_players))[size]
     first_of_size = np.cumsum(_num_rows(num_players), dtype=np.int32) - _num_rows(num_players) - 1
     listed = _listed(num_players, width) if num_players <= LISTED_PLAYERS else None
-    with_player, without_player = (jnp.asarray(w, values.dtype)[size] for w in by_size)
 
     def one_tile(position: jax.Array, so_far: Any) -> Any:
-        values, _, table = so_far
+        sums, _, table = so_far
         start = position * tile
         row = start + jnp.arange(tile, dtype=jnp.int32)
         if listed is None:
@@ -200,13 +201,12 @@ def _visit_size(
             # Read back, so that nothing is computed twice to save a trip to memory.
             table = _put(table, logits, start)
             logits = jax.lax.dynamic_slice_in_dim(table, start, tile, axis=0)
-        coefficient = jnp.where(jnp.asarray(level.mask).T > 0, with_player, without_player)
-        coefficient = jnp.where((row < num_rows)[None, :], coefficient, 0)
-        return values + matmul(coefficient, worths_of(logits, size)), logits[:1], table
+        coefficient = jnp.where((row < num_rows)[:, None], coefficients(level.mask, sums.dtype), 0)
+        return sums + matmul(coefficient.T, worths_of(logits, size)), logits[:1], table
 
     num_tiles = _num_tiles(most) if isinstance(size, int) else (num_rows + (tile - 1)) // tile
-    values, logits, table = jax.lax.fori_loop(0, num_tiles, one_tile, (values, logits, table))
-    return values, logits, table, below
+    sums, logits, table = jax.lax.fori_loop(0, num_tiles, one_tile, (sums, logits, table))
+    return sums, logits, table, below
 
 
 @functools.lru_cache(maxsize=4)

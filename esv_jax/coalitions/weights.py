@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ import numpy as np
 
 from esv_jax.base import Array, WeightsBySize
 
+# (coalitions bool or int [N, P], dtype) -> what v(S) counts in each of Q sums, [N, Q]; NumPy for NumPy.
+Coefficients = Callable[[Array, jax.typing.DTypeLike], Array]
 # Larger counts make no difference where they are used (as the size of a population that is sampled).
 LARGEST = 2**100
 
@@ -31,14 +34,27 @@ def shapley(num_players: int) -> WeightsBySize:
     return by_size
 
 
-def coefficients(mask: Array, weights: WeightsBySize, dtype: jax.typing.DTypeLike) -> Array:
-    """Weights [N, P] of coalitions [N, P], from weights by size for players in and not in; NumPy for NumPy."""
+def of_players(by_size: WeightsBySize) -> Coefficients:
+    """Those of values, Q = P: by |S|, and whether the player is in S."""
+    return functools.partial(_of_players, by_size)
+
+
+def _of_players(by_size: WeightsBySize, mask: Array, dtype: jax.typing.DTypeLike) -> Array:
+    with_player, without_player = at_sizes(by_size, mask, dtype)
+    return where(mask, with_player, without_player)
+
+
+def at_sizes(by_size: tuple[np.ndarray, ...], mask: Array, dtype: jax.typing.DTypeLike) -> tuple[Array, ...]:
+    """Weights by |S| of the coalitions [N, P], [N, 1] each; NumPy for NumPy: the compiler leaves constants to runs."""
     if isinstance(mask, np.ndarray):
-        # A constant, worked out here: the compiler would leave it to every run.
         size = mask.sum(axis=1)
-        with_player, without_player = (w[size][:, None] for w in weights)
-        return np.where(mask, with_player, without_player).astype(dtype)
-    mask = jnp.asarray(mask).astype(bool)
-    size = mask.sum(axis=1, dtype=jnp.int32)
-    with_player, without_player = (jnp.asarray(w, dtype)[size][:, None] for w in weights)
-    return jnp.where(mask, with_player, without_player)
+        return tuple(w[size][:, None].astype(dtype) for w in by_size)
+    size = mask.astype(bool).sum(axis=1, dtype=jnp.int32)
+    return tuple(jnp.asarray(w, dtype)[size][:, None] for w in by_size)
+
+
+def where(condition: Array, one: Array, other: Array) -> Array:
+    """`one` where a condition, bool or 0 and 1, holds, and the `other` elsewhere; NumPy for NumPy."""
+    if isinstance(condition, np.ndarray):
+        return np.where(condition, one, other)
+    return jnp.where(condition.astype(bool), one, other)

@@ -52,5 +52,5 @@ def _estimate(plan: Plan, worths: jax.Array, logits: jax.Array, empty: jax.Array
     num_players = plan.mask.shape[1]
     if len(worths) != 2**num_players - 1:
         raise checks.InputError(f"plan should hold all {2**num_players - 1} coalitions, found {len(worths)}")
-    coefficient = weights.coefficients(plan.mask, weights.shapley(num_players), worths.dtype)
+    coefficient = weights.of_players(weights.shapley(num_players))(plan.mask, worths.dtype)
     return exactly(matmul(coefficient.T, worths) - (empty / num_players)[None])

@@ -194,7 +194,7 @@ def _masks(members: np.ndarray, group: int, of_others: np.ndarray) -> np.ndarray
 def _divided(found: np.ndarray, size: int, contexts: _Contexts) -> _Divided:
     """The group's entries, from worths [R 2^b, C]."""
     within = masks.every(size)
-    shares = weights.coefficients(within, weights.shapley(size), np.float64)
+    shares = weights.of_players(weights.shapley(size))(within, np.float64)
     of_each = np.einsum("sb,rsc->rbc", shares, found.reshape(len(contexts.mask), len(within), -1))
     values = np.einsum("r,rbc->bc", contexts.weight, of_each)
     if contexts.all_of_them:

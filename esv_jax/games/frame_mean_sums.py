@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax.base import Masks, WeightsBySize
-from esv_jax.coalitions import lattice, masks, walk
+from esv_jax.coalitions import lattice, masks, walk, weights
 from esv_jax.precise import matmul
 
 # exp(-60) is far above the smallest float32, and the sums lose nothing that float32 could hold.
@@ -64,7 +64,7 @@ def sum_over_all(
     return jax.lax.cond(
         _everywhere(in_reach),
         lambda: _by_halves(logits, by_size, temperature),
-        lambda: walk.sum_over_all(Masks(), mean_logits, jax.nn.softmax, num_frames, by_size),
+        lambda: walk.sum_over_all(Masks(), mean_logits, jax.nn.softmax, num_frames, weights.of_players(by_size)),
     )
 
 

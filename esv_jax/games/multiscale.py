@@ -15,8 +15,8 @@ from typing import Any, Literal
 import jax
 
 from esv_jax import checks, temperature
-from esv_jax.base import Array, Game, Scales, WeightsBySize, identity, one_player_a_frame
-from esv_jax.coalitions import joint, walk
+from esv_jax.base import Array, Game, Scales, identity, one_player_a_frame
+from esv_jax.coalitions import joint, walk, weights
 from esv_jax.games import position_sums, score_average
 
 Head = Callable[[Any, jax.Array], jax.Array]
@@ -134,9 +134,9 @@ def _trn_functions(model: Any):
     def exact(variables: Any, frames: jax.Array, *by_size: Any) -> walk.Sums:
         prepared = prepare(variables, frames)
         of_all = functools.partial(logits, tabulated(*prepared[:2]))
-        weights: WeightsBySize = by_size
+        coefficients = weights.of_players(by_size)
         temperatures = _temperature(prepared) if model.num_temperatures else None
         form = Scales(model.num_scales)
-        return walk.sum_over_all(form, of_all, jax.nn.softmax, frames.shape[0], weights, temperatures)
+        return walk.sum_over_all(form, of_all, jax.nn.softmax, frames.shape[0], coefficients, temperatures)
 
     return prepare, prepare_for_all, logits, exact

@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from esv_jax.base import Array, identity
-from esv_jax.coalitions import walk
+from esv_jax.coalitions import walk, weights
 
 
 def subset_weights(
@@ -70,7 +70,7 @@ def exact(prepare: Any, scores: Callable[[Any, Array], jax.Array], num_scales: i
         of_subsets = subset_weights(num_players, num_scales, *by_size)
         last = min(num_scales, num_players)
         of_heads = functools.partial(scores, prepare(params, video))
-        values, _ = walk.sum_over_sizes(of_heads, identity, num_players, last, of_subsets)
+        values, _ = walk.sum_over_sizes(of_heads, identity, num_players, last, weights.of_players(of_subsets))
         # The Shapley value shares out v(all) - v(empty), and v(empty) is not part of these sums.
         return values, values.sum(axis=0)
 

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from esv_jax.checks import InputError, require
-from esv_jax.results import panels, pictures
+import numpy as np
+
+from esv_jax.checks import InputError, check_shape, require
+from esv_jax.results import panels, pictures, triangle
 from esv_jax.results.explanation import NO_INTERVAL, Explanation, cells, has_interval, predicted_class
 
 _FRAMES_PER_ROW = 16
@@ -24,6 +26,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.55, 0.08, 0.08, 0.24
 _BAR_HEIGHT, _BETWEEN = 1.0, 0.34
 _CELL_SMALLEST, _CELL_LARGEST, _STRIP = 0.42, 1.05, 4.6
 _SUM_BAR, _LEGEND_HEIGHT = 0.37, 0.48
+_BELOW_PAIRS, _COLOURS_HEIGHT = 0.05, 0.09
 _TICKS = {"labelsize": panels.SMALL, "pad": 2.0, "length": 2.0, "width": 0.6, "color": panels.INK}
 _STYLE = {
     "text.color": panels.INK,
@@ -55,14 +58,14 @@ class _Page(NamedTuple):
         self.figure.text(x, y, words, va="top", parse_math=False, **style)
 
 
-def save_report(path: Path, explained: Explanation, classes: Sequence[int]) -> None:
+def save_report(path: Path, explained: Explanation, classes: Sequence[int], pairs: np.ndarray | None = None) -> None:
     """Writes what `draw_report` draws as a PNG of 300 dots an inch; raises what it raises."""
-    _check(classes)
+    _check(explained, classes, pairs)
     with pictures.drawing(_STYLE):
-        pictures.save(_draw(explained, list(classes)), path, dpi=300)
+        pictures.save(_draw(explained, list(classes), pairs), path, dpi=300)
 
 
-def draw_report(explained: Explanation, classes: Sequence[int]) -> Any:
+def draw_report(explained: Explanation, classes: Sequence[int], pairs: np.ndarray | None = None) -> Any:
     """A matplotlib Figure: the frames, a panel of ESV bars for each of `classes`, and how each score adds up.
 
     Of groups of frames bars are as wide as these; words and what else is no frame stand behind them as text.
@@ -71,24 +74,37 @@ def draw_report(explained: Explanation, classes: Sequence[int]) -> Any:
     intervals, or a sentence says that there are too few samples, and a gap is shown where the values do not add up to
     the score.
 
+    Args:
+      pairs: interactions float [P, P, C] of players that stand in one row: a triangle of each class above the frames.
+
     Raises:
-      InputError: no class to draw.
+      InputError: no class to draw, or pairs of more frames than a row holds.
       MissingExtraError: matplotlib is not installed.
     """
-    _check(classes)
+    _check(explained, classes, pairs)
     with pictures.drawing(_STYLE):
-        figure = _draw(explained, list(classes))
+        figure = _draw(explained, list(classes), pairs)
         pictures.find_letters(figure)
         return figure
 
 
-def _check(classes: Sequence[int]) -> None:
+def _check(explained: Explanation, classes: Sequence[int], pairs: np.ndarray | None) -> None:
     if not classes:
         raise InputError("classes should name at least one class to draw, found none")
+    if pairs is None:
+        return
+    num_players, num_classes = explained.values.shape
+    check_shape("pairs", pairs, (num_players, num_players, num_classes))
+    if _num_cells(explained) > _FRAMES_PER_ROW:
+        raise InputError(f"pairs are drawn of at most {_FRAMES_PER_ROW} frames, found {_num_cells(explained)}")
 
 
-def _draw(explained: Explanation, classes: list[int]) -> Any:
-    num_cells = max(len(explained.frames), 1 + max(cell for own in cells(explained) for cell in own))
+def _num_cells(explained: Explanation) -> int:
+    return max(len(explained.frames), 1 + max(cell for own in cells(explained) for cell in own))
+
+
+def _draw(explained: Explanation, classes: list[int], pairs: np.ndarray | None) -> Any:
+    num_cells = _num_cells(explained)
     num_rows = math.ceil(num_cells / _FRAMES_PER_ROW)
     columns = math.ceil(num_cells / num_rows)
     cell = min(max(_STRIP / columns, _CELL_SMALLEST), _CELL_LARGEST)
@@ -113,7 +129,15 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
     letters = int(cell * 72 / (_LETTER * panels.SMALL))
     bottom = _BOTTOM if explained.players is None else _BOTTOM + _LINE
     row_height = _LINE + strip_height + sum(panel_heights) + bottom
-    height = _TOP + _LINE * len(heading) + num_rows * row_height
+    triangles = []
+    if pairs is not None:
+        above = [triangle.title(explained, c, pairs[:, :, c], decimals) for c in classes]
+        triangles = [
+            _Triangle(pairs[:, :, c], _wrap(words, columns * cell, panels.SMALL))
+            for c, words in zip(classes, above, strict=True)
+        ]
+    below_triangles = _TOP + _LINE * len(heading) + sum(_height_of(each, columns * cell) for each in triangles)
+    height = below_triangles + num_rows * row_height
     figure = require("matplotlib.figure", extra="plots").Figure(figsize=(width, height), facecolor="white")
     page = _Page(figure, width, height)
 
@@ -123,6 +147,11 @@ def _draw(explained: Explanation, classes: list[int]) -> Any:
     for line in heading:
         page.text(_LEFT, top, line, size=panels.SMALL, color=panels.FAINT)
         top += _LINE
+    if pairs is not None:
+        _draw_triangles(page, explained, triangles, top, columns * cell, triangle.scale(pairs, classes))
+        colours = page.axes(sum_left, top + 2 * _LINE + _ABOVE_TITLE, sum_width, _COLOURS_HEIGHT)
+        triangle.draw_scale(colours, triangle.scale(pairs, classes), decimals)
+    top = below_triangles
     _draw_legend(page, sum_left, top + _LINE, explained.sampled and any(intervals))
     for start in range(0, num_cells, columns):
         row = slice(start, min(start + columns, num_cells))
@@ -153,6 +182,28 @@ def _title(explained: Explanation, class_index: int, terms: panels.Sum) -> str:
     role = "predicted, " if class_index == predicted_class(explained) else ""
     score = panels.printed(terms.score, terms.decimals)
     return f"{explained.class_names[class_index]} ({role}score\N{NO-BREAK SPACE}{score})"
+
+
+class _Triangle(NamedTuple):
+    """Interactions [P, P] of a class, and the lines above them."""
+
+    values: np.ndarray
+    lines: list[str]
+
+
+def _height_of(of: _Triangle, width: float) -> float:
+    return _ABOVE_TITLE + _LINE * len(of.lines) + triangle.HEIGHT * width + _BELOW_PAIRS
+
+
+def _draw_triangles(
+    page: _Page, explained: Explanation, triangles: list[_Triangle], top: float, width: float, strongest: float
+) -> None:
+    for each in triangles:
+        for i, line in enumerate(each.lines):
+            page.text(_LEFT, top + _ABOVE_TITLE + i * _LINE, line, size=panels.SMALL)
+        above = top + _ABOVE_TITLE + len(each.lines) * _LINE
+        triangle.draw(page.axes(_LEFT, above, width, triangle.HEIGHT * width), explained, each.values, strongest)
+        top += _height_of(each, width)
 
 
 def _draw_legend(page: _Page, left: float, top: float, intervals: bool) -> None:

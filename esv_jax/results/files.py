@@ -1,5 +1,6 @@
 """An explanation as files that other programs read: attribution.npz for NumPy, attribution.json for everything."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,10 @@ import numpy as np
 
 from esv_jax import files
 from esv_jax.base import Player
+from esv_jax.checks import InputError, listed
 from esv_jax.results.explanation import Explanation, cells, predicted_class
+from esv_jax.results.explanation import names as names_of
+from esv_jax.results.export import is_formula
 
 FORMAT = "esv_jax attribution"
 FORMAT_VERSION = 1
@@ -33,6 +37,26 @@ def save_npz(path: Path, explained: Explanation) -> None:
         arrays["player_frames"] = np.array([np.isin(np.arange(len(explained.frames)), own) for own in cells(explained)])
     arrays["predicted"] = np.int64(predicted_class(explained))
     files.write_npz(path, arrays)
+
+
+def save_pairs(path: Path, explained: Explanation, values: np.ndarray, std_error: np.ndarray) -> None:
+    """Writes interactions and their standard errors [P, P, C] as a csv, a line for every class and pair of players.
+
+    Columns: frame_a, frame_b (numbers in the video, or names of players), class (its name), value, std_error.
+
+    Raises:
+      InputError: a name that a spreadsheet would run as a formula.
+    """
+    known = names_of(explained)
+    formulas = [name for name in (*known, *explained.class_names) if is_formula(name)]
+    if formulas:
+        raise InputError(f"{path} would have cells that a spreadsheet runs as formulas, {listed(map(repr, formulas))}")
+    rows = [
+        (known[i], known[j], name, f"{values[i, j, c]:.7g}", f"{std_error[i, j, c]:.7g}")
+        for c, name in enumerate(explained.class_names)
+        for i, j in itertools.combinations(range(len(known)), 2)
+    ]
+    files.write_csv(path, [("frame_a", "frame_b", "class", "value", "std_error"), *rows])
 
 
 def save_json(path: Path, explained: Explanation, provenance: Mapping[str, Any]) -> None:

@@ -76,3 +76,26 @@ def test_the_relative_error_and_lines_of_the_benchmark_of_anyones_model():
     with imported("benchmark_host") as script:
         assert script.error(np.array([1.0, 2.0]), np.array([1.0, 1.0])) == pytest.approx(0.5**0.5)
         assert script.lines_of("mlp", "esv_jax") < script.lines_of("mlp", "shap KernelExplainer")
+
+
+def test_the_benchmark_of_interactions_keeps_its_runs_and_counts_cells(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("shapiq")
+
+    def run():
+        return run_script(
+            "benchmark_interactions",
+            f"--out={tmp_path}",
+            *("--game=pair", "--frames=6", "--evaluations=40", "--seeds=1"),
+            capsys=capsys,
+            monkeypatch=monkeypatch,
+        )
+
+    assert run().exit_code == 0
+    runs = pd.read_csv(tmp_path / "runs.csv")
+    assert {"esv_jax", "shapiq KernelSHAP-IQ", "shapiq SVARM-IQ"} <= set(runs["estimator"])
+    assert (runs["asked"] <= 40).all()
+    again = run()
+    assert again.exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "runs.csv"), runs)
+    assert "| pair | 40 |" in again.stdout
+    assert "1 cells: at most half of the best other's error in " in again.stdout

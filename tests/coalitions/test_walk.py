@@ -53,7 +53,7 @@ def test_tiles_give_the_values_of_the_plan(name, listed_players, monkeypatch):
     monkeypatch.setattr(walk, "TILE_ROWS", 16)
     monkeypatch.setattr(walk, "LISTED_PLAYERS", listed_players)
     logits = functools.partial(game.logits, game.prepare(params, jnp.asarray(video)))
-    check(name, *walk.sum_over_all(game.form, logits, game.link, T, weights.shapley(T)))
+    check(name, *walk.sum_over_all(game.form, logits, game.link, T, weights.of_players(weights.shapley(T))))
 
 
 def test_tiles_of_small_subsets_alone(monkeypatch):

@@ -1,7 +1,6 @@
 """The surrogate: exact where it should be, far better than regression where it can be, honest about its error."""
 
 import functools
-import importlib
 import math
 
 import jax
@@ -11,7 +10,7 @@ import pytest
 
 import esv_jax
 from esv_jax.coalitions import paired
-from esv_jax.estimators import least_squares, logit_fit, odd_ridge, surrogate_samples
+from esv_jax.estimators import game_model, least_squares, logit_fit, odd_ridge, surrogate_samples
 from esv_jax.procedural import drawing, scripts
 from esv_jax.saved import DEMO_MODEL, model_folder
 from esv_jax.video.frame_sampling import segment_centres
@@ -20,8 +19,6 @@ from tests import oracles
 from tests.contracts import tables
 
 C = 3
-# The function of the same name hides the module.
-inside = importlib.import_module("esv_jax.estimators.surrogate")
 
 
 def softmax_of_means(seed, num_frames):
@@ -351,11 +348,11 @@ def test_derivatives_in_worths_are_those_of_differences(x64, max_evaluations):
 
 def test_models_count_by_their_errors():
     errors = jnp.asarray([[1.0, 2.0], [jnp.inf, 100.0]])
-    weights = np.asarray(inside._weights(errors, 0.1))
+    weights = np.asarray(game_model._weights(errors, 0.1))
     np.testing.assert_allclose(weights / weights.sum(), np.array([[8, 1], [0, 0]]) / 9, rtol=1e-5)
-    weights = np.asarray(inside._weights(errors, 0.12))
+    weights = np.asarray(game_model._weights(errors, 0.12))
     np.testing.assert_array_equal(weights, [[1, 0], [0, 0]])
-    exact = np.asarray(inside._weights(jnp.asarray([0.0, 1e-3]), 0.0))
+    exact = np.asarray(game_model._weights(jnp.asarray([0.0, 1e-3]), 0.0))
     np.testing.assert_array_equal(exact, [1, 0])
 
 
@@ -370,9 +367,9 @@ def test_the_model_is_the_mean_of_its_fits():
     )
     kernel = jax.tree.map(lambda a: a[:1], logit_fit.kernels(4, jnp.float32))
     smooth = logit_fit.Fit(*(jnp.full((1, 2, *rest), jnp.nan) for rest in [(17,), (C,), (17, C), (), ()]))
-    model = inside.Model(linear, smooth, kernel, mask, jnp.asarray([0.3, 0.7]), jnp.zeros((1, 2)), jnp.asarray(0.5))
+    model = game_model.Model(linear, smooth, kernel, mask, jnp.asarray([0.3, 0.7]), jnp.zeros((1, 2)), jnp.asarray(0.5))
     centre, offset, coefficients = (np.asarray(a) for a in (linear.centre, linear.offset, linear.coefficients))
     said = [offset[i] + (np.asarray(functions) - centre[i]) @ coefficients[i] for i in range(2)]
     expected = 0.3 * oracles.softmax(said[0]) + 0.7 * said[1]
-    found = inside._worths(model, (jax.nn.softmax, lambda x: x), mask)
+    found = game_model.worths(model, (jax.nn.softmax, lambda x: x), mask)
     np.testing.assert_allclose(found, expected, atol=1e-5)

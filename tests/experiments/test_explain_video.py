@@ -8,6 +8,7 @@ import sys
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 from esv_jax import models
@@ -233,6 +234,26 @@ def test_too_few_samples_for_an_interval_are_said_so(tmp_path, explain_video):
     assert np.isinf(_load(tmp_path)["high"]).all()
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+def test_pairs_of_frames_are_written_and_drawn(tmp_path, explain_video, sampled):
+    flags = ["--estimator=surrogate", "--max_evaluations=40"] if sampled else []
+    ran = explain_video("--num_frames=6", "--interactions", *flags)
+    assert ran.exit_code == 0, ran.stderr
+    assert "wrote report.png, interactions.csv," in ran.stdout
+    got, table = _load(tmp_path), pd.read_csv(tmp_path / "out" / "interactions.csv")
+    assert len(table) == 15 * len(CLASSES)
+    assert (table["std_error"] > 0).any() == sampled
+    assert set(table["frame_a"]) | set(table["frame_b"]) == set(got["frames"])
+    with_triangle = _height_of_report(tmp_path)
+    assert explain_video("--num_frames=6", *flags).exit_code == 0
+    assert _height_of_report(tmp_path) < with_triangle
+
+
+def _height_of_report(tmp_path):
+    with Image.open(tmp_path / "out" / "report.png") as image:
+        return image.height
+
+
 def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance(tmp_path, explain_video):
     arguments = ["--num_frames=5", "--estimator=stratified", "--per_size=4", "--seed=3"]
     ran = explain_video(*arguments)
@@ -272,6 +293,7 @@ def test_a_sampled_explanation_says_so_and_can_be_made_again_from_its_provenance
         (["--estimator=stratified", "--per_size=1"], {}, "--per_size should be at least 2"),
         (["--certify=top", "--target_std_error=0.01"], {}, "--certify and --target_std_error both say when to stop"),
         (["--certify=top", *(f"--class_name={c}" for c in CLASSES)], {}, "--certify is for one class, found 3"),
+        (["--interactions", "--num_frames=17"], {}, "--interactions is for at most 16 frames, found --num_frames=17"),
         (["--certify=top", "--estimator=orderings"], {}, "which tell how sure differences of values are, found ord"),
         (["--certify=top", "--estimator=stratified_paired"], {}, "are, found stratified_paired"),
         ([], {"model": "nowhere"}, "there is no model folder"),

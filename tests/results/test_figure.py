@@ -1,5 +1,6 @@
 import builtins
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -364,3 +365,58 @@ def test_all_class_names_are_shown():
     figure = draw_report(fake_explanation(8), [3, 0, 1])
     words = " ".join(text.get_text() for text in figure.texts)
     assert [name for name in NAMES if name in words] == [NAMES[0], NAMES[1], NAMES[3]]
+
+
+def _some_pairs(explained):
+    values = np.random.default_rng(4).normal(size=(*explained.values.shape[:1] * 2, len(NAMES)))
+    return (values + values.transpose(1, 0, 2)) / 2
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 8, 16])
+def test_pairs_stand_in_a_triangle_above_the_frames(num_frames):
+    explained = fake_explanation(num_frames, sampled=True)
+    pairs = _some_pairs(explained)
+    texts = _check_texts(draw_report(explained, [2, 0], pairs))
+    assert len(texts) > len(_check_texts(draw_report(explained, [2, 0])))
+    if num_frames > 1:
+        of_class = {(i, j): pairs[i, j, 0] for i, j in itertools.combinations(range(num_frames), 2)}
+        i, j = max(of_class, key=of_class.get)
+        value = panels.printed(of_class[i, j], 2, signed=True)
+        shown = f"most by frames {10 * i + 5} and {10 * j + 5} ({value})"
+        assert any(shown in " ".join(text.split()) for text in texts), shown
+
+
+def test_the_cell_of_a_pair_stands_where_the_lines_of_its_frames_meet():
+    explained = fake_explanation(3)
+    pairs = np.zeros((3, 3, len(NAMES)))
+    pairs[0, 2] = pairs[2, 0] = 0.5
+    pairs[0, 1] = pairs[1, 0] = -1.0
+    figure = draw_report(explained, [1], pairs)
+    cells = {}
+    for patch in figure.axes[0].patches:
+        if patch.get_facecolor()[3] > 0:
+            cells[tuple(np.round(patch.get_xy()[:4].mean(axis=0), 6))] = patch.get_facecolor()[:3]
+    # Frames 0, 1, 2 stand at these places from the left; a pair as high as half of what lies between them.
+    assert set(cells) == {(0.5, 0.5), (1.0, 1.0), (1.5, 0.5)}
+    red, green, blue = np.transpose([cells[0.5, 0.5], cells[1.0, 1.0], cells[1.5, 0.5]])
+    assert blue[0] < red[0], "orange takes away"
+    assert red[1] < blue[1], "blue supports"
+    np.testing.assert_allclose([red[2], green[2], blue[2]], 1, atol=0.01)
+    from matplotlib.colors import to_rgb
+
+    np.testing.assert_allclose(cells[0.5, 0.5], to_rgb(panels.DISTRACTING), atol=0.01)
+
+
+def test_pairs_of_segments_are_as_wide_as_these():
+    explained = fake_explanation(8)._replace(
+        players=esv_jax.players.segments(8, 3), **{n: np.zeros((3, 4)) for n in ("values", "std_error", "low", "high")}
+    )
+    _check_texts(draw_report(explained, [0], _some_pairs(explained)))
+
+
+def test_pairs_that_cannot_be_drawn_are_refused():
+    explained = fake_explanation(17)
+    with pytest.raises(InputError, match="pairs are drawn of at most 16 frames, found 17"):
+        draw_report(explained, [0], _some_pairs(explained))
+    with pytest.raises(InputError, match="pairs should have shape"):
+        draw_report(fake_explanation(4), [0], np.zeros((4, 4, 1)))

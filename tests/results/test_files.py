@@ -1,9 +1,12 @@
 import json
 
 import numpy as np
+import pandas as pd
+import pytest
 
+from esv_jax.checks import InputError
 from esv_jax.results.explanation import predicted_class
-from esv_jax.results.files import save_json, save_npz
+from esv_jax.results.files import save_json, save_npz, save_pairs
 from tests.results.fakes import NAMES, fake_explanation, of_players
 
 ARRAYS = ("values", "std_error", "low", "high", "full", "empty", "frames", "times")
@@ -64,3 +67,17 @@ def test_players_are_kept_with_their_names_and_parts(tmp_path):
     record = json.loads((tmp_path / "a.json").read_text())
     assert record["players"][1] == {"name": "shot 1", "parts": {"frames": [3, 8, 9]}}
     assert record["players"][-1] == {"name": "sound", "parts": {"sound": [0, 1]}}
+
+
+def test_pairs_are_a_line_each(tmp_path):
+    explained = fake_explanation(4)
+    rng = np.random.default_rng(0)
+    values, std_error = rng.normal(size=(4, 4, 4)), rng.uniform(size=(4, 4, 4))
+    save_pairs(tmp_path / "pairs.csv", explained, values, std_error)
+    table = pd.read_csv(tmp_path / "pairs.csv")
+    assert list(table) == ["frame_a", "frame_b", "class", "value", "std_error"]
+    assert len(table) == 6 * len(NAMES)
+    line = table.query("frame_a == 15 and frame_b == 35 and `class` == @NAMES[2]")
+    np.testing.assert_allclose(line[["value", "std_error"]], [[values[1, 3, 2], std_error[1, 3, 2]]], rtol=1e-6)
+    with pytest.raises(InputError, match="would have cells that a spreadsheet runs as formulas, '=1'"):
+        save_pairs(tmp_path / "pairs.csv", explained._replace(class_names=("=1", *NAMES[1:])), values, std_error)
