@@ -52,8 +52,12 @@ def draw(axes: Any, explained: Explanation, values: np.ndarray, strongest: float
 
     The highest is framed, and lines lead down to its two players.
     """
-    patches = require("matplotlib.patches", extra="plots")
-    edges, colours = spans(explained), _colours()
+    draw_cells(axes, spans(explained), values, strongest)
+
+
+def draw_cells(axes: Any, edges: list[tuple[float, float]], values: np.ndarray, strongest: float) -> None:
+    """`draw`, for players that begin and end at `edges`."""
+    patches, colours = require("matplotlib.patches", extra="plots"), _colours()
     first, second = np.triu_indices(len(values), 1)
     for i, j in zip(first.tolist(), second.tolist(), strict=True):
         colour = colours(0.5 + 0.5 * values[i, j] / strongest)

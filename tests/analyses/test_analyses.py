@@ -1,6 +1,9 @@
 """What the analyses report, against loops over clips and frames."""
 
+import functools
+import itertools
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -18,6 +21,7 @@ from esv_jax.analyses import (
     lengths,
     methods,
     mistakes,
+    pairs,
     portraits,
     positions,
     recorded,
@@ -416,6 +420,39 @@ def test_every_analysis_is_found():
     shared = {"__init__", "charts", "comparison", "methods", "removal_choice", "report", "study", "subject"}
     shared |= {path.stem for path in Path(analyses.__file__).parent.glob("model_*.py")}
     assert set(every_analysis()) == files - shared
+
+
+def test_pairs_are_the_mean_of_every_clips():
+    """By the definition of the interaction index, over all coalitions of the others, in float64."""
+    tables = pairs.analyse(study([TSN], slow_videos=2)).tables["i_pairs"]
+    chosen = np.flatnonzero(TSN.right(T))[:2]
+    found = []
+    for v in chosen:
+        worth = functools.cache(
+            lambda members, v=v: float(
+                esv_jax.worths(TSN.game(), TSN.params, TSN.features[T][v], np.isin(np.arange(T), members)[None])[
+                    0, TSN.label[v]
+                ]
+            )
+        )
+        of_pairs = []
+        for i, j in itertools.combinations(range(T), 2):
+            total = 0.0
+            others = [k for k in range(T) if k not in (i, j)]
+            for size in range(len(others) + 1):
+                for some in itertools.combinations(others, size):
+                    both, one, other, neither = (
+                        worth(tuple(sorted((*some, *more)))) for more in ((i, j), (i,), (j,), ())
+                    )
+                    total += (both - one - other + neither) / ((T - 1) * math.comb(T - 2, size))
+            of_pairs.append(total)
+        found.append(of_pairs)
+    np.testing.assert_allclose(tables["mean"], np.mean(found, axis=0), atol=2e-6)
+    assert tables["videos"].tolist() == [2] * 6
+    top = pairs.page({"i_pairs": tables})["pairs"]
+    best = tables.loc[tables["mean"].idxmax()]
+    assert top["pair"][0] == f"{best['position_1']} and {best['position_2']}"
+    assert len(top) == 3
 
 
 def test_without_evidence_or_frames_nothing_is_said_of_them():
