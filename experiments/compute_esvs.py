@@ -10,7 +10,8 @@
 Every video is shown to the model by the frames at the centres of num_frames equal segments. Videos with fewer frames,
 and those whose features are not finite, are left out and listed, here and in the store. A run that was interrupted goes
 on where it stopped when the same command is given again, and gives the same store bit for bit. Read the store with
-`esv_jax.results.open`.
+`esv_jax.results.open`. The last bits of values depend on the machine, on processors also on how many threads compute
+(NPROC): a store begun elsewhere is gone on with by --allow_other_machine alone, and says so.
 
 Anyone's model is --model=module:function, a factory without arguments, of a module that can be imported here. It
 returns predict, (features [N, T, D]) -> scores [N, C], or a torch.nn.Module; or --onnx, a file. It is asked video by
@@ -32,7 +33,7 @@ from absl import flags
 from rich.progress import Progress
 
 import esv_jax
-from esv_jax import files, progress
+from esv_jax import files, machine, progress
 from esv_jax.checks import InputError, listed
 from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite
 from esv_jax.explaining import runner
@@ -59,6 +60,12 @@ BY_TIME = flags.DEFINE_bool(
     "says that they take no longer; the store keeps what was chosen, and a run that goes on does not choose again.",
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "The most videos worked on and written at once.", lower_bound=1)
+ALLOW_OTHER_MACHINE = flags.DEFINE_bool(
+    "allow_other_machine",
+    False,
+    "Go on with a store that another machine, number of threads or version of packages has begun; the last bits of "
+    "values then depend on which computed them, and the store says so.",
+)
 OUT = cli.DEFINE_path("out", None, "The results store, a folder that usually ends in .zarr.", required=True)
 LARGEST_CHUNK = 2**28  # floats
 VIDEOS_MEASURED = 4
@@ -84,7 +91,10 @@ def main() -> None:
     # What cannot be done for one of the numbers of frames is told of before anything is written.
     lengths = [_of_length(features, chosen, not_finite, subject, count) for count in sorted(set(NUM_FRAMES.value))]
     configuration = _configuration(subject)
-    with store_writer.writing(OUT.value, configuration) as folder, progress.bars("videos") as bars:
+    with (
+        store_writer.writing(OUT.value, configuration, other_machine=ALLOW_OTHER_MACHINE.value) as folder,
+        progress.bars("videos") as bars,
+    ):
         for length in lengths:
             chunks = store_writer.open_group(
                 folder,
@@ -204,7 +214,7 @@ def _configuration(subject: ModelOfFeatures) -> dict[str, Any]:
         "estimator": estimator_flags.ESTIMATOR.value,
         "estimator_options": estimator_flags.options(),
         "seed": estimator_flags.SEED.value,
-        "device": jax.devices()[0].device_kind,
+        "machine": machine.described(),
         "versions": cli.versions(),
         **({"by_time": True} if BY_TIME.value else {}),
     }

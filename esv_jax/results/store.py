@@ -15,6 +15,8 @@ from esv_jax.results.store_files import (
     DIGEST,
     INDEX,
     INTERVAL,
+    LARGEST_METADATA,
+    OTHER_MACHINES,
     check_names,
     damaged_metadata,
     read_group,
@@ -45,8 +47,9 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
       there were any), score float32 [video, class], label int64 [video], uid str [video],
       frame_index int64 [video, frame] (which frames of the video), num_frames_in_video int64 [video], prior float32
       [class], class_name str [class]. Its attributes say how it was made (command, seed, versions, digests, estimator,
-      model_kind, num_frames) and which videos were left out and why (left_out). They are numbers and text, as netCDF
-      wants them: versions, left_out ({uid: reason}) and whatever else is neither is the text of its json.
+      model_kind, num_frames; other_machines, where several have written, whose last bits may differ) and which videos
+      were left out and why (left_out). They are numbers and text, as netCDF wants them: versions, left_out ({uid:
+      reason}) and whatever else is neither is the text of its json.
 
     Raises:
       InputError: no store, one of another format version, one that is not finished, or one that was changed or has lost
@@ -89,6 +92,9 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
     dataset = dataset.assign(strings)
     if exact:
         dataset = dataset.assign(dict.fromkeys(INTERVAL, dataset["esv"]))
+    machines = folder / OTHER_MACHINES
+    if machines.exists():
+        attributes["other_machines"] = json.dumps(files.read_json(machines, LARGEST_METADATA))
     dataset.attrs = attributes
     return dataset
 

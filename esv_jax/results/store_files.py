@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FORMAT = "esv_jax results"
 FORMAT_VERSION = 2
+OTHER_MACHINES = "other_machines.json"  # that wrote to a store, besides the one that began it
 METADATA_FILE = "zarr.json"
 FLOAT = np.dtype("<f4")
 DIGEST = "metadata_digest"

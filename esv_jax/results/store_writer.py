@@ -26,6 +26,7 @@ from esv_jax.results.store_files import (
     INTERVAL_LEVEL,
     LARGEST_METADATA,
     METADATA_FILE,
+    OTHER_MACHINES,
     VALUES,
     Chunks,
     arrays_of,
@@ -42,14 +43,21 @@ from esv_jax.results.store_files import (
 )
 from esv_jax.results.video_index import VideoIndex
 
+# What the last bits of values depend on, besides what they are values of.
+_OF_MACHINES = ("machine", "versions")
+
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike, configuration: Mapping[str, Any]) -> Iterator[Path]:
+def writing(
+    path: str | os.PathLike, configuration: Mapping[str, Any], *, other_machine: bool = False
+) -> Iterator[Path]:
     """Opens the store at `path` for writing, making it if it is not there; gives its folder.
 
     Args:
       path: the folder.
       configuration: json-able; whatever decides the values, of all numbers of frames.
+      other_machine: whether what is under "machine" and "versions" may differ from what began the store. The store then
+        says so: `store_files.OTHER_MACHINES` holds the others that wrote to it.
 
     Raises:
       InputError: the folder holds something else or a store of another configuration or format version, another process
@@ -61,7 +69,9 @@ def writing(path: str | os.PathLike, configuration: Mapping[str, Any]) -> Iterat
         folder.mkdir(parents=True, exist_ok=True)
     with files.exclusive_lock(folder, f"the results store {folder}"):
         if (folder / METADATA_FILE).exists():
-            _check_same(*read_root(folder), dict(configuration), folder)
+            different = _check_same(*read_root(folder), dict(configuration), folder, other_machine)
+            if different:
+                _tell_of_machine(folder, configuration)
         else:
             with _told_of(folder):
                 _start(folder, configuration)
@@ -241,7 +251,10 @@ def _told_of(folder: Path) -> contextlib.AbstractContextManager[None]:
     return files.disk_errors(f"the results store {folder} cannot be written", advice)
 
 
-def _check_same(version: int, found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+def _check_same(
+    version: int, found: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path, other_machine: bool
+) -> bool:
+    """Whether the store was begun on another machine; raises if that, or anything else that differs, may not be."""
     if version != FORMAT_VERSION:
         raise InputError(
             f"the results store {folder} is of format {version}, without checksums, and this esv_jax adds to stores of "
@@ -249,12 +262,31 @@ def _check_same(version: int, found: Mapping[str, Any], wanted: Mapping[str, Any
         )
     found, wanted = _flat(found), _flat(json.loads(json.dumps(wanted)))
     different = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
-    if different:
-        name = different[0]
+    of_machine = [name for name in different if name.partition(".")[0] in _OF_MACHINES]
+    for name in sorted(different, key=of_machine.__contains__):  # what no flag allows is told of first
+        if name in of_machine and other_machine:
+            continue
+        how = "use another folder"
+        if name in of_machine:
+            set_it = f"set NPROC={found.get(name)}, " if name == "machine.threads" and found.get(name) else ""
+            how = (
+                f"the last bits of values depend on it; {set_it}use another folder, or go on with "
+                "--allow_other_machine, and the store says so"
+            )
         raise InputError(
-            f"the results store {folder} was made with {name} {found.get(name)}, not {wanted.get(name)}: "
-            "use another folder"
+            f"the results store {folder} was made with {name} {found.get(name)}, not {wanted.get(name)}: {how}"
         )
+    return bool(different)
+
+
+def _tell_of_machine(folder: Path, configuration: Mapping[str, Any]) -> None:
+    """Adds this machine to those besides the first that write to the store."""
+    file = folder / OTHER_MACHINES
+    told = files.read_json(file) if file.exists() else []
+    mine = json.loads(json.dumps({name: configuration.get(name) for name in _OF_MACHINES}))
+    if mine not in told:
+        with _told_of(folder):
+            files.write_json(file, [*told, mine])
 
 
 def _flat(configuration: Mapping[str, Any]) -> dict[str, Any]:

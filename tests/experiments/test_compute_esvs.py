@@ -17,7 +17,7 @@ from esv_jax.data import feature_store, play_fair_features
 from esv_jax.explaining import batch as explain_batch
 from esv_jax.explaining import choose as choosing
 from esv_jax.interop import heads
-from esv_jax.results import store_writer
+from esv_jax.results import store, store_writer
 from esv_jax.saved import model_folder
 from esv_jax.video.frame_sampling import segment_centres
 from tests.experiments.scripts import imported, run_script
@@ -416,3 +416,27 @@ def test_mistakes_are_one_sentence(root, tmp_path, compute):
         assert message in ran.stderr
         assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
         assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_store_of_another_machine_is_gone_on_with_only_if_that_is_asked_for(compute, tmp_path, monkeypatch):
+    """Of another number of threads the last bits differ."""
+    assert compute().exit_code == 0
+    assert "other_machines" not in esv_jax.results.open(tmp_path / "s.zarr").attrs
+    machine = store.read_configuration(tmp_path / "s.zarr")["machine"]
+    threads = machine["threads"]
+    assert machine == {"platform": "cpu", "device": "cpu", "threads": len(os.sched_getaffinity(0))}
+    monkeypatch.setenv("NPROC", str(threads + 1))
+    refused = compute("--num_frames=2")
+    assert refused.exit_code == 1
+    assert (
+        f"was made with machine.threads {threads}, not {threads + 1}: the last bits of values depend on it; "
+        f"set NPROC={threads}, use another folder, or go on with --allow_other_machine" in refused.stderr
+    )
+    for _ in range(2):
+        assert compute("--num_frames=2", "--num_frames=4", "--allow_other_machine").exit_code == 0
+    told = json.loads(esv_jax.results.open(tmp_path / "s.zarr", 2).attrs["other_machines"])
+    assert [of["machine"]["threads"] for of in told] == [threads + 1]
+    monkeypatch.setenv("NPROC", str(threads))
+    assert compute("--num_frames=3").exit_code == 0
+    other_model = compute("--allow_other_machine", model="tsn")
+    assert "was made with model_kind multiscale_trn, not tsn: use another folder" in other_model.stderr
