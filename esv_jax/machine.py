@@ -13,12 +13,15 @@ def described() -> dict[str, Any]:
     """
     device = jax.devices()[0]
     found: dict[str, Any] = {"platform": device.platform, "device": device.device_kind}
-    return found | ({"threads": num_threads()} if device.platform == "cpu" else {})
+    return found | ({"threads": _num_threads()} if device.platform == "cpu" else {})
 
 
-def num_threads() -> int:
-    """Of XLA's pool on processors: the environment's NPROC, or the processors that this process may use."""
+def _num_threads() -> int:
+    """Of XLA's pool on processors: the environment's NPROC, or the processors that this process may use; at least one
+    for each device that they are made to stand for."""
     said = os.environ.get("NPROC", "")
     if said.isdecimal() and int(said) > 0:
-        return int(said)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = int(said)
+    else:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(threads, jax.local_device_count())

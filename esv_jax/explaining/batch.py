@@ -5,9 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from esv_jax import batches, checks, threads
+from esv_jax import checks, threads
 from esv_jax.base import Array, Attribution, Estimator, Game, Host, Plan
 from esv_jax.explaining.explain import explain, on_device
 from esv_jax.explaining.worths import without_empty
@@ -51,25 +50,6 @@ def explain_batch(
     params = checks.own("params", params)
     arguments = estimator, without_empty(game), game.empty, params, videos, on_device(plan)
     return _explain_all(*arguments) if plan is None else threads.run(_explain_all, *arguments)
-
-
-def explain_in_parts(
-    estimator: Estimator, game: Game, params: Any, videos: np.ndarray, *, at_once: int, plan: Plan | None = None
-) -> list[Attribution]:
-    """`explain_batch` of any number of videos, `at_once` at a time: their parts in order, all started.
-
-    The last part is filled up rather than compiled for, so its last rows may be of no video.
-
-    Args:
-      estimator, game, params, plan: as for `explain_batch`.
-      videos: float [n, T, ...] on the host, n >= 1.
-      at_once: B.
-
-    Raises:
-      InputError: as `explain`.
-    """
-    rows = batches.filled(len(videos), at_once)
-    return [explain_batch(estimator, game, params, videos[part], plan=plan) for part in rows]
 
 
 def fitting_batch(num_floats: int) -> int:

@@ -1,14 +1,15 @@
 """A whole set of videos: chunks to do -> an executor -> chunks done. Only the caller, one process, writes."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from esv_jax import checks
+from esv_jax import batches, checks
 from esv_jax.base import Attribution, Estimator, Game, Host, Plan
-from esv_jax.explaining.batch import LARGEST_BATCH, explain_batch, explain_in_parts, fitting_batch
+from esv_jax.explaining.batch import LARGEST_BATCH, explain_batch, fitting_batch
 from esv_jax.explaining.explain import is_exact, on_device
 
 # Videos of a chunk, by default, in parts that the device takes at once: few, so that a killed run loses little.
@@ -21,22 +22,28 @@ class Work(NamedTuple):
     """How the videos of a set, all of one shape, are explained.
 
     Attributes:
-      estimator, game, params: as for `explain`.
+      estimator, game: as for `explain`.
+      params: as for `explain`, once for each of the local devices that take turns; once for a model on the host.
       plan: serves all videos, so that their sampling errors are not independent; None where all coalitions are taken.
       chunk: videos of a chunk.
-      at_once: videos that the device takes at once.
+      at_once: videos that a device takes at once.
     """
 
     estimator: Estimator
     game: Game
-    params: Any
+    params: tuple[Any, ...]
     plan: Plan | None
     chunk: int
     at_once: int
 
     def start(self, videos: np.ndarray) -> list[Attribution]:
-        """Starts to explain videos [n, T, ...]; `finish` waits for them."""
-        return explain_in_parts(self.estimator, self.game, self.params, videos, at_once=self.at_once, plan=self.plan)
+        """Starts to explain videos [n, T, ...] in parts of `at_once`: these in order; `run` waits for them.
+
+        The last part is filled up rather than compiled for, so its last rows may be of no video. A part is worked on by
+        one device alone: its values are those of any other of the same kind, bit for bit.
+        """
+        parts = zip(batches.filled(len(videos), self.at_once), itertools.cycle(self.params), strict=False)
+        return [explain_batch(self.estimator, self.game, params, videos[i], plan=self.plan) for i, params in parts]
 
 
 def prepare(
@@ -67,8 +74,11 @@ def prepare(
     if isinstance(game.form, Host):
         # One video at a time: a killed run loses the answers of no more than a chunk.
         plan = None if is_exact(estimator, game, num_players) else estimator.plan(num_players, key=key)
-        return Work(estimator, game, params, plan, chunk or 1, 1)
-    params = jax.device_put(checks.own("params", params))
+        return Work(estimator, game, (params,), plan, chunk or 1, 1)
+    params = checks.own("params", params)
+    devices = jax.local_devices()
+    # What is put on a device by name draws what is computed with it there.
+    copies = [jax.device_put(params, device) for device in devices] if len(devices) > 1 else [jax.device_put(params)]
     plan = None if is_exact(estimator, game, num_players) else on_device(estimator.plan(num_players, key=key))
     at_once = fitting_batch(floats_of_a_video)
     whole = 2 ** (num_videos - 1).bit_length()
@@ -76,7 +86,7 @@ def prepare(
     at_once = min(at_once, chunk)
     batch = jax.ShapeDtypeStruct((at_once, *video.shape), video.dtype)
     jax.eval_shape(lambda videos: explain_batch(estimator, game, params, videos, plan=plan), batch)
-    return Work(estimator, game, params, plan, chunk, at_once)
+    return Work(estimator, game, tuple(copies), plan, chunk, at_once)
 
 
 def run(

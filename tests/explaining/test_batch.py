@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import esv_jax
-from esv_jax.explaining.batch import explain_batch, explain_in_parts, fitting_batch
+from esv_jax.explaining.batch import explain_batch, fitting_batch
 from tests import oracles
 
 B, T, D, C = 3, 4, 2, 3
@@ -84,14 +84,6 @@ def test_videos_are_a_batch():
 def test_sampling_needs_a_plan():
     with pytest.raises(esv_jax.InputError, match="needs key"):
         explain_batch(esv_jax.regression(max_evaluations=12), GAME, WEIGHTS, VIDEOS)
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 3, 8])
-def test_parts_are_all_videos_in_order(at_once):
-    whole = explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS)
-    parts = explain_in_parts(esv_jax.exact(), GAME, WEIGHTS, VIDEOS, at_once=at_once)
-    assert {part.values.shape[0] for part in parts} == {at_once}
-    np.testing.assert_allclose(np.concatenate([part.values for part in parts])[:B], whole.values, atol=1e-6)
 
 
 def test_fewer_videos_fit_where_each_takes_more():
