@@ -72,7 +72,7 @@ def load(model: str, priors: str | None, num_frames: int, *for_hosts: Any) -> Mo
     """
     if host_flags.is_given(model):
         return _of_host(model, priors, num_frames)
-    host_flags.refuse_all(IMAGE_SIZE, NORMALISE, *for_hosts)
+    host_flags.refuse_all(*for_hosts, IMAGE_SIZE, NORMALISE)
     return _of_folder(model, priors)
 
 

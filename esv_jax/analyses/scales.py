@@ -23,15 +23,14 @@ _ON_PAGE = (1, 2, 3, 4, 6, 8, 12, 16)
 def analyse(study: Study) -> Report:
     """Accuracy for every number of frames: of each model, and of each scale alone over all subsets of the frames."""
     rows = []
+    several = sum(_scales(subject) > 0 for subject in study.subjects) > 1
     for subject in study.subjects:
         counts = sorted(subject.values)
         rows += [(subject.name, count, subject.right(count)) for count in counts]
-        module: Any = subject.model and subject.model.module
-        scales = module.num_scales if isinstance(module, MultiscaleTRN) else 0
-        for scale in range(1, min(scales, counts[-1]) + 1):
+        for scale in range(1, min(_scales(subject), counts[-1]) + 1):
             logits = _logits_of_scale(subject, scale, counts[-1])
             rows += [
-                (_name(scale), count, logits(count).argmax(axis=1) == subject.label)
+                (_name(subject, scale, several), count, logits(count).argmax(axis=1) == subject.label)
                 for count in counts
                 if count >= scale
             ]
@@ -48,8 +47,15 @@ def page(tables: Tables) -> Tables:
     return {"scales": report.pivot(shown, "model", ["num_frames"], "accuracy with frames shown:")}
 
 
-def _name(scale: int) -> str:
-    return f"scale {scale} alone"
+def _scales(subject: Subject) -> int:
+    """How many the model has; 0 where it is of another kind."""
+    module: Any = subject.model and subject.model.module
+    return module.num_scales if isinstance(module, MultiscaleTRN) else 0
+
+
+def _name(subject: Subject, scale: int, several: bool) -> str:
+    """Of a head, with its model where several have such."""
+    return f"{subject.name}, scale {scale} alone" if several else f"scale {scale} alone"
 
 
 def _logits_of_scale(subject: Subject, scale: int, most_frames: int) -> Callable[[int], np.ndarray]:
@@ -91,7 +97,10 @@ def _figure(table: pd.DataFrame, models: list[str]) -> Any:
         panel.plot(mine["num_frames"], mine["mean"], label=name, **charts.style(i))
         charts.band(panel, mine["num_frames"], mine["low"], mine["high"], i)
     ends = {}
-    for scale, (_, mine) in enumerate(table[~table["model"].isin(models)].groupby("model", sort=False), start=1):
+    alone = table[~table["model"].isin(models)]
+    # Of several models the lines of the first one: there is room for no more.
+    whose = alone["model"].str.rpartition("scale ")[0]
+    for scale, (_, mine) in enumerate(alone[whose == whose.iloc[:1].sum()].groupby("model", sort=False), start=1):
         look = {"linewidth": 0.8, "linestyle": charts.DASHES[scale % 8]}
         panel.plot(mine["num_frames"], mine["mean"], color=charts.FAINT, **look)
         ends[scale] = (mine["num_frames"].iloc[-1], mine["mean"].iloc[-1])

@@ -296,6 +296,15 @@ def test_evidence_goes_by_uid_and_is_of_frames_that_there_are():
         recorded.evidence_masks(TSN, T, {})
 
 
+def test_scales_of_two_models_have_names_of_their_own():
+    two = [TRN._replace(name="a"), TRN._replace(name="b")]
+    found = scales.analyse(study(two))
+    names = ["a", "a, scale 1 alone", "a, scale 2 alone", "b", "b, scale 1 alone", "b, scale 2 alone"]
+    assert found.page["scales"].iloc[:, 0].tolist() == names
+    for draw in found.figures.values():
+        draw()
+
+
 def test_smoothed_values_are_compared_too(compared):
     tables = recorded.analyse(study(attributions=compared, smooth=3)).tables
     right = np.flatnonzero(TRN.right(T))

@@ -76,7 +76,7 @@ def test_widened_intervals_hold_at_all_looks(num_looks):
     assert (np.abs(z) > 1.95996).any(axis=1).mean() > 0.08
 
 
-@pytest.mark.parametrize("name", sorted(set(GAMES) - {"multiscale_game, of children", "trn_game, of children"}))
+@pytest.mark.parametrize("name", [name for name in sorted(GAMES) if "of children" not in name])
 @pytest.mark.parametrize("make", [esv_jax.orderings, esv_jax.regression])
 def test_only_new_coalitions_are_asked_for(name, make):
     a_game, params = GAMES[name].make(np.float32)
