@@ -193,7 +193,10 @@ def test_a_model_that_is_sure_of_what_it_does_not_know_is_not_believed():
     sure = check_model(host(sharpness=30.0), None, videos, label, key=KEY)
     assert sure.verdict == "bad"
     assert "are not to be believed" in sure.sentence
-    calm = check_model(host(sharpness=1.0), None, videos, label, key=KEY)
+    shy = check_model(host(sharpness=1.0), None, videos, label, key=KEY)
+    assert shy.verdict == "doubtful"
+    assert "less sure than it is right, as models are that were not trained on so few frames" in shy.sentence
+    calm = check_model(host(sharpness=3.0), None, *videos_and_labels(), key=KEY)
     assert calm.verdict == "good"
     assert calm.sentence.startswith("good: shown all 4 frames it is right in ")
 
