@@ -42,9 +42,8 @@ def verdict(check: "ModelCheck") -> tuple[str, str]:
             f"doubtful: its scores are no probabilities, so that nothing says how sure it is; {whole}, and shown one "
             f"in {accuracy.mean[0]:.0%}"
         )
-    return GOOD, (
-        f"good: {whole}, and with fewer it is about as sure as it is right ({_of_size(1, accuracy, confidence)})"
-    )
+    fewer = "it" if check.num_frames == 1 else "with fewer it"
+    return GOOD, f"good: {whole}, and {fewer} is about as sure as it is right ({_of_size(1, accuracy, confidence)})"
 
 
 def _of_size(size: int, accuracy: Interval, confidence: Interval) -> str:

@@ -231,6 +231,7 @@ def test_the_same_key_gives_the_same():
         ({"label": np.zeros(B)}, "labels should be class numbers, int of 0 and more, found float64"),
         ({"label": np.full(B, 7)}, "labels should be classes of the model, which has 3, at least 2; found 7"),
         ({"label": np.zeros(B - 1, int)}, r"labels should have shape \[20\], found \[19\]"),
+        ({"label": np.ones(B, int)}, "labels should be of two classes at least, or being right says nothing, found 1"),
         ({"max_evaluations": 50}, "max_evaluations should be at least 91 for 10 videos of 4 frames, found 50"),
     ],
 )
@@ -247,6 +248,42 @@ def test_scores_that_are_not_finite_are_refused():
     videos[3] = np.nan
     with pytest.raises(InputError, match="the model's scores"):
         check_model(additive(WEIGHT), None, videos, label, key=KEY)
+
+
+@pytest.mark.parametrize("other", [0, 7])
+def test_videos_of_several_lengths_are_refused(other):
+    videos, label = videos_and_labels()
+    several = list(videos)
+    several[other] = np.concatenate([videos[other], videos[other]])
+    for game in (host(), additive(WEIGHT)):
+        with pytest.raises(InputError, match="should have shape"):
+            check_model(game, None, several, label, key=KEY)
+
+
+def test_a_model_that_has_no_scores_of_zeros():
+    videos, label = videos_and_labels()
+
+    def predict(params, clips):
+        total = clips.sum(axis=1)
+        length = jax.numpy.sqrt(jax.numpy.square(total).sum(axis=-1, keepdims=True))
+        return jax.nn.softmax(3 * total / length)
+
+    game = esv_jax.clip_game(predict, empty=np.full(C, 1 / C, np.float32))
+    found = check_model(game, None, videos, label, key=KEY)
+    assert found.blank is None
+    assert found.order
+
+
+def test_one_frame(tmp_path):
+    pytest.importorskip("matplotlib")
+    videos, label = videos_and_labels(num_frames=1)
+    found = check_model(host(), None, videos, label, key=KEY, max_evaluations=B + 1)
+    scores = np.array([scores_of(video) for video in videos])
+    assert found.removed == pytest.approx([np.abs(scores - 1 / C).sum(axis=1).mean() / 2])
+    assert (found.num_videos, found.num_evaluations) == (B, B + 1)
+    assert "with fewer" not in found.sentence
+    model_check_page.save_check(tmp_path, found, list("abc"), "model")
+    assert "| 1 | " in (tmp_path / "check.md").read_text()
 
 
 def test_the_page(tmp_path, checked):
