@@ -109,8 +109,8 @@ def check_model(
       callback: called after every few videos with how many evaluations are done and wanted.
 
     Raises:
-      InputError: shapes or labels that do not fit, labels of one class alone, too small a budget, scores that are not finite, or what `explain`
-        raises.
+      InputError: shapes or labels that do not fit, labels of one class alone, too small a budget, scores that are not
+        finite, or what `explain` raises.
     """
     labels = np.asarray(labels)
     _check_labels(labels, len(videos))
@@ -272,7 +272,6 @@ def _by_size(found: _Subsets, label: np.ndarray) -> tuple[BySize, Interval | Non
     gap = confidence - right
     in_bin = calibration.bin_of(confidence, NUM_BINS)[..., None] == np.arange(NUM_BINS)
     error = bootstrap.interval_of(lambda mean: np.abs(mean).sum(axis=-1), _mean_of_size(gap[..., None] * in_bin, found))
-    error = error._replace(low=np.maximum(error.low, 0))
     of_size = [bootstrap.interval(_mean_of_size(values, found)) for values in (confidence, gap, brier, entropy)]
     by_size = BySize(accuracy, of_size[0], of_size[1], error, of_size[2], of_size[3])
     return by_size, bootstrap.interval_of(lambda mean: np.maximum(mean, 0).mean(axis=-1), _mean_of_size(gap, found))
