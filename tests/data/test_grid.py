@@ -20,6 +20,11 @@ def sentence(folder, name, text=TIMES, video=True, align="align"):
         (folder / name).write_bytes(b"")
 
 
+def test_times_may_begin_with_a_byte_order_mark(tmp_path):
+    sentence(tmp_path, "s1/bbaf2n.mpg", "\ufeff" + TIMES)
+    assert grid.read_grid(tmp_path, "colour")[0].word == "blue"
+
+
 def test_words_and_their_frames(tmp_path):
     sentence(tmp_path, "s1/bbaf2n.mpg")
     sentence(
