@@ -19,7 +19,7 @@ def verdict(check: "ModelCheck") -> tuple[str, str]:
     accuracy, confidence = check.by_size.accuracy, check.by_size.confidence
     shown = "its 1 frame" if check.num_frames == 1 else f"all {check.num_frames} frames"
     whole = f"shown {shown} it is right in {accuracy.mean[-1]:.0%} of videos"
-    if accuracy.low[-1] <= check.chance:
+    if accuracy.mean[-1] <= check.chance:
         return BAD, (
             f"bad: {whole}, where always saying the most frequent class is right in {check.chance:.0%}, so there is "
             "nothing to explain"
@@ -31,6 +31,11 @@ def verdict(check: "ModelCheck") -> tuple[str, str]:
             found, meant = BAD, "are not to be believed"
         short = _of_size(worst, accuracy, confidence)
         return found, f"{found}: {short}; attributions are made of what it says of all such clips, and {meant}"
+    if accuracy.low[-1] <= check.chance:
+        return DOUBTFUL, (
+            f"doubtful: {whole}, which {check.num_videos} videos do not tell from the {check.chance:.0%} of always saying "
+            "the most frequent class: ask of more"
+        )
     if check.ignored:
         some = ", ".join(map(str, check.ignored[:5])) + (", ..." if len(check.ignored) > 5 else "")
         return DOUBTFUL, (

@@ -9,6 +9,7 @@ import pytest
 import esv_jax
 from esv_jax.analyses import model_check_page
 from esv_jax.analyses.model_check import check_model
+from esv_jax.analyses.model_verdict import verdict
 from esv_jax.base import Game, Masks, identity
 from esv_jax.checks import InputError
 from esv_jax.metrics.calibration import brier_score, calibration_error
@@ -203,6 +204,18 @@ def test_a_model_at_chance_has_nothing_to_explain():
     found = check_model(host(), None, videos, np.roll(label, 1), key=KEY)
     assert found.verdict == "bad"
     assert "always saying the most frequent class" in found.sentence
+
+
+def test_too_few_videos_to_tell_from_chance_are_doubtful_and_not_bad(checked):
+    accuracy = checked.by_size.accuracy
+    few = accuracy._replace(low=np.full(T, 0.3), mean=np.full(T, 0.5), high=np.full(T, 0.7))
+    check = checked._replace(chance=0.4, by_size=checked.by_size._replace(accuracy=few), ignored=(1,))
+    found, sentence = verdict(check)
+    assert found == "doubtful"
+    assert "right in 50% of videos, which 20 videos do not tell from the 40% of always saying" in sentence
+    sure = checked.surer._replace(low=np.array(0.2))
+    assert verdict(check._replace(surer=sure))[0] == "bad"
+    assert verdict(check._replace(chance=0.2))[1].startswith("doubtful: 1 of 4 frames never change")
 
 
 @pytest.mark.parametrize(("num_frames", "budget"), [(1, 100), (2, 300), (5, 400), (5, 3000), (9, 2500), (16, 4000)])
