@@ -33,8 +33,8 @@ def verdict(check: "ModelCheck") -> tuple[str, str]:
         return found, f"{found}: {short}; attributions are made of what it says of all such clips, and {meant}"
     if accuracy.low[-1] <= check.chance:
         return DOUBTFUL, (
-            f"doubtful: {whole}, which {check.num_videos} videos do not tell from the {check.chance:.0%} of always saying "
-            "the most frequent class: ask of more"
+            f"doubtful: {whole}, which {check.num_videos} videos do not tell from the {check.chance:.0%} of always "
+            "saying the most frequent class: ask of more"
         )
     if check.ignored:
         some = ", ".join(map(str, check.ignored[:5])) + (", ..." if len(check.ignored) > 5 else "")

@@ -45,7 +45,8 @@ def read_grid(folder: str | os.PathLike, place: str) -> list[Sentence]:
       place: which of a sentence's words is the class, one of `PLACES`.
 
     Raises:
-      InputError: no such folder or place, videos without times or with damaged ones, or names that come twice.
+      InputError: no such folder or place, videos without times or with damaged ones, or names that come twice or are
+        no text.
     """
     if place not in PLACES:
         raise InputError(f"place should be one of {', '.join(PLACES)}, found {place!r:.80}")
@@ -65,6 +66,8 @@ def read_grid(folder: str | os.PathLike, place: str) -> list[Sentence]:
         of_video = _times_of(video, times.get(video.stem, []))
         word, first, last = _word(of_video, PLACES.index(place))
         relative = video.relative_to(root)
+        if not files.is_one_line(str(relative)):
+            raise InputError(f"videos should have names of one line of text in UTF-8, found {str(relative)!a:.80}")
         speaker = relative.parts[0] if len(relative.parts) > 1 else ""
         found.append(Sentence(relative.as_posix(), speaker, word, first, last))
     return found
