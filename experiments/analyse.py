@@ -16,6 +16,7 @@ stopped. What the tables hold is said in esv_jax/analyses.
 import functools
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from esv_jax import files, fingerprints
@@ -25,6 +26,7 @@ from esv_jax.analyses.study import Study, every_analysis
 from esv_jax.analyses.subject import Asked, Subject, asked_of_folder, open_subjects
 from esv_jax.checks import InputError
 from esv_jax.data.evidence import Evidence, read_evidence
+from esv_jax.metrics import summary
 from esv_jax.results import store
 
 from . import cli, host_flags, models_of_features
@@ -63,6 +65,7 @@ _NUM_FRAMES, _APPROXIMATED = 8, 12  # as in the paper, where the stores have the
 
 def main() -> None:
     out = cli.output_folder(OUT.value)
+    summary.moving_mean(np.zeros(1), SMOOTH.value)  # an even number is told of before anything is computed
     models = _models()
     subjects = open_subjects(STORE.value, models, FEATURES.value, CLIPS.value)
     if NAME.value:

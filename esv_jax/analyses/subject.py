@@ -9,7 +9,7 @@ import numpy as np
 
 from esv_jax import results
 from esv_jax.base import Game, Host
-from esv_jax.checks import InputError, listed
+from esv_jax.checks import InputError, listed, shown
 from esv_jax.data.feature_store import StoredClip
 from esv_jax.data.labelled_features import LabelledFeatures, open_labelled
 from esv_jax.explaining.worths import worths
@@ -159,7 +159,9 @@ def open_subjects(
         raise InputError(f"every store needs its model: found {len(stores)} stores and {len(models)} models")
     opened = [results.open_common(store) for store in stores]
     first = next(iter(opened[0].values()))
-    source = open_labelled(features, tuple(first["class_name"].values.tolist()), _split_of(first))
+    classes = first["class_name"].values.tolist()
+    source = open_labelled(features, tuple(classes), _split_of(first))
+    label_names = [classes[label] for label in source.labels]
     uids = [next(iter(datasets.values()))["uid"].values.tolist() for datasets in opened]
     of_all = set.intersection(*map(set, uids))
     common = [uid for uid in uids[0] if uid in of_all]
@@ -168,7 +170,7 @@ def open_subjects(
             f"the stores {', '.join(map(str, stores))} should hold the same videos, found none in all of them"
         )
     subjects = [
-        _subject(store, datasets, model, source, common, Path(clips))
+        _subject(store, datasets, model, source, label_names, common, Path(clips))
         for store, datasets, model in zip(stores, opened, models, strict=True)
     ]
     return _named(subjects, [model.name for model in models])
@@ -207,10 +209,11 @@ def _subject(
     datasets: dict[int, Any],
     asked: Asked,
     source: LabelledFeatures,
+    label_names: Sequence[str],
     common: Sequence[str],
     folder: Path,
 ) -> Subject:
-    """The subject of the videos `common`, in their order."""
+    """The subject of the videos `common`, in their order; label_names: of all clips of the source."""
     first = next(iter(datasets.values()))
     of_store = first.attrs.get("model_digest")
     if of_store is not None and of_store != asked.digest:
@@ -235,6 +238,12 @@ def _subject(
     label = np.asarray(first["label"].values, np.int64)[rows]
     if (label < 0).any():
         raise InputError(f"the videos in {store} should have labels, found some without")
+    for uid, found, i in zip(common, label, clips, strict=True):
+        if classes[found] != label_names[i]:
+            raise InputError(
+                f"the label of {shown(uid)} in {store} should be that of the features, {label_names[i]!r:.80}, found "
+                f"{classes[found]!r:.80}"
+            )
     mean, some = _of_training(source, set(common))
     subject = Subject(
         name=asked.name if asked.model is None else NAMES[asked.model.card.kind],

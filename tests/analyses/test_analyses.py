@@ -295,6 +295,10 @@ def test_evidence_goes_by_uid_and_is_of_frames_that_there_are():
         recorded.evidence_masks(TSN, T, by_uid | {"v2": np.array([8])})
     with pytest.raises(InputError, match="found none of 8: v0, v1, v2"):
         recorded.evidence_masks(TSN, T, {})
+    alike = TSN._replace(path=tuple(f"s{v % 2}/{v // 2:06d}.mpg" for v in range(B)))
+    with pytest.raises(InputError, match="recorded by uid, where files have the same name, found 000000"):
+        recorded.evidence_masks(alike, T, EVIDENCE)
+    np.testing.assert_array_equal(recorded.evidence_masks(alike, T, by_uid), mask)
 
 
 def test_smoothed_values_are_compared_too(compared):

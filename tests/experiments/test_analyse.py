@@ -123,6 +123,10 @@ def test_stores_of_ones_own_are_put_into_one_order(world, stores, tmp_path):
         ({"frame_index": [[0, 1], [0, 1], [0, 9], [0, 1]]}, "are of frame 9 of v3, which has 7 frames in the features"),
         ({"frame_index": [[1, 2]] * 4}, "the model gives v0 other scores than .* holds"),
         ({"flipped": True, "class_names": CLASSES[::-1]}, "should be of the classes of tsn, in their order"),
+        (
+            {"labels": [0, 1, 0, 2]},
+            "the label of v4 in .* should be that of the features, 'moving right', found",
+        ),
         ({"kind": "multiscale_trn"}, "the model gives v0 other scores than .* holds"),
     ],
 )
@@ -188,6 +192,9 @@ def test_numbers_of_frames_that_are_not_stored(world, stores, run_script, tmp_pa
     ran = run_script("analyse", *arguments, f"--features={world / 'features'}", f"--out={tmp_path}", "--num_frames=3")
     assert ran.exit_code == 1
     assert "--num_frames should be one of the numbers of frames in the stores, [2, 4], found 3" in ran.stderr
+    ran = run_script("analyse", *arguments, f"--features={world / 'features'}", f"--out={tmp_path}", "--smooth=2")
+    assert ran.exit_code == 1
+    assert "over an odd number of frames, 1 or more, found 2" in ran.stderr
 
 
 FACTORY = """
