@@ -133,7 +133,7 @@ def check_model(
     by_size, surer = _by_size(found, label)
     whole = found.worths[:, -1]
     order, replaced, blank, copies, explained = {}, None, None, None, None
-    if _has_frames(videos[0], num_frames):
+    if _has_frames(game, videos[0]):
         if num_frames > 1:
             order = questions.of_order(asking, chosen, whole, label, rng)
         blank = questions.of_blank(asking, found.worths[0, 0])
@@ -295,9 +295,11 @@ def _by_class(found: _Subsets, label: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return accuracy_of, confidence_of, count
 
 
-def _has_frames(video: Any, num_players: int) -> bool:
-    """Whether the video is one array whose rows are the players."""
-    return isinstance(video, np.ndarray | jax.Array) and video.shape[0] == num_players
+def _has_frames(game: Game, video: Any) -> bool:
+    """Whether the video is one array whose rows are the players, in their order."""
+    if hasattr(game.num_players, "players"):  # groups of one frame each may stand in another
+        return False
+    return isinstance(video, np.ndarray | jax.Array) and video.shape[0] == game.num_players(video)
 
 
 def _are_probabilities(scores: np.ndarray) -> bool:

@@ -146,6 +146,14 @@ def test_frames_that_it_does_not_look_at():
     assert "2 of 4 frames never change a score (positions 1, 3" in found.sentence
 
 
+def test_groups_of_one_frame_in_another_order_are_no_frames():
+    videos, label = videos_and_labels()
+    game = esv_jax.grouped(additive([1, 0, 2, 0]), esv_jax.players.each(T)[::-1])
+    found = check_model(game, None, videos, label, key=KEY)
+    assert found.ignored == (0, 2)
+    assert (found.order, found.replaced, found.copies, found.blank) == ({}, None, None, None)
+
+
 def test_the_credit_of_copies():
     """In an additive game a copy gets what the frame gets: weights of neighbours that differ keep them apart."""
     videos, label = videos_and_labels()
