@@ -16,16 +16,17 @@ stopped. What the tables hold is said in esv_jax/analyses.
 import functools
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 from absl import flags
 
-from esv_jax import files
+from esv_jax import files, fingerprints
 from esv_jax.analyses import comparison, methods, recorded, report
 from esv_jax.analyses.methods import Attributions
 from esv_jax.analyses.study import Study, every_analysis
 from esv_jax.analyses.subject import Asked, Subject, asked_of_folder, open_subjects
 from esv_jax.checks import InputError
 from esv_jax.data.evidence import Evidence, read_evidence
+from esv_jax.metrics import summary
 from esv_jax.results import store
 
 from . import cli, host_flags, models_of_features
@@ -64,12 +65,14 @@ _NUM_FRAMES, _APPROXIMATED = 8, 12  # as in the paper, where the stores have the
 
 def main() -> None:
     out = cli.output_folder(OUT.value)
-    subjects = open_subjects(STORE.value, _models(), FEATURES.value, CLIPS.value)
+    summary.moving_mean(np.zeros(1), SMOOTH.value)  # an even number is told of before anything is computed
+    models = _models()
+    subjects = open_subjects(STORE.value, models, FEATURES.value, CLIPS.value)
     if NAME.value:
         subjects = [subject._replace(name=name) for subject, name in zip(subjects, NAME.value, strict=True)]
     num_frames, approximated = _counts(subjects)
     evidence = _evidence(subjects, num_frames)
-    settings = _settings(subjects, num_frames, approximated)
+    settings = _settings(subjects, [model.digest for model in models], num_frames, approximated)
     study = Study(
         subjects,
         attributions=functools.cache(
@@ -137,9 +140,16 @@ def _evidence(subjects: list[Subject], num_frames: int) -> Evidence | None:
     return found
 
 
-def _settings(subjects: list[Subject], num_frames: int, approximated: int | None) -> dict[str, object]:
-    """What decides the results, apart from the code."""
+def _settings(
+    subjects: list[Subject], models: list[str], num_frames: int, approximated: int | None
+) -> dict[str, object]:
+    """What decides the results, apart from the code. Stores of `results.write` do not say what they were made of."""
     return {
+        "models": models,
+        "arrays": [
+            fingerprints.of_arrays([s.label, *(part for n in s.values for part in (*s.values[n], s.features[n]))])
+            for s in subjects
+        ],
         "values": [store.read_configuration(path) for path in STORE.value],
         "frames": [store.num_frames_stored(path) for path in STORE.value],
         "flags": [num_frames, approximated, FEW_VIDEOS.value, SEED.value, SMOOTH.value, RATE.value],
@@ -158,7 +168,7 @@ def _compare(out: Path, with_evidence: bool) -> None:
     """One table a model of what other analyses found, where all of them have been made."""
     needed = comparison.NEEDED if with_evidence else comparison.NEEDED[:-1]
     if all((out / f"{name}.csv").exists() for name in needed):
-        report.save(out, comparison.compared({name: pd.read_csv(out / f"{name}.csv") for name in needed}))
+        report.save(out, comparison.compared({name: report.read(out / f"{name}.csv") for name in needed}))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,10 @@ def main() -> None:
             max_evaluations=MAX_EVALUATIONS.value,
             callback=lambda done, wanted: bars.update(task, completed=done, total=wanted),
         )
+    if len(found.class_videos) != len(question.class_names):
+        raise InputError(
+            f"{question.name} gives {len(found.class_videos)} scores, but {len(question.class_names)} classes are named"
+        )
     save_check(out, found, question.class_names, question.name)
     print(f"{question.name}: {found.sentence}")
     print(f"asked of {found.num_videos} clips, {found.num_evaluations} evaluations; wrote check.md to {OUT.value}")
@@ -112,8 +116,10 @@ def _of_videos() -> _Question:
         raise InputError("--features should be given, or --clips and --labels; found neither")
     model = models_of_videos.load(MODEL.value, PRIORS.value, NUM_FRAMES.value)
     given = host_flags.CLASSES.value
-    clips, names = read_labelled_clips(LABELS.value, CLIPS.value, classes=given)
-    names = model.class_names or names
+    if model.class_names is None:
+        raise InputError("--classes should be given, or nothing says which of the model's scores is whose")
+    clips, _ = read_labelled_clips(LABELS.value, CLIPS.value, classes=given)
+    names = model.class_names
     unknown = sorted({clip.label for clip in clips} - set(names))
     if unknown:
         raise InputError(

@@ -41,7 +41,7 @@ def test_features_come_back_as_they_were(tmp_path):
     [
         ({"labels": [0, 1]}, "labels should be of 3 clips, as features are, found 2"),
         ({"labels": [0, 1, 3]}, r"labels should be names of classes, or their numbers 0\.\.2, found 3"),
-        ({"labels": [0, 1, "up"]}, "the label 'up' of 2 is not one of the store's 3 classes"),
+        ({"labels": [0, 1, "up"]}, r"labels should be names of classes, or their numbers 0\.\.2, found 'up'"),
         ({"features": []}, "features should be of at least one clip, found none"),
         ({"features": [np.zeros(3)]}, r"the features of the first clip should have shape \[T, D\], found \[3\]"),
         ({"uids": ["a"]}, "uids should be of 3 clips, as features are, found 1"),
@@ -100,7 +100,12 @@ def test_values_come_back_as_they_were(tmp_path):
         ({"frame_index": [[0, 1]]}, r"frame_index should have shape \[3, 4\], found \[1, 2\]"),
         ({"attributions": []}, "attributions should be of at least one video, found none"),
         ({"empty": True}, r"attributions should have the same v\(nobody\)"),
-        ({"nan": True}, "the values of attributions should be numbers, found NaN"),
+        ({"nan": "values"}, "values of attributions should be finite, found 1 NaN"),
+        ({"nan": "full"}, "full of attributions should be finite, found 1 NaN"),
+        ({"uids": ["a", "b", "a"]}, "uids should be different, found 'a' more than once"),
+        ({"frame_index": np.arange(12).reshape(3, 4) / 2}, "frame_index should be integers, 0 and more, found float64"),
+        ({"frame_index": np.arange(-1, 11).reshape(3, 4)}, "frame_index should be integers, 0 and more, found int64"),
+        ({"num_frames_in_video": [4, 3, 4]}, "frame_index should be below num_frames_in_video, found 3 of 3"),
     ],
 )
 def test_values_that_do_not_fit(tmp_path, change, message):
@@ -109,9 +114,10 @@ def test_values_that_do_not_fit(tmp_path, change, message):
     out = jax.tree.map(np.array, esv_jax.explain_batch(esv_jax.exact(), game, np.float32(1), videos))
     if change.pop("empty", False):
         out.empty[1] = 0
-    if change.pop("nan", False):
-        out.values[1, 2, 0] = np.nan
+    if name := change.get("nan"):
+        getattr(out, name).flat[-1] = np.nan
     given = {"attributions": out, "uids": ["a", "b", "c"], "class_names": NAMES} | change
+    given.pop("nan", None)
     with pytest.raises(InputError, match=message):
         results.write(tmp_path / "s.zarr", given.pop("attributions"), **given)
     assert not (tmp_path / "s.zarr").exists()
@@ -124,6 +130,33 @@ def test_another_about_is_another_store(tmp_path):
     results.write(tmp_path / "s.zarr", out, uids=["a"], class_names=NAMES, about={"model": "mine"})
     with pytest.raises(InputError, match="model"):
         results.write(tmp_path / "s.zarr", out, uids=["a"], class_names=NAMES, about={"model": "theirs"})
+
+
+@pytest.mark.parametrize("change", ["values", "uids", "labels"])
+def test_what_is_written_is_never_taken_for_something_else(tmp_path, change):
+    game = esv_jax.clip_game(lambda params, shown: shown.sum(axis=1) * params, empty=PRIOR)
+    videos = np.stack([clip[:4] for clip in clips()])
+    given = {"uids": ["a", "b", "c"], "class_names": NAMES, "labels": [0, 1, 2]}
+    out = esv_jax.explain_batch(esv_jax.exact(), game, np.float32(1), videos)
+    results.write(tmp_path / "s.zarr", out, **given)
+    results.write(tmp_path / "s.zarr", out, **given)
+    if change == "values":
+        out = esv_jax.explain_batch(esv_jax.exact(), game, np.float32(2), videos)
+    else:
+        given[change] = given[change][::-1]
+    with pytest.raises(InputError, match="holds other values of 4 frames: use another folder, or remove it"):
+        results.write(tmp_path / "s.zarr", out, **given)
+
+
+def test_features_that_do_not_fit_leave_nothing(tmp_path):
+    for last, label in ((np.zeros((5, 2)), 2), (np.full((5, 3), np.nan), 2), (clips()[2], "up")):
+        with pytest.raises(InputError):
+            data.write_features(tmp_path / "f", [*clips()[:2], last], [0, 1, label], class_names=NAMES)
+    assert not (tmp_path / "f").exists()
+    data.write_features(tmp_path / "f", clips(), jax.numpy.arange(3), class_names=NAMES)
+    assert [clip.uid for clip in feature_store.open_store(tmp_path / "f").clips] == ["0", "1", "2"]
+    with pytest.raises(InputError, match=r"labels should be names of classes, or their numbers 0\.\.2, found True"):
+        data.write_features(tmp_path / "g", clips(), [True, False, True], class_names=NAMES)
 
 
 def test_the_documentation(tmp_path, monkeypatch, capsys):

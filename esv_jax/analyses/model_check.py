@@ -64,7 +64,7 @@ class ModelCheck(NamedTuple):
         and when another clip's stands there; the mean over videos. replaced: None where it was not asked.
       ignored: positions where neither changed a score of any video.
       copies, explained: of few videos; None where the budget was too small or there is one frame.
-      blank: None where a clip of zeros makes no sense.
+      blank: None where the players are not the frames of an array, or scores of zeros are not finite.
     """
 
     verdict: str
@@ -109,8 +109,8 @@ def check_model(
       callback: called after every few videos with how many evaluations are done and wanted.
 
     Raises:
-      InputError: shapes or labels that do not fit, too small a budget, scores that are not finite, or what `explain`
-        raises.
+      InputError: shapes or labels that do not fit, labels of one class alone, too small a budget, scores that are not
+        finite, or what `explain` raises.
     """
     labels = np.asarray(labels)
     _check_labels(labels, len(videos))
@@ -120,21 +120,26 @@ def check_model(
     chosen = np.sort(rng.permutation(len(videos))[: shares.videos])
     asking = Asking(game, params, videos, num_frames, callback or (lambda done, wanted: None), [0, shares.evaluations])
     found = _of_subsets(asking, chosen, shares.subsets, rng)
-    checks.check_finite("the model's scores", found.worths)
     num_classes = found.worths.shape[2]
     if num_classes < 2 or labels.max() >= num_classes:
         raise checks.InputError(
             f"labels should be classes of the model, which has {num_classes}, at least 2; found {labels.max()}"
         )
     label = labels[chosen]
+    if (label == label[0]).all():
+        raise checks.InputError(
+            f"labels should be of two classes at least, or being right says nothing, found {label[0]} alone"
+        )
     by_size, surer = _by_size(found, label)
     whole = found.worths[:, -1]
     order, replaced, blank, copies, explained = {}, None, None, None, None
-    if _has_frames(videos[0], num_frames):
+    if _has_frames(game, videos[0]):
         if num_frames > 1:
             order = questions.of_order(asking, chosen, whole, label, rng)
         blank = questions.of_blank(asking, found.worths[0, 0])
-    removed = questions.change(whole[:, None], found.worths[:, found.without])
+    # Without its only frame a clip is nobody.
+    without = found.worths[:, found.without if num_frames > 1 else slice(1)]
+    removed = questions.change(whole[:, None], without)
     changes = [removed.max(axis=0)]
     few = rng.permutation(len(chosen))[: shares.few]
     if shares.few:
@@ -203,6 +208,8 @@ def _check_labels(labels: np.ndarray, num_videos: int) -> None:
 
 def _shares(num_videos: int, num_frames: int, budget: int) -> _Shares:
     def of_subsets(most: int) -> int:
+        if num_frames == 1:
+            return 1
         drawn = sum(min(most, math.comb(num_frames, size)) for size in range(1, num_frames - 1))
         return drawn + num_frames + 1 + 2
 
@@ -265,7 +272,6 @@ def _by_size(found: _Subsets, label: np.ndarray) -> tuple[BySize, Interval | Non
     gap = confidence - right
     in_bin = calibration.bin_of(confidence, NUM_BINS)[..., None] == np.arange(NUM_BINS)
     error = bootstrap.interval_of(lambda mean: np.abs(mean).sum(axis=-1), _mean_of_size(gap[..., None] * in_bin, found))
-    error = error._replace(low=np.maximum(error.low, 0))
     of_size = [bootstrap.interval(_mean_of_size(values, found)) for values in (confidence, gap, brier, entropy)]
     by_size = BySize(accuracy, of_size[0], of_size[1], error, of_size[2], of_size[3])
     return by_size, bootstrap.interval_of(lambda mean: np.maximum(mean, 0).mean(axis=-1), _mean_of_size(gap, found))
@@ -289,9 +295,11 @@ def _by_class(found: _Subsets, label: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return accuracy_of, confidence_of, count
 
 
-def _has_frames(video: Any, num_players: int) -> bool:
-    """Whether the video is one array whose rows are the players."""
-    return isinstance(video, np.ndarray | jax.Array) and video.shape[0] == num_players
+def _has_frames(game: Game, video: Any) -> bool:
+    """Whether the video is one array whose rows are the players, in their order."""
+    if hasattr(game.num_players, "players"):  # groups of one frame each may stand in another
+        return False
+    return isinstance(video, np.ndarray | jax.Array) and video.shape[0] == game.num_players(video)
 
 
 def _are_probabilities(scores: np.ndarray) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from esv_jax import batches
+from esv_jax import batches, checks
 from esv_jax.base import Game, Host
 from esv_jax.coalitions import masks
 from esv_jax.estimators.recommended import recommended
@@ -97,7 +97,17 @@ class Chosen:
 
 
 def worths_of(asking: Asking, videos: Chosen, mask: np.ndarray) -> np.ndarray:
-    """Float64 [B, N, C], of mask [B, N, P]; a few videos at a time, so that few are in memory."""
+    """Float64 [B, N, C], of mask [B, N, P]; a few videos at a time, so that few are in memory.
+
+    Raises:
+      InputError: scores that are not finite, or videos of several shapes.
+    """
+    found = _worths_of(asking, videos, mask)
+    checks.check_finite("the model's scores", found)
+    return found
+
+
+def _worths_of(asking: Asking, videos: Chosen, mask: np.ndarray) -> np.ndarray:
     if isinstance(asking.game.form, Host):
         found = []
         for video, rows in zip(videos, mask, strict=True):
@@ -106,12 +116,18 @@ def worths_of(asking: Asking, videos: Chosen, mask: np.ndarray) -> np.ndarray:
         return np.stack(found)
     found, at_once = [], min(VIDEOS_AT_ONCE, len(mask))
     for rows in batches.filled(len(mask), at_once):
-        stacked = np.stack([np.asarray(videos[int(i)]) for i in rows])
-        of_batch = worths_of_batch(asking.game, asking.params, stacked, mask[rows])
+        of_batch = worths_of_batch(asking.game, asking.params, _stacked(videos, rows), mask[rows])
         new = np.unique(rows)
         found.append(np.asarray(of_batch, np.float64)[: len(new)])
         asking.told(int(mask[new].any(axis=2).sum()))
     return np.concatenate(found)
+
+
+def _stacked(videos: Chosen, rows: np.ndarray) -> np.ndarray:
+    read = [np.asarray(videos[int(i)]) for i in rows]
+    for i, video in zip(rows, read, strict=True):
+        checks.check_shape(f"videos[{videos.numbers[i]}], as the first one asked of,", video, read[0].shape)
+    return np.stack(read)
 
 
 def _of_whole(asking: Asking, numbers: np.ndarray, altered: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
@@ -154,8 +170,12 @@ def _out_of_order(num_frames: int, rng: np.random.Generator) -> np.ndarray:
             return order
 
 
-def of_blank(asking: Asking, empty: np.ndarray) -> Blank:
-    scores = _of_whole(asking, np.zeros(1, int), lambda video, i: np.zeros_like(video))[0]
+def of_blank(asking: Asking, empty: np.ndarray) -> Blank | None:
+    """None where scores of zeros are not finite, as those of a model that divides by their length are."""
+    try:
+        scores = _of_whole(asking, np.zeros(1, int), lambda video, i: np.zeros_like(video))[0]
+    except checks.InputError:
+        return None
     return Blank(float(change(empty, scores)), float(scores.max()), int(scores.argmax()))
 
 

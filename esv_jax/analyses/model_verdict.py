@@ -23,7 +23,7 @@ def verdict(check: "ModelCheck") -> tuple[str, str]:
     accuracy, confidence = check.by_size.accuracy, check.by_size.confidence
     shown = "its 1 frame" if check.num_frames == 1 else f"all {check.num_frames} frames"
     whole = f"shown {shown} it is right in {accuracy.mean[-1]:.0%} of videos"
-    if accuracy.low[-1] <= check.chance:
+    if accuracy.mean[-1] <= check.chance:
         return BAD, (
             f"bad: {whole}, where always saying the most frequent class is right in {check.chance:.0%}, so there is "
             "nothing to explain"
@@ -35,6 +35,11 @@ def verdict(check: "ModelCheck") -> tuple[str, str]:
             found, meant = BAD, "are not to be believed"
         short = _of_size(worst, accuracy, confidence)
         return found, f"{found}: {short}; attributions are made of what it says of all such clips, and {meant}"
+    if accuracy.low[-1] <= check.chance:
+        return DOUBTFUL, (
+            f"doubtful: {whole}, which {check.num_videos} videos do not tell from the {check.chance:.0%} of always "
+            "saying the most frequent class: ask of more"
+        )
     surer = check.by_size.surer
     if surer is not None and confidence is not None and surer.high[:-1].min(initial=0) < -LESS_SURE_IS_DOUBTFUL:
         short = _of_size(int(np.argmin(surer.high[:-1])) + 1, accuracy, confidence)
@@ -53,9 +58,8 @@ def verdict(check: "ModelCheck") -> tuple[str, str]:
             f"doubtful: its scores are no probabilities, so that nothing says how sure it is; {whole}, and shown one "
             f"in {accuracy.mean[0]:.0%}"
         )
-    return GOOD, (
-        f"good: {whole}, and with fewer it is about as sure as it is right ({_of_size(1, accuracy, confidence)})"
-    )
+    fewer = "it" if check.num_frames == 1 else "with fewer it"
+    return GOOD, f"good: {whole}, and {fewer} is about as sure as it is right ({_of_size(1, accuracy, confidence)})"
 
 
 def _of_size(size: int, accuracy: Interval, confidence: Interval) -> str:

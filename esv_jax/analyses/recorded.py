@@ -14,7 +14,7 @@ from esv_jax.analyses.methods import ESV
 from esv_jax.analyses.report import Report, Tables
 from esv_jax.analyses.study import Study
 from esv_jax.analyses.subject import Subject, short
-from esv_jax.checks import InputError, listed, shown
+from esv_jax.checks import InputError, listed, repeated, shown
 from esv_jax.data.evidence import Evidence
 from esv_jax.explaining.batch import explain_batch
 from esv_jax.metrics import evidence, removal, summary
@@ -95,13 +95,18 @@ def evidence_masks(subject: Subject, num_frames: int, recorded: Evidence) -> np.
     """Which of the frames shown carry the evidence, bool [B, T]. Clips are found by uid, else by their file's name.
 
     Raises:
-      InputError: nothing is recorded of a video, or frames that it has not.
+      InputError: nothing is recorded of a video, or frames that it has not, or two are known by one name of a file.
     """
     names = [uid if uid in recorded else Path(path).stem for uid, path in zip(subject.uid, subject.path, strict=True)]
     missing = [uid for uid, name in zip(subject.uid, names, strict=True) if name not in recorded]
     if missing:
         raise InputError(
             f"the evidence should be recorded of all videos, found none of {len(missing)}: {listed(missing)}"
+        )
+    by_name = [name for uid, name in zip(subject.uid, names, strict=True) if uid not in recorded]
+    if twice := repeated(by_name):
+        raise InputError(
+            f"the evidence should be recorded by uid, where files have the same name, found {shown(twice[0])}"
         )
     lengths = subject.num_frames_in_video.tolist()
     for uid, name, length in zip(subject.uid, names, lengths, strict=True):

@@ -13,6 +13,7 @@ from esv_jax.checks import InputError
 from esv_jax.metrics import bootstrap
 
 Tables = dict[str, pd.DataFrame]
+BAR = r"\|"  # of a name, in a table of Markdown
 MEAN = ("mean", "low", "high", "videos")  # columns of what `mean` gives
 
 
@@ -41,6 +42,13 @@ def save(folder: Path, report: Report) -> None:
         files.write_text(folder / f"{name}.md", markdown(table))
 
 
+def read(path: Path) -> pd.DataFrame:
+    """A table that `save` wrote. Names stay text, whatever they look like, such as 1 or NA."""
+    names = dict.fromkeys(("model", "method", "other"), str)
+    numbers = dict.fromkeys(MEAN, "nan")
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=numbers)
+
+
 def mean(per_video: np.ndarray) -> tuple[float, float, float, int]:
     """The mean of `per_video` [B] with its 95 % interval, as values of the columns `MEAN`."""
     return means(per_video[:, None])[0]
@@ -61,7 +69,8 @@ def number(value: float, form: str = ".3f") -> str:
 def markdown(table: pd.DataFrame) -> str:
     """A table of Markdown; floats with three decimals."""
     rows = ([number(v) if isinstance(v, float) else str(v) for v in r] for r in table.itertuples(index=False))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.columns, ["---"] * len(table.columns), *rows))
+    lines = (table.columns, ["---"] * len(table.columns), *rows)
+    return "\n".join(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |" for cells in lines)
 
 
 def pivot(table: pd.DataFrame, row: str, columns: Sequence[str], first: str) -> pd.DataFrame:

@@ -9,9 +9,10 @@ import numpy as np
 
 from esv_jax import results
 from esv_jax.base import Game, Host
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, listed, shown
 from esv_jax.data.feature_store import StoredClip
 from esv_jax.data.labelled_features import LabelledFeatures, open_labelled
+from esv_jax.explaining.worths import worths
 from esv_jax.metrics import removal
 from esv_jax.saved import model_folder
 from esv_jax.saved.game import game_of
@@ -19,6 +20,7 @@ from esv_jax.saved.model_folder import Model
 from esv_jax.video import decode
 from esv_jax.video.preprocess import resize_and_crop
 
+SCORE_TOLERANCE = 1e-2  # of scores of whole clips: features may have been rounded, and other machines compute
 SOME_FRAMES = 64  # of training, that gradients start from
 NAMES = {"tsn": "TSN", "multiscale_trn": "multi-scale TRN"}
 
@@ -157,14 +159,18 @@ def open_subjects(
         raise InputError(f"every store needs its model: found {len(stores)} stores and {len(models)} models")
     opened = [results.open_common(store) for store in stores]
     first = next(iter(opened[0].values()))
-    source = open_labelled(features, tuple(first["class_name"].values.tolist()), _split_of(first))
-    common = set.intersection(*(set(next(iter(d.values()))["uid"].values.tolist()) for d in opened))
+    classes = first["class_name"].values.tolist()
+    source = open_labelled(features, tuple(classes), _split_of(first))
+    label_names = [classes[label] for label in source.labels]
+    uids = [next(iter(datasets.values()))["uid"].values.tolist() for datasets in opened]
+    of_all = set.intersection(*map(set, uids))
+    common = [uid for uid in uids[0] if uid in of_all]
     if not common:
         raise InputError(
             f"the stores {', '.join(map(str, stores))} should hold the same videos, found none in all of them"
         )
     subjects = [
-        _subject(store, datasets, model, source, common, Path(clips))
+        _subject(store, datasets, model, source, label_names, common, Path(clips))
         for store, datasets, model in zip(stores, opened, models, strict=True)
     ]
     return _named(subjects, [model.name for model in models])
@@ -203,20 +209,28 @@ def _subject(
     datasets: dict[int, Any],
     asked: Asked,
     source: LabelledFeatures,
-    common: set[str],
+    label_names: Sequence[str],
+    common: Sequence[str],
     folder: Path,
 ) -> Subject:
+    """The subject of the videos `common`, in their order; label_names: of all clips of the source."""
     first = next(iter(datasets.values()))
     of_store = first.attrs.get("model_digest")
     if of_store is not None and of_store != asked.digest:
         raise InputError(f"the values in {store} are of the model {of_store}, not of the one given, {asked.digest}")
-    uids = first["uid"].values.tolist()
-    rows = [i for i, uid in enumerate(uids) if uid in common]
+    classes = tuple(first["class_name"].values.tolist())
+    if asked.model is not None and asked.model.card.classes != classes:
+        raise InputError(
+            f"the values in {store} should be of the classes of {asked.name}, in their order: {listed(classes)}, "
+            f"found {listed(asked.model.card.classes)}"
+        )
+    row_of = {uid: row for row, uid in enumerate(first["uid"].values.tolist())}
+    rows = [row_of[uid] for uid in common]
     number = {clip.uid: i for i, clip in enumerate(source.clips)}
-    missing = [uids[i] for i in rows if uids[i] not in number]
+    missing = [uid for uid in common if uid not in number]
     if missing:
         raise InputError(f"the values in {store} are of videos that the features lack, such as {missing[0]}")
-    clips = [number[uids[i]] for i in rows]
+    clips = [number[uid] for uid in common]
     values = {
         n: Values(*(np.asarray(dataset[name].values)[rows] for name in Values._fields))
         for n, dataset in datasets.items()
@@ -224,30 +238,60 @@ def _subject(
     label = np.asarray(first["label"].values, np.int64)[rows]
     if (label < 0).any():
         raise InputError(f"the videos in {store} should have labels, found some without")
-    mean, some = _of_training(source, {uids[i] for i in rows})
-    return Subject(
+    for uid, found, i in zip(common, label, clips, strict=True):
+        if classes[found] != label_names[i]:
+            raise InputError(
+                f"the label of {shown(uid)} in {store} should be that of the features, {label_names[i]!r:.80}, found "
+                f"{classes[found]!r:.80}"
+            )
+    mean, some = _of_training(source, set(common))
+    subject = Subject(
         name=asked.name if asked.model is None else NAMES[asked.model.card.kind],
         model=asked.model,
         prior=np.asarray(first["prior"].values, np.float32),
-        classes=tuple(first["class_name"].values.tolist()),
-        uid=tuple(uids[i] for i in rows),
+        classes=classes,
+        uid=tuple(common),
         label=label,
         path=tuple(_path(folder, source.clips[i]) for i in clips),
         num_frames_in_video=np.asarray(first["num_frames_in_video"].values, np.int64)[rows],
         values=values,
-        features=_features(source, clips, values),
+        features=_features(source, clips, values, store),
         mean_feature=mean,
         some_features=some,
         theirs=None if asked.model is not None else (asked.game, asked.params),
     )
+    _check_score(subject, store)
+    return subject
+
+
+def _check_score(subject: Subject, store: str | os.PathLike) -> None:
+    """Shows that the model says of the first video what the store says that it does: else the features, the frames or
+    the classes are others."""
+    num_frames = min(subject.values)
+    video, expected = subject.features[num_frames][0], subject.values[num_frames].score[0]
+    found = np.asarray(worths(subject.game(), subject.params, video, np.ones((1, num_frames), bool)))[0]
+    if np.abs(found - expected).max() > SCORE_TOLERANCE * max(1, np.abs(expected).max()):
+        raise InputError(
+            f"the model gives {subject.uid[0]} other scores than {store} holds, {found[:3]} and not {expected[:3]}: "
+            "the values should be of this model, of these features and of the frames that the store names"
+        )
 
 
 def _path(folder: Path, clip: StoredClip) -> str:
     return str(folder / clip.path) if clip.path else ""
 
 
-def _features(source: LabelledFeatures, clips: list[int], values: dict[int, Values]) -> dict[int, np.ndarray]:
+def _features(
+    source: LabelledFeatures, clips: list[int], values: dict[int, Values], store: str | os.PathLike
+) -> dict[int, np.ndarray]:
     """By number of frames: float32 [B, T, D], of the frames that the values are of."""
+    for i, *frames in zip(clips, *(of.frame_index for of in values.values()), strict=True):
+        last, length = max(int(of_clip.max()) for of_clip in frames), source.clips[i].num_frames
+        if last >= length:
+            raise InputError(
+                f"the values in {store} are of frame {last} of {source.clips[i].uid}, which has {length} frames in the "
+                "features"
+            )
     in_order = sorted(clips)
     of_clip = dict(zip(in_order, source.read(in_order), strict=True))
     return {

@@ -19,7 +19,8 @@ def read_evidence(path: str | os.PathLike, frames_per_second: float | None = Non
 
     Args:
       path: a csv with the columns uid,first,last (frames, counted from 0, both of them evidence) or uid,start,end
-        (seconds after the first frame), a line for each part of a clip; or the evidence.json that `make_videos` writes.
+        (seconds after the first frame: evidence are frames from start on, and before end), a line for each part of a
+        clip; or the evidence.json that `make_videos` writes.
       frames_per_second: of the clips, where the csv counts in seconds.
 
     Raises:
@@ -50,7 +51,8 @@ def read_evidence(path: str | os.PathLike, frames_per_second: float | None = Non
 
 
 def _frames_between(row: dict[str, str], rate: float) -> tuple[int | None, int | None]:
-    """The first and the last frame whose times lie between start and end; of a part too short for any, the next one."""
+    """The first and the last frame whose times are start or later, and before end, as that of a clip of n frames is
+    n / rate; of a part too short for any, the next one."""
     try:
         start, end = (float(row[name]) for name in _SECONDS)
     except ValueError:
@@ -59,12 +61,18 @@ def _frames_between(row: dict[str, str], rate: float) -> tuple[int | None, int |
         return None, None
     # Of times that were rounded when they were written.
     first = math.ceil(start * rate - 1e-6)
-    return first, max(first, math.floor(end * rate + 1e-6))
+    return first, max(first, math.ceil(end * rate - 1e-6) - 1)
 
 
 def _of_json(path: str | os.PathLike) -> Evidence:
     content = files.read_json(path)
+    found = {}
     try:
-        return {name: np.array(entry["evidence"], np.int64) for name, entry in content.items()}
+        for name, entry in content.items():
+            frames = [files.whole_number(frame) for frame in entry["evidence"]]
+            found[name] = np.array([frame for frame in frames if frame is not None], np.int64)
+            if len(found[name]) < len(frames):
+                raise ValueError(f"the frames of {shown(name)} should be 0, 1, 2, ..., found others")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the evidence {shown(path)} cannot be read: {error}") from error
+    return found

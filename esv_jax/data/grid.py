@@ -6,7 +6,7 @@ is the class of its clip, and the frames of that word are its evidence.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ class Sentence(NamedTuple):
 
     Attributes:
       path: of the video, relative to the folder.
-      speaker: the folder that it is in, "s1".
+      speaker: the first of the folders that it is in, "s1".
       word: what is said at the place asked for.
       first, last: frames in which it is said.
     """
@@ -45,7 +45,8 @@ def read_grid(folder: str | os.PathLike, place: str) -> list[Sentence]:
       place: which of a sentence's words is the class, one of `PLACES`.
 
     Raises:
-      InputError: no such folder or place, videos without times or with damaged ones, or names that come twice.
+      InputError: no such folder or place, videos without times or with damaged ones, or names that come twice or are
+        no text.
     """
     if place not in PLACES:
         raise InputError(f"place should be one of {', '.join(PLACES)}, found {place!r:.80}")
@@ -54,22 +55,26 @@ def read_grid(folder: str | os.PathLike, place: str) -> list[Sentence]:
         raise InputError(f"there is no folder {folder}")
     below = sorted(path for path in root.rglob("*") if path.is_file() and not files.is_of_desktop(path.name))
     videos = [path for path in below if path.suffix.lower() in _VIDEOS]
-    times = [path for path in below if path.suffix.lower() == ".align"]
+    times: dict[str, list[Path]] = {}
+    for path in below:
+        if path.suffix.lower() == ".align":
+            times.setdefault(path.stem, []).append(path)
     if not videos:
         raise InputError(f"{folder} should hold the videos of GRID ({', '.join(_VIDEOS)}), found none")
     found = []
     for video in videos:
-        of_video = _times_of(video, times)
+        of_video = _times_of(video, times.get(video.stem, []))
         word, first, last = _word(of_video, PLACES.index(place))
         relative = video.relative_to(root)
+        if not files.is_one_line(str(relative)):
+            raise InputError(f"videos should have names of one line of text in UTF-8, found {str(relative)!a:.80}")
         speaker = relative.parts[0] if len(relative.parts) > 1 else ""
         found.append(Sentence(relative.as_posix(), speaker, word, first, last))
     return found
 
 
-def _times_of(video: Path, times: Iterable[Path]) -> Path:
-    """The file of a video's times: that of its name which shares most of its folders."""
-    mine = [path for path in times if path.stem == video.stem]
+def _times_of(video: Path, mine: Sequence[Path]) -> Path:
+    """The file of a video's times: of those of its name the one which shares most of its folders."""
     if not mine:
         raise InputError(f"{video} should have its words' times in a file {video.stem}.align, found none")
     shared = [len(os.path.commonpath([video, path])) for path in mine]
@@ -101,6 +106,6 @@ def _word(path: Path, place: int) -> tuple[str, int, int]:
 def _lines(path: Path) -> list[str]:
     try:
         with files.disk_errors(f"the times {path} cannot be read"):
-            return path.read_text(encoding="utf-8").splitlines()
+            return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"the times {path} should be text, found bytes that are none") from error

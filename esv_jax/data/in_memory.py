@@ -1,12 +1,13 @@
 """From arrays in memory to a feature store, for features that no command of ours made."""
 
+import operator
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from esv_jax.checks import InputError, check_shape
+from esv_jax.checks import InputError, check_finite, check_floating, check_shape
 from esv_jax.data import feature_store
 from esv_jax.data.feature_store import StoreHeader
 
@@ -52,6 +53,10 @@ def write_features(
     for name, column in columns.items():
         if len(column) != len(arrays):
             raise InputError(f"{name} should be of {len(arrays)} clips, as features are, found {len(column)}")
+    for i, array in enumerate(arrays):  # before anything is written, or the first ones would be added twice
+        check_shape(f"the features of clip {i}", array, ("T", arrays[0].shape[1]))
+        check_floating(f"the features of clip {i}", array)
+        check_finite(f"the features of clip {i}", array)
     named = [_name(label, names) for label in columns["labels"]]
     with feature_store.create_or_append(path, StoreHeader(arrays[0].shape[1], dtype, names)) as writer:
         first = len(writer.done)
@@ -61,10 +66,14 @@ def write_features(
 
 
 def _name(label: Any, class_names: tuple[str, ...]) -> str:
-    if isinstance(label, str):
+    if isinstance(label, str) and label in class_names:
         return label
-    if not isinstance(label, int | np.integer) or not 0 <= label < len(class_names):
+    try:
+        number = -1 if isinstance(label, str | bool) else operator.index(label)
+    except TypeError:
+        number = -1
+    if not 0 <= number < len(class_names):
         raise InputError(
-            f"labels should be names of classes, or their numbers 0..{len(class_names) - 1}, found {label!r}"
+            f"labels should be names of classes, or their numbers 0..{len(class_names) - 1}, found {label!r:.80}"
         )
-    return class_names[int(label)]
+    return class_names[number]

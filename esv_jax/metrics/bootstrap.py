@@ -34,17 +34,21 @@ def interval(per_video: np.ndarray, *, seed: int = 0, resamples: int = 1000) -> 
 
 
 def interval_of(statistic: Callable[[np.ndarray], np.ndarray], per_video: np.ndarray, **options: int) -> Interval:
-    """`statistic` of the mean over videos of `per_video` [B, ...], with the basic bootstrap interval: as far below and
-    above it as the resampled ones lie above and below, which undoes the bias of statistics like |mean|.
+    """`statistic` of the mean over videos of `per_video` [B, ...], such as the sum of |mean|, with an interval that
+    covers its true value at least as often.
+
+    Such statistics lie above their true values, by as much as these are uncertain, and resampled ones once more. So the
+    interval begins as far below what was found as 97.5 % of statistics of the resampled differences from the mean can
+    explain, by f(a + b) <= f(a) + f(b), and ends at the 97.5 percentile of resampled statistics.
 
     Args:
-      statistic: of means [R, ...], row by row -> [R, ...].
+      statistic: of means [R, ...], row by row -> [R, ...]; 0 or more, and f(a + b) <= f(a) + f(b).
       per_video, options: as for `interval`; raises the same.
     """
     mean, resampled = _resampled(per_video, **options)
     found = statistic(mean[None])[0]
-    low, high = np.percentile(statistic(resampled), [2.5, 97.5], axis=0)
-    return Interval(found, 2 * found - high, 2 * found - low, len(per_video))
+    noise, high = (np.percentile(statistic(means), 97.5, axis=0) for means in (resampled - mean, resampled))
+    return Interval(found, np.maximum(found - noise, 0), np.maximum(high, found), len(per_video))
 
 
 def _resampled(per_video: np.ndarray, *, seed: int = 0, resamples: int = 1000) -> tuple[np.ndarray, np.ndarray]:

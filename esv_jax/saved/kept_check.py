@@ -46,13 +46,12 @@ def read_check(folder: str | os.PathLike, digest: str) -> dict[str, Any] | None:
 
 
 def warning(folder: str | os.PathLike, digest: str) -> str | None:
-    """What to tell whoever explains with the model of a folder: that it was never checked, or that its check was not
-    good. None where it was.
-
-    Raises:
-      InputError: as `read_check`.
-    """
-    found = read_check(folder, digest)
+    """What to tell whoever explains with the model of a folder: that it was never checked, that its check cannot be
+    read, or that it was not good. None where it was."""
+    try:
+        found = read_check(folder, digest)
+    except InputError as error:
+        return str(error)
     if found is None:
         return f"{Path(folder).name} was never checked: check_model says whether its attributions can be believed"
     return None if found["verdict"] == "good" else f"{Path(folder).name}, by its check, is {found['sentence']}"

@@ -247,7 +247,8 @@ def test_reading_evidence(tmp_path):
     path = tmp_path / "evidence.json"
     path.write_text(json.dumps({"000001": {"num_frames": 9, "evidence": [2, 3]}}))
     np.testing.assert_array_equal(read_evidence(path)["000001"], [2, 3])
-    for content in ("{", "[1]", '{"a": {}}'):
+    odd = (f'{{"a": {{"evidence": [{frames}]}}}}' for frames in ("-1", "1.7", "[1, 2]", "1e30", "9" * 30))
+    for content in ("{", "[1]", '{"a": {}}', *odd):
         path.write_text(content)
         with pytest.raises(InputError, match=r"evidence\.json cannot be read"):
             read_evidence(path)
@@ -258,10 +259,10 @@ def test_evidence_as_csv(tmp_path):
     path.write_text("uid,first,last\na/1,2,4\nb,0,0\na/1,4,5\n")
     found = read_evidence(path)
     assert {uid: frames.tolist() for uid, frames in found.items()} == {"a/1": [2, 3, 4, 5], "b": [0]}
-    # Frame f is shown at f / 25 seconds: 3 at .12, 5 at .2.
-    path.write_text("uid,start,end\na,0.12,0.2\nb,0.13,0.14\nc,0,0.039\n")
+    # Frame f is shown from f / 25 seconds on: 3 from .12, 5 from .2; a clip of 75 frames ends at 3.
+    path.write_text("uid,start,end\na,0.12,0.2\nb,0.13,0.14\nc,0,0.039\nd,2.92,3\n")
     found = read_evidence(path, 25)
-    assert {uid: frames.tolist() for uid, frames in found.items()} == {"a": [3, 4, 5], "b": [4], "c": [0]}
+    assert {uid: frames.tolist() for uid, frames in found.items()} == {"a": [3, 4], "b": [4], "c": [0], "d": [73, 74]}
 
 
 @pytest.mark.parametrize(
@@ -294,6 +295,10 @@ def test_evidence_goes_by_uid_and_is_of_frames_that_there_are():
         recorded.evidence_masks(TSN, T, by_uid | {"v2": np.array([8])})
     with pytest.raises(InputError, match="found none of 8: v0, v1, v2"):
         recorded.evidence_masks(TSN, T, {})
+    alike = TSN._replace(path=tuple(f"s{v % 2}/{v // 2:06d}.mpg" for v in range(B)))
+    with pytest.raises(InputError, match="recorded by uid, where files have the same name, found 000000"):
+        recorded.evidence_masks(alike, T, EVIDENCE)
+    np.testing.assert_array_equal(recorded.evidence_masks(alike, T, by_uid), mask)
 
 
 def test_scales_of_two_models_have_names_of_their_own():

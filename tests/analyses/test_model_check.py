@@ -9,6 +9,7 @@ import pytest
 import esv_jax
 from esv_jax.analyses import model_check_page
 from esv_jax.analyses.model_check import check_model
+from esv_jax.analyses.model_verdict import verdict
 from esv_jax.base import Game, Masks, identity
 from esv_jax.checks import InputError
 from esv_jax.metrics.calibration import brier_score, calibration_error
@@ -145,6 +146,14 @@ def test_frames_that_it_does_not_look_at():
     assert "2 of 4 frames never change a score (positions 1, 3" in found.sentence
 
 
+def test_groups_of_one_frame_in_another_order_are_no_frames():
+    videos, label = videos_and_labels()
+    game = esv_jax.grouped(additive([1, 0, 2, 0]), esv_jax.players.each(T)[::-1])
+    found = check_model(game, None, videos, label, key=KEY)
+    assert found.ignored == (0, 2)
+    assert (found.order, found.replaced, found.copies, found.blank) == ({}, None, None, None)
+
+
 def test_the_credit_of_copies():
     """In an additive game a copy gets what the frame gets: weights of neighbours that differ keep them apart."""
     videos, label = videos_and_labels()
@@ -208,6 +217,18 @@ def test_a_model_at_chance_has_nothing_to_explain():
     assert "always saying the most frequent class" in found.sentence
 
 
+def test_too_few_videos_to_tell_from_chance_are_doubtful_and_not_bad(checked):
+    accuracy = checked.by_size.accuracy
+    few = accuracy._replace(low=np.full(T, 0.3), mean=np.full(T, 0.5), high=np.full(T, 0.7))
+    check = checked._replace(chance=0.4, by_size=checked.by_size._replace(accuracy=few), ignored=(1,))
+    found, sentence = verdict(check)
+    assert found == "doubtful"
+    assert "right in 50% of videos, which 20 videos do not tell from the 40% of always saying" in sentence
+    sure = checked.surer._replace(low=np.array(0.2))
+    assert verdict(check._replace(surer=sure))[0] == "bad"
+    assert verdict(check._replace(chance=0.2))[1].startswith("doubtful: 1 of 4 frames never change")
+
+
 @pytest.mark.parametrize(("num_frames", "budget"), [(1, 100), (2, 300), (5, 400), (5, 3000), (9, 2500), (16, 4000)])
 def test_the_budget_is_kept(num_frames, budget):
     videos, label = videos_and_labels(num_frames=num_frames)
@@ -234,6 +255,7 @@ def test_the_same_key_gives_the_same():
         ({"label": np.zeros(B)}, "labels should be class numbers, int of 0 and more, found float64"),
         ({"label": np.full(B, 7)}, "labels should be classes of the model, which has 3, at least 2; found 7"),
         ({"label": np.zeros(B - 1, int)}, r"labels should have shape \[20\], found \[19\]"),
+        ({"label": np.ones(B, int)}, "labels should be of two classes at least, or being right says nothing, found 1"),
         ({"max_evaluations": 50}, "max_evaluations should be at least 91 for 10 videos of 4 frames, found 50"),
     ],
 )
@@ -250,6 +272,42 @@ def test_scores_that_are_not_finite_are_refused():
     videos[3] = np.nan
     with pytest.raises(InputError, match="the model's scores"):
         check_model(additive(WEIGHT), None, videos, label, key=KEY)
+
+
+@pytest.mark.parametrize("other", [0, 7])
+def test_videos_of_several_lengths_are_refused(other):
+    videos, label = videos_and_labels()
+    several = list(videos)
+    several[other] = np.concatenate([videos[other], videos[other]])
+    for game in (host(), additive(WEIGHT)):
+        with pytest.raises(InputError, match="should have shape"):
+            check_model(game, None, several, label, key=KEY)
+
+
+def test_a_model_that_has_no_scores_of_zeros():
+    videos, label = videos_and_labels()
+
+    def predict(params, clips):
+        total = clips.sum(axis=1)
+        length = jax.numpy.sqrt(jax.numpy.square(total).sum(axis=-1, keepdims=True))
+        return jax.nn.softmax(3 * total / length)
+
+    game = esv_jax.clip_game(predict, empty=np.full(C, 1 / C, np.float32))
+    found = check_model(game, None, videos, label, key=KEY)
+    assert found.blank is None
+    assert found.order
+
+
+def test_one_frame(tmp_path):
+    pytest.importorskip("matplotlib")
+    videos, label = videos_and_labels(num_frames=1)
+    found = check_model(host(), None, videos, label, key=KEY, max_evaluations=B + 1)
+    scores = np.array([scores_of(video) for video in videos])
+    assert found.removed == pytest.approx([np.abs(scores - 1 / C).sum(axis=1).mean() / 2])
+    assert (found.num_videos, found.num_evaluations) == (B, B + 1)
+    assert "with fewer" not in found.sentence
+    model_check_page.save_check(tmp_path, found, list("abc"), "model")
+    assert "| 1 | " in (tmp_path / "check.md").read_text()
 
 
 def test_the_page(tmp_path, checked):

@@ -35,6 +35,16 @@ def committed(name):
 COMMITTED = {path.stem: committed(path.stem) for path in sorted((HOME / "docs" / "results").glob("*.csv"))}
 
 
+def test_names_that_look_like_something_else(tmp_path):
+    names = ["1", "01", "NA", "nan", "a|b", "None"]
+    numbers = [0.5, np.nan, 1.0, 2.0, 3.0, 4.0]
+    report.save(tmp_path, Report({"t": pd.DataFrame({"model": names, "mean": numbers})}))
+    found = report.read(tmp_path / "t.csv")
+    assert found["model"].tolist() == names
+    np.testing.assert_array_equal(found["mean"], numbers)
+    assert report.markdown(found.iloc[4:5]).splitlines()[-1] == "| a\\|b | 3.000 |"
+
+
 def test_csv_as_committed(tmp_path):
     report.save(tmp_path, Report(COMMITTED))
     for name in COMMITTED:

@@ -20,6 +20,19 @@ def sentence(folder, name, text=TIMES, video=True, align="align"):
         (folder / name).write_bytes(b"")
 
 
+def test_names_that_are_no_text(tmp_path):
+    sentence(tmp_path, "s1/bbaf2n.mpg")
+    (tmp_path / "s1" / "b\nc.mpg").write_bytes(b"")
+    (tmp_path / "align" / "b\nc.align").write_text(TIMES)
+    with pytest.raises(InputError, match=r"videos should have names of one line of text in UTF-8, found 's1/b.+nc"):
+        grid.read_grid(tmp_path, "colour")
+
+
+def test_times_may_begin_with_a_byte_order_mark(tmp_path):
+    sentence(tmp_path, "s1/bbaf2n.mpg", "\ufeff" + TIMES)
+    assert grid.read_grid(tmp_path, "colour")[0].word == "blue"
+
+
 def test_words_and_their_frames(tmp_path):
     sentence(tmp_path, "s1/bbaf2n.mpg")
     sentence(

@@ -1,14 +1,18 @@
 import json
+import shutil
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
+import esv_jax
+from esv_jax import results
 from esv_jax.analyses import methods, study
 from esv_jax.analyses.subject import asked_of_folder, open_subjects
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
+from esv_jax.explaining.batch import explain_batch
 from esv_jax.saved import model_folder
 from esv_jax.saved.model_folder import ModelCard
 from tests.analyses.fakes import CLASSES, MODULES, PRIOR, C, D, subject
@@ -91,6 +95,66 @@ def test_stores_and_models_that_do_not_belong_together(world, stores):
     assert [subject.name for subject in same] == ["tsn (1)", "tsn (2)"]
 
 
+def written(path, world, kind, order=(0, 1, 3, 4), flipped=False, **more):
+    """A store of `results.write`, of two frames of clips in an order."""
+    asked = asked_of_folder(world / kind)
+    source = feature_store.open_store(world / "features")
+    clips = np.stack([source.features(i)[:2] for i in order])
+    out = explain_batch(esv_jax.exact(), asked.game, asked.params, clips)
+    given = {"uids": [f"v{i}" for i in order], "class_names": CLASSES, "labels": [i % C for i in order], **more}
+    if flipped:
+        out = jax.tree.map(lambda array: array[..., ::-1] if np.ndim(array) else array, out)
+    results.write(path, out, **given)
+    return path
+
+
+def test_stores_of_ones_own_are_put_into_one_order(world, stores, tmp_path):
+    paths = [written(tmp_path / "a.zarr", world, "tsn"), written(tmp_path / "b.zarr", world, "tsn", (4, 0, 2, 3, 1))]
+    one, other = opened(paths, [world / "tsn"] * 2, world / "features")
+    assert one.uid == other.uid == ("v0", "v1", "v3", "v4")
+    jax.tree.map(np.testing.assert_array_equal, one.values, other.values)
+    np.testing.assert_array_equal(one.features[2], other.features[2])
+    np.testing.assert_array_equal(one.label, other.label)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"frame_index": [[0, 1], [0, 1], [0, 9], [0, 1]]}, "are of frame 9 of v3, which has 7 frames in the features"),
+        ({"frame_index": [[1, 2]] * 4}, "the model gives v0 other scores than .* holds"),
+        ({"flipped": True, "class_names": CLASSES[::-1]}, "should be of the classes of tsn, in their order"),
+        (
+            {"labels": [0, 1, 0, 2]},
+            "the label of v4 in .* should be that of the features, 'moving right', found",
+        ),
+        ({"kind": "multiscale_trn"}, "the model gives v0 other scores than .* holds"),
+    ],
+)
+def test_stores_of_ones_own_that_do_not_belong_to_the_model(world, tmp_path, given, message):
+    store = written(tmp_path / "s.zarr", world, given.pop("kind", "tsn"), **given)
+    with pytest.raises(InputError, match=message):
+        opened([store], [world / "tsn"], world / "features")
+
+
+def test_other_values_at_the_same_place_are_analysed_anew(world, tmp_path, run_script, monkeypatch):
+    chosen = {"supporting": study.every_analysis()["supporting"]}
+    monkeypatch.setattr(study, "every_analysis", lambda: chosen)
+
+    def run():
+        store = written(tmp_path / "s.zarr", world, "tsn", order)
+        given = (f"--store={store}", f"--model={world / 'tsn'}", f"--features={world / 'features'}")
+        ran = run_script("analyse", *given, f"--out={tmp_path / 'out'}")
+        assert ran.exit_code == 0, ran.stderr
+        return ran.stdout
+
+    order = (0, 1, 3, 4)
+    assert "done before" not in run()
+    assert "done before" in run()
+    shutil.rmtree(tmp_path / "s.zarr")
+    order = (0, 1, 2, 4)
+    assert "done before" not in run()
+
+
 def test_what_is_done_is_not_done_again(world, stores, tmp_path, capsys, monkeypatch):
     pairs = zip(*stores, strict=True)
     arguments = [flag for store, model in pairs for flag in (f"--store={store}", f"--model={model}")]
@@ -128,6 +192,9 @@ def test_numbers_of_frames_that_are_not_stored(world, stores, run_script, tmp_pa
     ran = run_script("analyse", *arguments, f"--features={world / 'features'}", f"--out={tmp_path}", "--num_frames=3")
     assert ran.exit_code == 1
     assert "--num_frames should be one of the numbers of frames in the stores, [2, 4], found 3" in ran.stderr
+    ran = run_script("analyse", *arguments, f"--features={world / 'features'}", f"--out={tmp_path}", "--smooth=2")
+    assert ran.exit_code == 1
+    assert "over an odd number of frames, 1 or more, found 2" in ran.stderr
 
 
 FACTORY = """

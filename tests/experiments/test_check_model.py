@@ -52,6 +52,13 @@ def test_a_model_folder_keeps_its_check_and_others_repeat_it(folder, capsys, mon
     assert len(kept["by_size"]["accuracy"]) == 4
     assert kept["sentence"] in (folder / "check" / "check.md").read_text()
     assert f"note: tsn, by its check, is {kept['sentence']}" in computed().stderr
+    # One that is damaged keeps nobody from working, least of all from checking anew.
+    (folder / "tsn" / "check.json").write_text("{")
+    ran = computed()
+    assert ran.exit_code == 0
+    assert "check.json cannot be read" in ran.stderr
+    assert check(folder, capsys, monkeypatch, f"--features={folder / 'many'}").exit_code == 0
+    assert json.loads((folder / "tsn" / "check.json").read_text()) == kept
     # Other weights in the folder: the check was not of them.
     other = folder / "other"
     model = model_folder.load_model(folder / "tsn")
@@ -77,20 +84,22 @@ def test_anyones_model_over_features_and_over_videos(folder, tmp_path, capsys, m
     Image.fromarray(image).save(tmp_path / "clips" / "short" / "0.png")
     (tmp_path / "labels.csv").write_text("\n".join([*lines, "short,red,test", "0/none,red,train"]) + "\n")
     (tmp_path / "classes.csv").write_text("id,name\n0,red\n1,green\n2,blue\n")
-    ran = run_script(
-        "check_model",
-        "--model=colour_models:pixels",
-        "--image_size=16",
-        "--removal=mean",
-        f"--clips={tmp_path / 'clips'}",
-        f"--labels={tmp_path / 'labels.csv'}",
-        f"--classes={tmp_path / 'classes.csv'}",
-        "--num_frames=3",
-        "--max_evaluations=900",
-        f"--out={tmp_path / 'check'}",
-        capsys=capsys,
-        monkeypatch=monkeypatch,
-    )
+
+    def run(*flags):
+        given = ("--image_size=16", "--removal=mean", "--num_frames=3", "--max_evaluations=900", *flags)
+        paths = (f"--clips={tmp_path / 'clips'}", f"--labels={tmp_path / 'labels.csv'}", f"--out={tmp_path / 'check'}")
+        model = "--model=colour_models:pixels"
+        return run_script("check_model", model, *given, *paths, capsys=capsys, monkeypatch=monkeypatch)
+
+    ran = run()
+    assert ran.exit_code == 1
+    assert "--classes should be given" in ran.stderr
+    more = tmp_path / "more.csv"
+    more.write_text("id,name\n0,red\n1,green\n2,blue\n3,black\n")
+    ran = run(f"--classes={more}")
+    assert ran.exit_code == 1
+    assert "colour_models:pixels gives 3 scores, but 4 classes are named" in ran.stderr
+    ran = run(f"--classes={tmp_path / 'classes.csv'}")
     assert ran.exit_code == 0, ran.stderr
     assert "1 clips are left out" in ran.stderr
     assert "short" in ran.stderr
@@ -133,6 +142,7 @@ def test_a_check_that_is_damaged_is_told_of(tmp_path, content, message):
     (tmp_path / "check.json").write_text(content)
     with pytest.raises(InputError, match=message):
         kept_check.read_check(tmp_path, "0123")
+    assert message in kept_check.warning(tmp_path, "0123")
 
 
 def test_a_good_check_is_not_spoken_of(tmp_path):
