@@ -99,8 +99,9 @@ def _figure(table: pd.DataFrame, models: list[str]) -> Any:
     ends = {}
     alone = table[~table["model"].isin(models)]
     # Of several models the lines of the first one: there is room for no more.
-    whose = alone["model"].str.rpartition("scale ")[0]
-    for scale, (_, mine) in enumerate(alone[whose == whose.iloc[:1].sum()].groupby("model", sort=False), start=1):
+    whose = [name.rpartition("scale ")[0] for name in alone["model"]]
+    mine_first = alone[np.array([model == whose[0] for model in whose], bool)]
+    for scale, (_, mine) in enumerate(mine_first.groupby("model", sort=False), start=1):
         look = {"linewidth": 0.8, "linestyle": charts.DASHES[scale % 8]}
         panel.plot(mine["num_frames"], mine["mean"], color=charts.FAINT, **look)
         ends[scale] = (mine["num_frames"].iloc[-1], mine["mean"].iloc[-1])

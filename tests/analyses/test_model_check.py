@@ -226,7 +226,8 @@ def test_too_few_videos_to_tell_from_chance_are_doubtful_and_not_bad(checked):
     assert "right in 50% of videos, which 20 videos do not tell from the 40% of always saying" in sentence
     sure = checked.surer._replace(low=np.array(0.2))
     assert verdict(check._replace(surer=sure))[0] == "bad"
-    assert verdict(check._replace(chance=0.2))[1].startswith("doubtful: 1 of 4 frames never change")
+    even = check.by_size._replace(surer=check.by_size.surer._replace(high=np.zeros(T)))
+    assert verdict(check._replace(chance=0.2, by_size=even))[1].startswith("doubtful: 1 of 4 frames never change")
 
 
 @pytest.mark.parametrize(("num_frames", "budget"), [(1, 100), (2, 300), (5, 400), (5, 3000), (9, 2500), (16, 4000)])
