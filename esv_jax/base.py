@@ -177,6 +177,11 @@ class Plan:
         return dataclasses.replace(self, made_by=name)
 
 
+# Degrees of freedom of intervals by the normal distribution, and of values that no sampling went into. A number:
+# infinities stop those who look for their model's own (jax_debug_infs).
+CERTAIN = 2.0**30
+
+
 class Estimate(NamedTuple):
     """What an estimator says of the players, and how sure it is.
 
@@ -184,8 +189,8 @@ class Estimate(NamedTuple):
       values: float [P, C].
       std_error: float [P, C], of `middle`, from sampling coalitions; 0 where all were evaluated.
       middle: float [P, C], what intervals lie around; `values`, unless these lean on a model that errs to one side.
-      degrees: float [], of Student's t in intervals; infinite where all were evaluated, 0 where the samples are too few
-        for an interval, which is then infinite.
+      degrees: float [], of Student's t in intervals; `CERTAIN` where all were evaluated, 0 where the samples are too
+        few for an interval, which is then infinite.
       influence, deviation: float [P, R] and [R, C], the errors of the middle as independent ones of R samples: the
         variance of sum over i of a_i middle[i] is sum over r of (sum over i of a_i influence[i, r])^2 deviation[r]^2.
         None where an estimator does not know them.
@@ -201,7 +206,7 @@ class Estimate(NamedTuple):
 
 def exactly(values: jax.Array) -> Estimate:
     """The estimate of values that no sampling went into."""
-    return Estimate(values, jnp.zeros_like(values), values, jnp.asarray(jnp.inf, values.dtype))
+    return Estimate(values, jnp.zeros_like(values), values, jnp.asarray(CERTAIN, values.dtype))
 
 
 class Estimator(NamedTuple):
@@ -265,7 +270,7 @@ class Attribution(NamedTuple):
     num_evaluations: Any = 0
     sampled: Any = False
     middle: jax.Array | None = None
-    degrees: Any = np.inf
+    degrees: Any = CERTAIN
     widened: Any = 1.0
 
     def interval(self, level: float = 0.95) -> tuple[jax.Array, jax.Array]:

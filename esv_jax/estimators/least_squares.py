@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from esv_jax.base import Array, Estimate, Plan, exactly
+from esv_jax.base import CERTAIN, Array, Estimate, Plan, exactly
 from esv_jax.coalitions import masks, paired, plans
 from esv_jax.precise import matmul
 
@@ -167,7 +167,7 @@ def solve(mask: jax.Array, odd: jax.Array, total: jax.Array, strata: paired.Stra
     std_error = jnp.sqrt(matmul(pairs.influence**2, deviation**2))
     # What the fit leaves of the pairs that were drawn: at least their number less P - 1.
     degrees = jnp.where(fpc > 0, 1 - pairs.leverage, 0).sum()
-    degrees = jnp.where((fpc > 0).any(), jnp.maximum(degrees, 1), jnp.inf)
+    degrees = jnp.where((fpc > 0).any(), jnp.maximum(degrees, 1), CERTAIN)
     return Estimate(found, std_error, found, degrees, jnp.asarray(pairs.influence), deviation)
 
 

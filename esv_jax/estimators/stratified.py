@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Estimate, Estimator, Link, Plan, check_maker, samples
+from esv_jax.base import CERTAIN, Estimate, Estimator, Link, Plan, check_maker, samples
 from esv_jax.coalitions import masks, plans, weights
 from esv_jax.estimators import moments
 
@@ -79,7 +79,7 @@ def stratified(*, per_size: int, iterations: int = 1) -> Estimator:
             sums, _ = jax.lax.scan(add, sums, of_sizes)
             size, row = size + length, rows.stop
         values, squared_error = sums
-        return Estimate(values, jnp.sqrt(squared_error), values, jnp.asarray(jnp.inf, values.dtype))
+        return Estimate(values, jnp.sqrt(squared_error), values, jnp.asarray(CERTAIN, values.dtype))
 
     def grown(num_players: int, max_evaluations: int) -> Estimator:
         of_iteration = sum(min(per_size, math.comb(num_players, size)) for size in range(1, num_players + 1))

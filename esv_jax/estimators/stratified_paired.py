@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Estimate, Estimator, Link, Plan, check_maker, exactly, samples
+from esv_jax.base import CERTAIN, Estimate, Estimator, Link, Plan, check_maker, exactly, samples
 from esv_jax.coalitions import masks, paired
 
 
@@ -111,4 +111,4 @@ def _sums(mask: jax.Array, difference: jax.Array, total: jax.Array, strata: pair
     values = values.sum(axis=0) / num_players
     values = values - values.mean(axis=0, keepdims=True) + ends[None]
     std_error = jnp.sqrt(error.sum(axis=0)) / num_players
-    return Estimate(values, std_error, values, jnp.asarray(jnp.inf, values.dtype))
+    return Estimate(values, std_error, values, jnp.asarray(CERTAIN, values.dtype))

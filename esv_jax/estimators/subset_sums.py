@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Estimate, Estimator, Link, Plan, check_maker, samples
+from esv_jax.base import CERTAIN, Estimate, Estimator, Link, Plan, check_maker, samples
 from esv_jax.coalitions import balanced, lattice, masks, paired, plans
 from esv_jax.games import score_average
 from esv_jax.precise import matmul
@@ -105,7 +105,7 @@ def _of_subsets(mask: jax.Array, scores: jax.Array, empty: jax.Array, counts: np
             variance = variance + _variance(held, of_size - means[position][None], float(a), float(b), size)
     missing = scores[-1] - empty - values.sum(axis=0)
     values = values + missing[None] / num_players
-    return Estimate(values, jnp.sqrt(variance), values, jnp.asarray(jnp.inf, values.dtype))
+    return Estimate(values, jnp.sqrt(variance), values, jnp.asarray(CERTAIN, values.dtype))
 
 
 def _variance(mask: jax.Array, residual: jax.Array, a: float, b: float, size: int) -> jax.Array:

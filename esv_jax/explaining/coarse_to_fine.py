@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Array, Attribution, Estimator, Game, Host, Player
+from esv_jax.base import CERTAIN, Array, Attribution, Estimator, Game, Host, Player
 from esv_jax.coalitions import masks, plans, weights
 from esv_jax.explaining.answers import Temporary
 from esv_jax.explaining.explain import explain, is_exact
@@ -198,7 +198,7 @@ def _divided(found: np.ndarray, size: int, contexts: _Contexts) -> _Divided:
     of_each = np.einsum("sb,rsc->rbc", shares, found.reshape(len(contexts.mask), len(within), -1))
     values = np.einsum("r,rbc->bc", contexts.weight, of_each)
     if contexts.all_of_them:
-        return _Divided(values, np.zeros_like(values), np.inf)
+        return _Divided(values, np.zeros_like(values), CERTAIN)
     pairs = of_each.reshape(-1, 2, *values.shape).mean(axis=1)
     # What is left to the group's own value is shared out: of the sum nothing is sampled.
     pairs = pairs - pairs.mean(axis=1, keepdims=True)

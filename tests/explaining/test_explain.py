@@ -161,3 +161,23 @@ def test_models_are_asked_about_real_coalitions_alone():
 
     out = esv_jax.explain(esv_jax.exact(), esv_jax.clip_game(steps, empty=EMPTY), None, np.arange(14.0)[:, None])
     np.testing.assert_allclose(out.values.sum(axis=0), 1 - EMPTY, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make", [esv_jax.exact, lambda: esv_jax.stratified(per_size=8), lambda: esv_jax.regression(max_evaluations=40)]
+)
+def test_those_who_look_for_infinities_find_none_of_ours(make):
+    game = esv_jax.clip_game(_of_infinities, empty=np.full(3, 1 / 3, np.float32))
+    video = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    jax.config.update("jax_debug_infs", True)
+    try:
+        found = esv_jax.explain(make(), game, (), video, key=jax.random.key(0))
+        low, high = found.interval()
+    finally:
+        jax.config.update("jax_debug_infs", False)
+    assert np.isfinite(low).all()
+    assert np.isfinite(high).all()
+
+
+def _of_infinities(params, clips):
+    return jax.nn.softmax(clips.mean(axis=1))
