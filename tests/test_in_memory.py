@@ -94,6 +94,7 @@ def test_values_come_back_as_they_were(tmp_path):
     ("change", "message"),
     [
         ({"uids": ["a"]}, "uids should be of 3 videos, as attributions are, found 1"),
+        ({"about": {"model": object()}}, "about should be such as json holds"),
         ({"class_names": ["x"]}, "class_names should be 3, as attributions have, found 1"),
         ({"labels": [0, 1, 5]}, r"labels should be class numbers, 0\.\.2, found"),
         ({"labels": [0.0, 1.0, 2.0]}, r"labels should be class numbers, 0\.\.2, found float64"),

@@ -83,6 +83,10 @@ def write(
         )
     index = VideoIndex(names, label.astype(np.int64), lengths.astype(np.int64), frames.astype(np.int64), {})
     configuration = {"written_by": "esv_jax.results.write", **(about or {})}
+    try:
+        json.dumps(configuration, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"about should be such as json holds: {error}") from error
     sampled = bool((std_error != 0).any() or (low != values).any())
     arrays = {"esv": values, "score": full, "std_error": std_error, "low": low, "high": high}
     digest = fingerprints.of_arrays([json.dumps([names, list(class_names)]), *index[1:4], empty[0], *arrays.values()])
