@@ -23,11 +23,24 @@ def committed(name):
     with (HOME / "docs" / "results" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         columns, *rows = csv.reader(file)
     text = ("model", "class", "clip", "true", "predicted", "runner_up", "method", "measure", "group")
-    whole = ("videos", "num_frames", "frame", "position", "removed", "m", "iterations", "times", "worst_frame", "smooth")
+    whole = (
+        "videos",
+        "num_frames",
+        "frame",
+        "position",
+        "removed",
+        "m",
+        "iterations",
+        "times",
+        "worst_frame",
+        "smooth",
+    )
     kinds = []
     for column, values in zip(columns, zip(*rows, strict=True), strict=True):
         number = column not in text and all(v.lstrip("-")[:1].isdigit() for v in values)
-        kinds.append(str if not number else int if column in (*whole, "worst_position", "position_1", "position_2") else float)
+        kinds.append(
+            str if not number else int if column in (*whole, "worst_position", "position_1", "position_2") else float
+        )
     parsed = [[kind(value) for kind, value in zip(kinds, row, strict=True)] for row in rows]
     return pd.DataFrame(parsed, columns=columns)
 
