@@ -9,9 +9,12 @@ from esv_jax.results import pictures
 
 WIDTH = 6.3  # inches
 INK, FAINT = "#1A1A1A", "#6A6A6A"
-# Okabe and Ito's colours, distinct under every common colour blindness; dashes and markers tell them apart in grey.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A7A00", "#8A8A8A", "#1A1A1A")
-COLOURS += ("#882255", "#44AA99")  # of Tol's, for more lines than there are of those
+# Okabe and Ito's colours, distinct under every common colour blindness, and two of Tol's; dashes and markers tell them
+# apart in grey.
+COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A7A00", "#8A8A8A", "#1A1A1A"),
+    *("#882255", "#44AA99"),
+)
 DASHES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (6, 2)), (0, (2, 1)), (0, (1, 2)), "-", "--", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "x", "*", "<", ">")
 _STYLE = {
