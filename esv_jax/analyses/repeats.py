@@ -68,7 +68,7 @@ def _figure(table: pd.DataFrame) -> Any:
     figure, axes = charts.subplots(1, len(models), 3.1, sharey=True)
     for panel, (model, mine) in zip(axes[0], models, strict=True):
         for i, (name, line) in enumerate(mine.groupby("method", sort=False)):
-            look = charts.style(8 if name == DEPENDENCE else i)
+            look = charts.style(9 if name == DEPENDENCE else i)
             look |= {"linewidth": 2.2 if name in (ESV, DEPENDENCE) else 1.0}
             panel.plot(line["times"], line["mean"], label=name, **look)
         panel.axhline(0, color=charts.INK, linewidth=0.5)
