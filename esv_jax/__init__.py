@@ -2,6 +2,8 @@
 
 from esv_jax import models as models
 from esv_jax import results as results
+from esv_jax.analyses.model_check import ModelCheck as ModelCheck
+from esv_jax.analyses.model_check import check_model as check_model
 from esv_jax.analyses.removal_choice import RemovalComparison as RemovalComparison
 from esv_jax.analyses.removal_choice import compare_removals as compare_removals
 from esv_jax.analyses.removal_choice import format_comparison as format_comparison
