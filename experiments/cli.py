@@ -1,6 +1,7 @@
 """What every experiment script shares: one line instead of a traceback for a user's mistake, and a non-zero exit."""
 
 import contextlib
+import importlib.util
 import io
 import os
 import platform
@@ -201,6 +202,10 @@ def _keep_compiled_programs(path: str) -> None:
 
     jax.config.update("jax_compilation_cache_dir", str(output_folder(path).resolve()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # A limit makes JAX lock its files, where it can: of processes that start at once one would read what another is
+    # still writing, and crash.
+    if importlib.util.find_spec("filelock") is not None:
+        jax.config.update("jax_compilation_cache_max_size", 2**36)
 
 
 def output_folder(path: str) -> Path:
