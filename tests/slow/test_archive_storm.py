@@ -43,6 +43,7 @@ np.save(values, np.asarray(out.values))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 def test_killed_at_random_moments_no_answer_is_lost(tmp_path):
     rng = random.Random(0)
     script = tmp_path / "script.py"

@@ -38,6 +38,7 @@ COMMANDS = {
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(0),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="orphans are found by /proc"),
 ]
 
