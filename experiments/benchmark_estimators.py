@@ -11,7 +11,6 @@ benchmark can be stopped and taken up again. Other packages come with the extra 
 what they warn of and where they fail. None may ask for more coalitions than the budget.
 """
 
-import csv
 import functools
 import itertools
 import time
@@ -26,7 +25,7 @@ from absl import flags
 
 import esv_jax
 from esv_jax.base import Estimator
-from esv_jax.benchmarks import black_box, peers
+from esv_jax.benchmarks import black_box, peers, run_table
 from esv_jax.benchmarks import games as benchmark_games
 from esv_jax.benchmarks import report as estimator_report
 from esv_jax.benchmarks.games import Instance
@@ -92,7 +91,7 @@ def main() -> None:
     frames = [12] if QUICK.value else FRAMES.value
     instances, seeds = (1, 1) if QUICK.value else (INSTANCES.value, SEEDS.value)
     table = out / "runs.csv"
-    done = {row[:6] for row in _read(table)}
+    done = {row[:6] for row in run_table.read(table, COLUMNS)}
     # Every cell is visited once before any is visited again.
     for seed, instance, num_frames, game in itertools.product(range(seeds), range(instances), frames, GAMES.value):
         for budget, (name, run) in itertools.product(_budgets(num_frames), runs.items()):
@@ -106,9 +105,10 @@ def main() -> None:
             seconds = f"{time.perf_counter() - start:.3f}"
             if found is not None:
                 numbers = (_joined(found.values), _joined(found.low), _joined(found.high))
-                _append(table, (*cell, str(found.asked), seconds, *numbers))
+                run_table.append(table, COLUMNS, (*cell, str(found.asked), seconds, *numbers))
         print(f"seed {seed}, instance {instance}, {num_frames} frames, {game}: done", flush=True)
-    measured = pd.DataFrame(_read(table), columns=COLUMNS).astype({"frames": int, "evaluations": int, "seconds": float})
+    types = {"frames": int, "evaluations": int, "seconds": float}
+    measured = pd.DataFrame(run_table.read(table, COLUMNS), columns=COLUMNS).astype(types)
     cases = sorted(set(measured[["game", "frames", "instance"]].itertuples(index=False, name=None)))
     references = {(game, count, instance): _reference(game, count, instance, out) for game, count, instance in cases}
     estimator_report.write(estimator_report.measured(measured, references), out)
@@ -195,23 +195,6 @@ def _reference(game: str, num_frames: int, instance: str, out: Path) -> np.ndarr
 
 def _joined(numbers: np.ndarray | None) -> str:
     return "" if numbers is None else " ".join(f"{x:.7g}" for x in numbers)
-
-
-def _read(table: Path) -> list[tuple[str, ...]]:
-    """The rows of runs.csv so far."""
-    if not table.exists():
-        return []
-    with table.open(newline="") as file:
-        rows = [tuple(row) for row in csv.reader(file)]
-    if rows and rows[0] != COLUMNS:
-        raise InputError(f"{table} has other columns than this benchmark's: give another --out")
-    return [row for row in rows[1:] if len(row) == len(COLUMNS)]
-
-
-def _append(table: Path, row: tuple[str, ...]) -> None:
-    new = not table.exists()
-    with table.open("a", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, row] if new else [row])
 
 
 if __name__ == "__main__":

@@ -9,12 +9,10 @@ errors; writes runs.csv and table.md to --out. A run that is in runs.csv is not 
 coalitions than the budget. shapiq 1.8 (extra `bench`) needs Python 3.12 or newer.
 """
 
-import csv
 import functools
 import itertools
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,7 +20,7 @@ import pandas as pd
 from absl import flags
 
 import esv_jax
-from esv_jax.benchmarks import black_box, peers
+from esv_jax.benchmarks import black_box, peers, run_table
 from esv_jax.benchmarks import games as benchmark_games
 from esv_jax.benchmarks.report import FLOOR, WORSE, paired_ratio
 
@@ -48,7 +46,7 @@ def main() -> None:
     for line in missing:
         print(f"not measured: {line}")
     table, listener = out / "runs.csv", peers.Listener(functools.partial(print, flush=True))
-    done = {row[:4] for row in _read(table)}
+    done = {row[:4] for row in run_table.read(table, COLUMNS)}
     for seed, game in itertools.product(range(SEEDS.value), GAMES.value):
         case = _case(game, FRAMES.value)
         for budget, name in itertools.product(EVALUATIONS.value, (OURS, *found)):
@@ -64,10 +62,11 @@ def main() -> None:
             if run is not None:
                 asked, *numbers = run
                 seconds = time.perf_counter() - start
-                _append(table, (*cell, "0", str(asked), *(f"{number:.7g}" for number in (seconds, *numbers))))
+                figures = (f"{number:.7g}" for number in (seconds, *numbers))
+                run_table.append(table, COLUMNS, (*cell, "0", str(asked), *figures))
         print(f"seed {seed}, {game}: done", flush=True)
     types = {"evaluations": int, **dict.fromkeys(("seconds", "nmse", "covered"), float)}
-    text = "\n".join(_table(pd.DataFrame(_read(table), columns=COLUMNS).astype(types)))
+    text = "\n".join(_table(pd.DataFrame(run_table.read(table, COLUMNS), columns=COLUMNS).astype(types)))
     print(f"\n{text}")
     (out / "table.md").write_text(text + "\n", encoding="utf-8")
 
@@ -123,20 +122,6 @@ def _table(runs: pd.DataFrame) -> list[str]:
     lines += ["", f"{len(least)} cells: at most half of the best other's error in {(least <= 0.5).sum()}, "]
     lines[-1] += f"more than {WORSE} times it in {(least > WORSE).sum()}."
     return lines
-
-
-def _read(table: Path) -> list[tuple[str, ...]]:
-    """The rows of runs.csv so far."""
-    if not table.exists():
-        return []
-    with table.open(newline="") as file:
-        return [tuple(row) for row in csv.reader(file)][1:]
-
-
-def _append(table: Path, row: tuple[str, ...]) -> None:
-    new = not table.exists()
-    with table.open("a", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, row] if new else [row])
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def _of_features() -> _Question:
     _tell_left_out(index.left_out)
     clips = zip(features.read(index.numbers), index.frame_index, strict=True)
     videos = [rows[frames].astype(np.float32) for rows, frames in clips]
-    digest = model.described.get("model_digest") if model.feature_dim is not None else None
+    digest = model.described.get("model_digest") if model.described["model_kind"] != "host" else None
     name = cli.last_part(model.name)
     return _Question(model.game, model.params, videos, index.label, model.class_names, name, digest)
 

@@ -18,6 +18,7 @@ from esv_jax.analyses.model_verdict import verdict
 from esv_jax.base import Game
 from esv_jax.coalitions import masks
 from esv_jax.coalitions.plans import host_generator
+from esv_jax.games import groups
 from esv_jax.metrics import bootstrap, calibration, removal
 from esv_jax.metrics.bootstrap import Interval
 
@@ -297,9 +298,8 @@ def _by_class(found: _Subsets, label: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _has_frames(game: Game, video: Any) -> bool:
     """Whether the video is one array whose rows are the players, in their order."""
-    if hasattr(game.num_players, "players"):  # groups of one frame each may stand in another
-        return False
-    return isinstance(video, np.ndarray | jax.Array) and video.shape[0] == game.num_players(video)
+    is_array = isinstance(video, np.ndarray | jax.Array)
+    return is_array and not groups.is_grouped(game) and video.shape[0] == game.num_players(video)
 
 
 def _are_probabilities(scores: np.ndarray) -> bool:

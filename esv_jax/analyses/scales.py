@@ -37,8 +37,11 @@ def analyse(study: Study) -> Report:
     means = [(name, count, *report.mean(right.astype(np.float64))) for name, count, right in rows]
     table = pd.DataFrame(means, columns=["model", "num_frames", *report.MEAN])
     names = [subject.name for subject in study.subjects]
+    # Of several models the lines of the first one's scales: there is room for no more.
+    first = next((subject for subject in study.subjects if _scales(subject)), study.subjects[0])
+    alone = [_name(first, scale, several) for scale in range(1, _scales(first) + 1)]
     tables = {"h_scales": table}
-    return Report(tables, {"h_scales": lambda: _figure(table, names)}, page(tables))
+    return Report(tables, {"h_scales": lambda: _figure(table, names, alone)}, page(tables))
 
 
 def page(tables: Tables) -> Tables:
@@ -89,7 +92,8 @@ def _logits_of_scale(subject: Subject, scale: int, most_frames: int) -> Callable
     return mean
 
 
-def _figure(table: pd.DataFrame, models: list[str]) -> Any:
+def _figure(table: pd.DataFrame, models: list[str], alone: list[str]) -> Any:
+    """alone: the names of the scales 1, 2, ... of a model."""
     figure, axes = charts.subplots(1, 1, 3.0)
     panel = axes[0, 0]
     for i, name in enumerate(models):
@@ -97,11 +101,8 @@ def _figure(table: pd.DataFrame, models: list[str]) -> Any:
         panel.plot(mine["num_frames"], mine["mean"], label=name, **charts.style(i))
         charts.band(panel, mine["num_frames"], mine["low"], mine["high"], i)
     ends = {}
-    alone = table[~table["model"].isin(models)]
-    # Of several models the lines of the first one: there is room for no more.
-    whose = [name.rpartition("scale ")[0] for name in alone["model"]]
-    mine_first = alone[np.array([model == whose[0] for model in whose], bool)]
-    for scale, (_, mine) in enumerate(mine_first.groupby("model", sort=False), start=1):
+    of_scales = table[table["model"].isin(alone)]
+    for scale, (_, mine) in enumerate(of_scales.groupby("model", sort=False), start=1):
         look = {"linewidth": 0.8, "linestyle": charts.DASHES[scale % 8]}
         panel.plot(mine["num_frames"], mine["mean"], color=charts.FAINT, **look)
         ends[scale] = (mine["num_frames"].iloc[-1], mine["mean"].iloc[-1])

@@ -12,6 +12,7 @@ from esv_jax import checks
 from esv_jax.base import Array, Attribution, Game, Host
 from esv_jax.batches import in_chunks
 from esv_jax.explaining import worths as asking
+from esv_jax.games import groups
 
 # Videos worked on at a time: a multi-scale game holds the logits of all subsets of each, and their gradients.
 VIDEOS_AT_ONCE = 16
@@ -112,8 +113,7 @@ def _own_classes(classes: Array | None, game: Game) -> Array | None:
 
 
 def _check_players(game: Game, video: Any) -> None:
-    # Groups of one frame each may stand in another order.
-    if game.num_players(video) != jnp.shape(video)[0] or hasattr(game.num_players, "players"):
+    if game.num_players(video) != jnp.shape(video)[0] or groups.is_grouped(game):
         raise checks.InputError(f"baselines are for games of frames, found one of {game.num_players(video)} players")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from esv_jax import checks, threads
 from esv_jax.base import Array, Attribution, Estimate, Estimator, Game, Host, Link, Plan, Scales, check_maker, exactly
-from esv_jax.coalitions import joint, walk, weights
+from esv_jax.coalitions import weights
 from esv_jax.explaining import answers as host
 from esv_jax.explaining import beforehand
 from esv_jax.explaining import worths as asking
@@ -202,10 +202,7 @@ def _explain_all(weights_of: Any, functions: Game, empty: Array, params: Any, vi
     if functions.exact is not None:
         values, full = functions.exact(params, video, *by_size)
     else:
-        prepared = functions.prepare(params, video)
-        logits, form = functools.partial(functions.logits, prepared), functions.form
-        temperature, coefficients = joint.temperatures(form, prepared), weights.of_players(by_size)
-        values, full = walk.sum_over_all(form, logits, functions.link, num_players, coefficients, temperature)
+        values, full = asking.sum_over_all(functions, params, video, weights.of_players(by_size))
     asking.check_worths(full[None], empty, 1)
     empty = jnp.asarray(empty, full.dtype)
     values = values + jnp.asarray(by_size[1][0], full.dtype) * empty[None, :]

@@ -10,7 +10,7 @@ import numpy as np
 
 from esv_jax import checks, threads
 from esv_jax.base import Array, Game, Host, Link, Plan
-from esv_jax.coalitions import interaction_weights, joint, masks, paired, plans, walk
+from esv_jax.coalitions import interaction_weights, masks, paired, plans
 from esv_jax.coalitions.interaction_weights import Index
 from esv_jax.estimators import completion, least_squares
 from esv_jax.estimators.exact import MAX_PLAYERS, MAX_PLAYERS_OF_A_PLAN
@@ -140,10 +140,7 @@ def _of_all(index: Index, functions: Game, empty: Array, params: Any, video: Any
     """All coalitions, streamed without a plan."""
     num_players = functions.num_players(video)
     coefficients = interaction_weights.coefficients(index, num_players)
-    prepared = functions.prepare(params, video)
-    logits, form = functools.partial(functions.logits, prepared), functions.form
-    temperature = joint.temperatures(form, prepared)
-    sums, full = walk.sum_over_all(form, logits, functions.link, num_players, coefficients, temperature)
+    sums, full = asking.sum_over_all(functions, params, video, coefficients)
     asking.check_worths(full[None], empty, 1)
     empty = jnp.asarray(empty, full.dtype)
     nobody = coefficients(np.zeros((1, num_players), bool), full.dtype)

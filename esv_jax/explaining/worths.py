@@ -11,7 +11,8 @@ import numpy as np
 from esv_jax import checks
 from esv_jax.base import Array, Game, Host, Plan, Scales, Subsets
 from esv_jax.batches import in_chunks
-from esv_jax.coalitions import joint, masks
+from esv_jax.coalitions import joint, masks, walk
+from esv_jax.coalitions.weights import Coefficients
 from esv_jax.explaining.answers import asking
 
 # Coalitions of the form `Masks` asked for at a time: enough to keep matrix products busy, few enough to stay in cache.
@@ -113,6 +114,14 @@ def logits_of_everyone(functions: Game, prepared: Any, num_players: int) -> jax.
     if isinstance(functions.form, Subsets):
         return functions.logits(prepared, np.arange(num_players, dtype=np.int32)[None])
     return functions.logits(prepared, masks.everyone(num_players))
+
+
+def sum_over_all(functions: Game, params: Any, video: Any, coefficients: Coefficients) -> walk.Sums:
+    """(sums [Q, C], full [C]): `walk.sum_over_all` of a game, and so not of the form `Host`. Traceable."""
+    prepared, form = functions.prepare(params, video), functions.form
+    logits = functools.partial(functions.logits, prepared)
+    temperature = joint.temperatures(form, prepared)
+    return walk.sum_over_all(form, logits, functions.link, functions.num_players(video), coefficients, temperature)
 
 
 def logits_of_heads(functions: Game, prepared: Any, plan: Plan) -> jax.Array:

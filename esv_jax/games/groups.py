@@ -32,7 +32,7 @@ def grouped(game: Game, players: Iterable[Any]) -> Game:
     """
     checked = of_players.checked(players)
     form = game.form
-    if isinstance(game.num_players, _Count) or (isinstance(form, Host) and form.players is not None):
+    if is_grouped(game) or (isinstance(form, Host) and form.players is not None):
         raise checks.InputError("game should be of single frames, found one that is grouped already")
     count = _Count(checked)
     if isinstance(form, Host):
@@ -46,6 +46,11 @@ def grouped(game: Game, players: Iterable[Any]) -> Game:
     on_host = Host(about=about, code=code, players=checked, num_entries=game.num_players)
     prepare, logits = _of_sizes(game.prepare, game.logits)
     return game._replace(prepare=prepare, logits=logits, form=on_host, num_players=count, exact=None)
+
+
+def is_grouped(game: Game) -> bool:
+    """Whether the game was made by `grouped`: even groups of one frame each may stand in another order."""
+    return isinstance(game.num_players, _Count)
 
 
 @dataclasses.dataclass(frozen=True)
