@@ -20,13 +20,15 @@ class _Count(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         said = task.fields.get("said")
+        if task.total is None:
+            return Text(said or "")
         return Text(f"{task.completed:.0f}/{task.total:.0f} {self.unit}{', ' + said if said else ''}")
 
 
 def bars(unit: str) -> Progress:
     """Bars that count `unit`, shown in a `with` block: add_task(description, total=), update(task, completed=, said=).
 
-    `said` is shown behind the count.
+    `said` is shown behind the count; alone where total is None, of what does not end.
     """
     columns = TextColumn("{task.description}", markup=False), BarColumn(), _Count(unit), TimeRemainingColumn()
     return Progress(*columns, console=Console(stderr=True))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SHARED = {"cli", "estimator_flags", "host_flags", "models_of_features", "models_of_videos"}
+SHARED = {"cli", "estimator_flags", "host_flags", "models_of_features", "models_of_videos", "worker_flags"}
 COMMANDS = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__"} - SHARED)
 
 

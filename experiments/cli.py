@@ -200,12 +200,25 @@ def versions(*more: str) -> dict[str, str]:
 def _keep_compiled_programs(path: str) -> None:
     import jax
 
-    jax.config.update("jax_compilation_cache_dir", str(output_folder(path).resolve()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    output_folder(path)
+    for name, value in _of_compiled_programs(path).items():
+        jax.config.update(name, value)
+
+
+def _of_compiled_programs(path: str) -> dict[str, Any]:
+    """The settings of JAX that keep them there."""
     # A limit makes JAX lock its files, where it can: of processes that start at once one would read what another is
     # still writing, and crash.
-    if importlib.util.find_spec("filelock") is not None:
-        jax.config.update("jax_compilation_cache_max_size", 2**36)
+    limit = {"jax_compilation_cache_max_size": 2**36} if importlib.util.find_spec("filelock") is not None else {}
+    folder = str(Path(path).resolve())
+    return {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.0, **limit}
+
+
+def environment_of_programs() -> dict[str, str]:
+    """The environment in which another process keeps its compiled programs where --compilation_cache says."""
+    if COMPILATION_CACHE.value is None:
+        return {}
+    return {name.upper(): str(value) for name, value in _of_compiled_programs(COMPILATION_CACHE.value).items()}
 
 
 def output_folder(path: str) -> Path:

@@ -17,13 +17,19 @@ Anyone's model is --model=module:function, a factory without arguments, of a mod
 returns predict, (features [N, T, D]) -> scores [N, C], or a torch.nn.Module; or --onnx, a file. It is asked video by
 video, and a run that is killed loses the answers of one.
 
+Many devices and machines: --workers=8 has a GPU each on this machine; RAY_ADDRESS=... names a cluster of Ray. The store
+is that of the plain command, bit for bit, and only this process writes it. Videos that fail, so that they have no
+values, are kept as such with the reason, listed, and an error; --retry_failed tries them again.
+
 Estimators that sample draw one plan for a number of frames, by --seed: it serves all videos, whatever the batch, so
 that their sampling errors are not independent.
 """
 
 import functools
+import os
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +39,10 @@ from absl import flags
 from rich.progress import Progress
 
 import esv_jax
-from esv_jax import files, machine, progress
+from esv_jax import files, progress
 from esv_jax.checks import InputError, listed
-from esv_jax.data.labelled_features import LabelledFeatures, count_not_finite
+from esv_jax.data import labelled_features
+from esv_jax.data.labelled_features import FramesOfClips, LabelledFeatures
 from esv_jax.explaining import runner
 from esv_jax.explaining.batch import LARGEST_BATCH
 from esv_jax.explaining.choose import choose
@@ -45,7 +52,7 @@ from esv_jax.results.explanation import NO_INTERVAL
 from esv_jax.results.store_files import Chunks, group_name, read_group
 from esv_jax.results.video_index import VideoIndex, video_index
 
-from . import cli, estimator_flags, host_flags
+from . import cli, estimator_flags, host_flags, worker_flags
 from .models_of_features import ModelOfFeatures, load, open_features
 
 FEATURES = cli.DEFINE_path("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
@@ -66,9 +73,14 @@ ALLOW_OTHER_MACHINE = flags.DEFINE_bool(
     "Go on with a store that another machine, number of threads or version of packages has begun; the last bits of "
     "values then depend on which computed them, and the store says so.",
 )
+RETRY_FAILED = flags.DEFINE_bool("retry_failed", False, "Try the videos again that failed when the store was made.")
 OUT = cli.DEFINE_path("out", None, "The results store, a folder that usually ends in .zarr.", required=True)
 LARGEST_CHUNK = 2**28  # floats
 VIDEOS_MEASURED = 4
+# Where so many videos fail before any has values, it is not for the videos.
+FAILURES_AT_FIRST = 3
+# Flags that decide no value: the command in the store is without them.
+_WITH_A_VALUE, _SWITCHES = {"out", "workers", "compilation_cache"}, {"allow_other_machine", "retry_failed"}
 
 
 class OfLength(NamedTuple):
@@ -82,18 +94,30 @@ class OfLength(NamedTuple):
 def main() -> None:
     if BY_TIME.value and estimator_flags.ESTIMATOR.value != "recommended":
         raise InputError(f"--by_time chooses the estimator: give no --estimator={estimator_flags.ESTIMATOR.value}")
-    if BY_TIME.value and host_flags.is_given(MODEL.value):
-        raise InputError("--by_time is for model folders: say how often anyone's model is asked by --max_evaluations")
+    if BY_TIME.value and (host_flags.is_given(MODEL.value) or worker_flags.WORKERS.value):
+        what = "--workers" if worker_flags.WORKERS.value else "anyone's model"
+        raise InputError(
+            f"--by_time measures a model folder in this process, not {what}: say --max_evaluations instead"
+        )
+    bars = progress.bars("videos")
+    with worker_flags.opened(bars) as workers:
+        _compute(workers, bars)
+
+
+def _compute(workers: worker_flags.Workers, bars: Progress) -> None:
     subject = load(MODEL.value, PRIORS.value)
     features = open_features(FEATURES.value, subject, SPLIT.value)
     chosen = _of_split(features)
-    not_finite = count_not_finite(features, chosen)
+    not_finite = labelled_features.count_not_finite(features, chosen)
     # What cannot be done for one of the numbers of frames is told of before anything is written.
-    lengths = [_of_length(features, chosen, not_finite, subject, count) for count in sorted(set(NUM_FRAMES.value))]
-    configuration = _configuration(subject)
+    platform = workers.machine["platform"]
+    counts = sorted(set(NUM_FRAMES.value))
+    lengths = [_of_length(features, chosen, not_finite, subject, count, platform) for count in counts]
+    configuration = _configuration(subject, workers.machine)
+    failed = {}
     with (
         store_writer.writing(OUT.value, configuration, other_machine=ALLOW_OTHER_MACHINE.value) as folder,
-        progress.bars("videos") as bars,
+        bars,
     ):
         for length in lengths:
             chunks = store_writer.open_group(
@@ -105,10 +129,13 @@ def main() -> None:
                 sampled=length.work.plan is not None,
                 provenance={"command": _command(), **configuration, **length.by_time},
             )
-            _fill(chunks, length, features, bars)
+            if RETRY_FAILED.value:
+                store_writer.forget_failed(chunks)
+            _fill(chunks, length, features, subject.class_names, workers, bars)
+            failed[length.videos.frame_index.shape[1]] = chunks.failed()
     if subject.warning:
         print(f"note: {subject.warning}", file=sys.stderr)
-    _report(lengths)
+    _report(lengths, failed)
 
 
 def _of_split(features: LabelledFeatures) -> list[int]:
@@ -126,6 +153,7 @@ def _of_length(
     not_finite: dict[int, int],
     subject: ModelOfFeatures,
     num_frames: int,
+    platform: str,
 ) -> OfLength:
     estimator_flags.check_budget(num_frames)
     videos = video_index(features, chosen, not_finite, num_frames)
@@ -146,6 +174,7 @@ def _of_length(
         floats_of_a_video=floats,
         key=jax.random.key(estimator_flags.SEED.value),
         chunk=_batch_size(len(videos.numbers), num_frames * (feature_dim + 2 * num_classes)),
+        platform=platform,
     )
     return OfLength(videos, work, by_time)
 
@@ -158,8 +187,8 @@ def _chosen(
         attributes = read_group(Path(OUT.value), num_frames).attributes
         if "chosen_estimator" in attributes:
             return attributes["chosen_estimator"], attributes["chosen_options"]
-    frames = zip(features.read(videos.numbers[:VIDEOS_MEASURED]), videos.frame_index, strict=False)
-    shown = np.stack([clip[of_clip] for clip, of_clip in frames]).astype(np.float32)
+    first = zip(videos.numbers[:VIDEOS_MEASURED], videos.frame_index, strict=False)
+    shown = labelled_features.frames(features, [*first])
     budget = estimator_flags.MAX_EVALUATIONS.value
     choice = choose(subject.game, subject.params, shown, max_evaluations=budget)
     print(f"num_frames={num_frames}: {choice.said}")
@@ -180,31 +209,78 @@ def _batch_size(num_videos: int, floats_of_a_video: int) -> int | None:
     return batch_size
 
 
-def _videos(features: LabelledFeatures, length: OfLength, k: int) -> np.ndarray:
-    """Frame features float32 [n, T, D] of the videos of a chunk."""
-    chunk = slice(k * length.work.chunk, (k + 1) * length.work.chunk)
-    clips = zip(features.read(length.videos.numbers[chunk]), length.videos.frame_index[chunk], strict=True)
-    return np.stack([clip[frames] for clip, frames in clips]).astype(np.float32)
+def _reading(
+    features: LabelledFeatures, length: OfLength, class_names: Sequence[str], workers: worker_flags.Workers
+) -> tuple[Callable[[int], Sequence[Any]], Callable[[Sequence[Any]], np.ndarray]]:
+    """What is given of a chunk, and what reads that: here, or where the work is done if the features are seen there."""
+
+    def wanted(k: int) -> list[tuple[int, np.ndarray]]:
+        chunk = slice(k * length.work.chunk, (k + 1) * length.work.chunk)
+        return [*zip(length.videos.numbers[chunk], length.videos.frame_index[chunk], strict=True)]
+
+    def sent(k: int) -> list[np.ndarray | str]:
+        return [_frames_or_why(features, of_clip) for of_clip in wanted(k)]
+
+    if workers.on_ray is None:
+        return wanted, functools.partial(labelled_features.frames, features)
+    if workers.see(FEATURES.value):
+        return wanted, FramesOfClips(os.path.abspath(FEATURES.value), tuple(class_names), SPLIT.value).read
+    return sent, runner.as_sent
 
 
-def _fill(chunks: Chunks, length: OfLength, features: LabelledFeatures, bars: Progress) -> None:
+def _frames_or_why(features: LabelledFeatures, of_clip: tuple[int, np.ndarray]) -> np.ndarray | str:
+    """Frames [T, D] of a clip, or why they cannot be read."""
+    try:
+        return labelled_features.frames(features, [of_clip])[0]
+    except InputError as error:
+        return str(error)
+
+
+def _fill(
+    chunks: Chunks,
+    length: OfLength,
+    features: LabelledFeatures,
+    class_names: Sequence[str],
+    workers: worker_flags.Workers,
+    bars: Progress,
+) -> None:
     """Computes and writes the chunks that are not there."""
     todo = chunks.unfinished()
     missing = sum(min(chunks.batch_size, chunks.num_videos - k * chunks.batch_size) for k in todo)
     done = done_at_start = chunks.num_videos - missing
+    has_values = done > sum(map(len, chunks.failed().values()))
     task = bars.add_task(chunks.group.name, total=chunks.num_videos, completed=done)
     start = time.monotonic()
-    for k, found in runner.run(length.work, todo, functools.partial(_videos, features, length)):
-        low, high = found.interval()
-        of_all = {"esv": found.values, "std_error": found.std_error, "low": low, "high": high, "score": found.full}
-        arrays = {name: np.asarray(values) for name, values in of_all.items()}
-        store_writer.write_chunk(chunks, k, {name: arrays[name] for name in chunks.shapes})
-        done += len(found.values)
+    given, read = _reading(features, length, class_names, workers)
+    held: list[tuple[int, runner.Found]] = []  # failures at first, until a video has values
+    for k, found in runner.run(length.work, todo, given, read, workers.executor):
+        has_values |= len(found.rows) > 0
+        held.append((k, found))
+        failures = [said for _, of_chunk in held for said in of_chunk.failed.values()]
+        if not has_values and (len(failures) >= FAILURES_AT_FIRST or len(failures) == missing):
+            raise InputError(f"the first {len(failures)} videos failed, and none has values: {failures[0]}")
+        while has_values and held:
+            number, of_chunk = held.pop(0)
+            _write(chunks, number, of_chunk, length.videos.uid)
+            done += len(of_chunk.rows) + len(of_chunk.failed)
         rate = (done - done_at_start) / (time.monotonic() - start)
         bars.update(task, completed=done, said=f"{rate:.4g} videos/s")
 
 
-def _configuration(subject: ModelOfFeatures) -> dict[str, Any]:
+def _write(chunks: Chunks, k: int, found: runner.Found, uids: Sequence[str]) -> None:
+    num_videos = len(found.rows) + len(found.failed)
+    arrays = {name: np.full((num_videos, *shape), np.nan, np.float32) for name, shape in chunks.shapes.items()}
+    if found.attribution is not None:
+        values = found.attribution
+        low, high = values.interval()
+        of_all = {"esv": values.values, "std_error": values.std_error, "low": low, "high": high, "score": values.full}
+        for name, array in arrays.items():
+            array[found.rows] = of_all[name]
+    first = k * chunks.batch_size
+    store_writer.write_chunk(chunks, k, arrays, {uids[first + row]: said for row, said in found.failed.items()})
+
+
+def _configuration(subject: ModelOfFeatures, machine: dict[str, Any]) -> dict[str, Any]:
     """All that decides the values, whatever the number of frames."""
     return {
         **subject.described,
@@ -214,7 +290,7 @@ def _configuration(subject: ModelOfFeatures) -> dict[str, Any]:
         "estimator": estimator_flags.ESTIMATOR.value,
         "estimator_options": estimator_flags.options(),
         "seed": estimator_flags.SEED.value,
-        "machine": machine.described(),
+        "machine": machine,
         "versions": cli.versions(),
         **({"by_time": True} if BY_TIME.value else {}),
     }
@@ -226,19 +302,20 @@ def _digest(features: Path) -> str:
 
 
 def _command() -> str:
-    """The command, without --out: the same command gives the same store wherever it is."""
+    """The command, without --out and what decides no value: the same command gives the same store wherever it is."""
     arguments, given = [], iter(sys.argv[1:])
     for argument in given:
-        flag = argument.lstrip("-")
-        if flag == "out":
-            next(given, None)
-        elif not flag.startswith("out="):
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if name in _WITH_A_VALUE:
+            if not equals:
+                next(given, None)
+        elif name.removeprefix("no") not in _SWITCHES:
             arguments.append(argument)
     return cli.command("compute_esvs", *arguments)
 
 
-def _report(lengths: list[OfLength]) -> None:
-    overflown = []
+def _report(lengths: list[OfLength], failed: Mapping[int, Mapping[int, Mapping[str, str]]]) -> None:
+    overflown, without_values = [], []
     for length in lengths:
         num_videos, num_frames = length.videos.frame_index.shape
         left_out = length.videos.left_out
@@ -247,12 +324,25 @@ def _report(lengths: list[OfLength]) -> None:
             print(f"  {NO_INTERVAL}")
         for uid, reason in left_out.items():
             print(f"  {uid} {reason}")
+        for of_chunk in failed[num_frames].values():
+            for reason in dict.fromkeys(of_chunk.values()):
+                uids = [uid for uid, said in of_chunk.items() if said == reason]
+                print(f"  failed: {', '.join(uids)}: {reason}")
+                without_values += [f"{uid} ({num_frames} frames)" for uid in uids]
         overflown += [f"{uid} ({num_frames} frames)" for uid in _not_finite(num_frames)]
+    faults = []
+    if without_values:
+        faults.append(
+            f"{len(without_values)} videos failed and have no values in {OUT.value}, {listed(without_values)}: the "
+            "reasons are above and in the store; the same command with --retry_failed tries them again"
+        )
     if overflown:
-        raise InputError(
+        faults.append(
             f"{len(overflown)} videos in {OUT.value} have values that are not finite, their features or the weights "
             f"being too large: {listed(overflown)}"
         )
+    if faults:
+        raise InputError("; ".join(faults))
 
 
 def _lacks_intervals(num_frames: int) -> bool:

@@ -35,7 +35,9 @@ LINK = flags.DEFINE_enum(
 LAYOUT = flags.DEFINE_string("layout", None, "PyTorch and ONNX models: the axes they take, like BTCHW, BCTHW or BTD.")
 CLASSES = cli.DEFINE_path("classes", None, "Anyone's model: json or csv of the names of its classes.")
 ROWS = flags.DEFINE_integer("rows_at_once", 8, "Anyone's model: clips in a call.", lower_bound=1)
-WORKERS = flags.DEFINE_integer("workers", 1, "Anyone's model: calls at a time, for a server.", lower_bound=1)
+CALLS_AT_ONCE = flags.DEFINE_integer(
+    "calls_at_once", 1, "Anyone's model: calls at a time, for a server.", lower_bound=1
+)
 RETRIES = flags.DEFINE_integer(
     "retries", 0, "Anyone's model: how often a call is repeated after errors of the connection.", lower_bound=0
 )
@@ -88,20 +90,20 @@ def load(model: str | None, priors: str | None, layout: str) -> HostModel:
             "asked for it (as with mean, zero, blur and noise)"
         )
     if ONNX.value is not None:
-        _refuse(WORKERS, RETRIES)
+        _refuse(CALLS_AT_ONCE, RETRIES)
         path = Path(ONNX.value)
         return HostModel(esv_jax.onnx_game(layout=layout, **given), path, path.name, False)
     model = model or ""
     found = _called(model)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(found, torch.nn.Module):
-        _refuse(WORKERS, RETRIES)
+        _refuse(CALLS_AT_ONCE, RETRIES)
         return HostModel(esv_jax.torch_game(layout=layout, **given), found, model, False)
     if not callable(found):
         raise InputError(
             f"{model} should return predict, a function of clips, or a torch.nn.Module, found {type(found).__name__}"
         )
-    game = esv_jax.host_game(_Predict(model), workers=WORKERS.value, retries=RETRIES.value, **given)
+    game = esv_jax.host_game(_Predict(model), workers=CALLS_AT_ONCE.value, retries=RETRIES.value, **given)
     form: Any = game.form
     of_code = dataclasses.replace(form, code=f"{form.code} {fingerprints.of_code(found)}")
     return HostModel(game._replace(form=of_code), found, model, True)
@@ -109,7 +111,7 @@ def load(model: str | None, priors: str | None, layout: str) -> HostModel:
 
 def refuse_all(*more: Any) -> None:
     """Raises InputError if one of the flags of this file, or of `more`, is given: the model is a model folder's."""
-    _refuse(REMOVAL, LINK, LAYOUT, CLASSES, ROWS, WORKERS, RETRIES, *more)
+    _refuse(REMOVAL, LINK, LAYOUT, CLASSES, ROWS, CALLS_AT_ONCE, RETRIES, *more)
 
 
 def _refuse(*unused: Any) -> None:

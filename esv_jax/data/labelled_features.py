@@ -1,5 +1,6 @@
 """Features of clips with a model's class numbers, from a feature store or a file of Play Fair, a block at a time."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,6 +58,36 @@ def open_labelled(path: str | os.PathLike, classes: Sequence[str], split: str | 
             f"classes, {classes[0]!r:.80} to {classes[-1]!r:.80}"
         )
     return opened
+
+
+class FramesOfClips(NamedTuple):
+    """Reads frames of clips in any process that finds the features at `path`, which it opens once.
+
+    Attributes:
+      path, classes, split: as `open_labelled` takes them.
+    """
+
+    path: str
+    classes: tuple[str, ...]
+    split: str | None
+
+    def read(self, wanted: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+        """`frames` of what is opened here."""
+        return frames(_opened_once(self.path, self.classes, self.split), wanted)
+
+
+_opened_once = functools.lru_cache(maxsize=1)(open_labelled)
+
+
+def frames(features: LabelledFeatures, wanted: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Frames float32 [n, T, D] of n clips: of each its number and which of its frames, int [T].
+
+    Raises:
+      InputError: they cannot be read, or are not what was stored.
+    """
+    numbers = [number for number, _ in wanted]
+    clips = zip(features.read(numbers), wanted, strict=True)
+    return np.stack([clip[of_clip] for clip, (_, of_clip) in clips]).astype(np.float32)
 
 
 def count_not_finite(features: LabelledFeatures, numbers: Sequence[int]) -> dict[int, int]:

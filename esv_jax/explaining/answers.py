@@ -216,11 +216,11 @@ class Answers:
                 found = self.game.logits(self._prepared, mask)
                 break
             except BaseException as error:
-                if _is_out_of_memory(error) and len(mask) > 1:
+                if is_out_of_memory(error) and len(mask) > 1:
                     self._batch_size = max(1, len(mask) // 2)
                     halves = mask[: self._batch_size], mask[self._batch_size :]
                     return np.concatenate([self._call(half) for half in halves])
-                if not (left and _is_of_connection(error)):
+                if not (left and is_of_connection(error)):
                     error.add_note(f"raised while the model was asked about {self._entries.told(mask)}")
                     raise
             time.sleep(pause)
@@ -310,14 +310,14 @@ def _first_bad(scores: np.ndarray) -> str:
     return f"{scores[index]} for class {index}"
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     words = ("out of memory", "can't allocate memory", "RESOURCE_EXHAUSTED")
     return isinstance(error, RuntimeError) and any(text in str(error) for text in words)
 
 
-def _is_of_connection(error: BaseException) -> bool:
+def is_of_connection(error: BaseException) -> bool:
     """Whether asking again may help."""
     reason = getattr(error, "reason", None)  # of urllib's URLError
     causes = [error, reason] if isinstance(reason, Exception) else [error]

@@ -52,9 +52,13 @@ def explain_batch(
     return _explain_all(*arguments) if plan is None else threads.run(_explain_all, *arguments)
 
 
-def fitting_batch(num_floats: int) -> int:
-    """How many videos to have on the device at once, a power of two, where each takes about `num_floats` floats."""
-    limit = BYTES_AT_ONCE if jax.default_backend() == "cpu" else BYTES_AT_ONCE_ELSEWHERE
+def fitting_batch(num_floats: int, platform: str | None = None) -> int:
+    """How many videos to have on the device at once, a power of two, where each takes about `num_floats` floats.
+
+    Args:
+      platform: the device's; that of this process by default.
+    """
+    limit = BYTES_AT_ONCE if (platform or jax.default_backend()) == "cpu" else BYTES_AT_ONCE_ELSEWHERE
     fitting = max(1, limit // (4 * num_floats))
     return min(LARGEST_BATCH, 2 ** (fitting.bit_length() - 1))
 

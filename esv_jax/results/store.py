@@ -34,7 +34,7 @@ _INT32 = 2**31
 
 
 def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Dataset":
-    """The values of all videos that have enough frames. They are read when they are asked for.
+    """The values of all videos that have enough frames and did not fail. They are read when they are asked for.
 
     Args:
       path: the folder that `experiments.compute_esvs` wrote.
@@ -48,7 +48,8 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
       frame_index int64 [video, frame] (which frames of the video), num_frames_in_video int64 [video], prior float32
       [class], class_name str [class]. Its attributes say how it was made (command, seed, versions, digests, estimator,
       model_kind, num_frames; other_machines, where several have written, whose last bits may differ) and which videos
-      were left out and why (left_out). They are numbers and text, as netCDF wants them: versions, left_out ({uid:
+      were left out and why (left_out), or failed, so that their values are NaN and not given here (failed, where any
+      did). They are numbers and text, as netCDF wants them: versions, left_out and failed ({uid:
       reason}) and whatever else is neither is the text of its json.
 
     Raises:
@@ -95,6 +96,10 @@ def open(path: "str | os.PathLike", num_frames: int | None = None) -> "xarray.Da
     machines = folder / OTHER_MACHINES
     if machines.exists():
         attributes["other_machines"] = json.dumps(files.read_json(machines, LARGEST_METADATA))
+    failed = {uid: said for of_chunk in chunks.failed().values() for uid, said in of_chunk.items()}
+    if failed:
+        attributes["failed"] = json.dumps(failed)
+        dataset = dataset.isel(video=[i for i, uid in enumerate(names["uid"]) if uid not in failed])
     dataset.attrs = attributes
     return dataset
 

@@ -3,6 +3,7 @@
 zarr.json                  the root group; its attributes: format, version, and the configuration of all groups
 num_frames=8/zarr.json     a group for every number of frames; its attributes: the provenance
 num_frames=8/esv/c/k/0/0   chunk k: a batch of videos, uncompressed (values hardly compress), and its crc32c
+num_frames=8/failed/k.json which videos of chunk k have no values, NaN, and why; written before the chunk
 
 Every chunk ends with a checksum; the attributes of a group hold a digest of its metadata. Stores of format 1 have
 neither and are read without. Sampled values have 95 % intervals, where the group's attributes tell of their level;
@@ -32,6 +33,7 @@ FORMAT = "esv_jax results"
 FORMAT_VERSION = 2
 OTHER_MACHINES = "other_machines.json"  # that wrote to a store, besides the one that began it
 METADATA_FILE = "zarr.json"
+_FAILED = "failed"
 FLOAT = np.dtype("<f4")
 DIGEST = "metadata_digest"
 CHECKSUM_BYTES = 4
@@ -325,6 +327,20 @@ class Chunks(NamedTuple):
         """The chunks of which a file is missing, cut short or no more what was written."""
         done = {k for k in self.finished() if all(is_sound(chunk_file(self.group, name, k)) for name in self.shapes)}
         return [k for k in range(self.num_chunks()) if k not in done]
+
+    def failed(self) -> dict[int, dict[str, str]]:
+        """Of each chunk with videos that have no values, because they failed: {uid: a sentence that says why}."""
+        folder = self.group / _FAILED
+        names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        numbers = [int(name[:-5]) for name in names if re.fullmatch(r"(0|[1-9][0-9]{0,17})\.json", name)]
+        found = {k: files.read_json(self.failed_file(k), LARGEST_METADATA) for k in sorted(numbers)}
+        for k, of_chunk in found.items():
+            if not isinstance(of_chunk, dict) or not all(isinstance(said, str) for said in of_chunk.values()):
+                raise InputError(f"{self.failed_file(k)} should be a sentence for each uid, found {_told(of_chunk)}")
+        return found
+
+    def failed_file(self, k: int) -> Path:
+        return self.group / _FAILED / f"{k}.json"
 
     def _listed(self, name: str) -> Iterator[int]:
         folder = self.group / name / "c"

@@ -124,13 +124,16 @@ def open_group(
     return chunks._replace(identity=files.identity(group))
 
 
-def write_chunk(chunks: Chunks, k: int, arrays: Mapping[str, np.ndarray]) -> None:
+def write_chunk(
+    chunks: Chunks, k: int, arrays: Mapping[str, np.ndarray], failed: Mapping[str, str] | None = None
+) -> None:
     """Stores the results of batch k.
 
     Args:
       chunks: of `open_group`.
       k: which batch.
       arrays: float32 [n, ...] for every name in chunks.shapes, of the batch's videos.
+      failed: of the videos whose values are NaN because they failed, by uid, why; kept before the values are.
 
     Raises:
       InputError: the disk cannot be written, or the store was removed or replaced; the batch is then not finished.
@@ -141,6 +144,12 @@ def write_chunk(chunks: Chunks, k: int, arrays: Mapping[str, np.ndarray]) -> Non
             "what is there"
         )
     num_videos = min(chunks.batch_size, chunks.num_videos - k * chunks.batch_size)
+    with _told_of(chunks.group.parent):
+        if failed:
+            chunks.failed_file(k).parent.mkdir(exist_ok=True)
+            files.write_json(chunks.failed_file(k), dict(failed))
+        else:
+            chunks.failed_file(k).unlink(missing_ok=True)  # of a run that was killed before it had the values
     for name, shape in chunks.shapes.items():
         check_shape(f"{name} of batch {k}", arrays[name], (num_videos, *shape))
         filled = np.full((chunks.batch_size, *shape), np.nan, FLOAT)
@@ -152,6 +161,19 @@ def write_chunk(chunks: Chunks, k: int, arrays: Mapping[str, np.ndarray]) -> Non
                 (array / parent).mkdir(exist_ok=True)  # not what is above, were it removed
             files.remove_leftovers(file.parent)
             files.write_bytes(file, content.tobytes() + checksum(content))
+
+
+def forget_failed(chunks: Chunks) -> None:
+    """Makes the chunks in which videos failed unfinished, so that they are tried again.
+
+    Raises:
+      InputError: they cannot be removed.
+    """
+    with _told_of(chunks.group.parent):
+        for k in chunks.failed():
+            for name in chunks.shapes:
+                chunk_file(chunks.group, name, k).unlink(missing_ok=True)
+            chunks.failed_file(k).unlink()
 
 
 def _start(folder: Path, configuration: Mapping[str, Any]) -> None:

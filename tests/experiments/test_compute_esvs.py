@@ -243,7 +243,7 @@ def test_a_store_that_is_removed_or_replaced_during_a_run_is_told_of(tmp_path, c
     flags, out = ["--num_frames=4", "--batch_size=2"], tmp_path / "s.zarr"
     write, count = store_writer.write_chunk, 0
 
-    def removing(chunks, k, arrays):
+    def removing(chunks, k, arrays, failed):
         nonlocal count
         count += 1
         if count == 3:
@@ -251,7 +251,7 @@ def test_a_store_that_is_removed_or_replaced_during_a_run_is_told_of(tmp_path, c
             if not remove:
                 shutil.rmtree(out)
                 (tmp_path / "copy").rename(out)
-        write(chunks, k, arrays)
+        write(chunks, k, arrays, failed)
 
     for remove in (True, False):
         count = 0

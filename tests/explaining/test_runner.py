@@ -31,8 +31,8 @@ for estimator in (esv_jax.exact(), esv_jax.regression(max_evaluations=60)):
     )
     used = {d for part in work.start(videos[:16]) for d in part.values.devices()}
     chunks = [k for k in range(-(-21 // work.chunk))]
-    found = dict(runner.run(work, chunks, lambda k: videos[k * work.chunk : (k + 1) * work.chunk]))
-    values = np.concatenate([found[k].values for k in chunks])
+    found = dict(runner.run(work, chunks, lambda k: videos[k * work.chunk : (k + 1) * work.chunk], np.asarray))
+    values = np.concatenate([found[k].attribution.values for k in chunks])
     print(len(used), work.chunk, values.shape, hashlib.sha256(values.tobytes()).hexdigest())
 print(machine.described()["threads"])
 """
@@ -51,9 +51,11 @@ def test_chunks_come_with_their_numbers_and_videos():
     work = runner.prepare(esv_jax.exact(), GAME, WEIGHTS, shape, num_videos=B, floats_of_a_video=100, chunk=2)
     whole = explain_batch(esv_jax.exact(), GAME, WEIGHTS, VIDEOS)
     for executor in (None, runner.one_by_one, runner.one_ahead):
-        found = dict(runner.run(work, [1, 0], lambda k: VIDEOS[2 * k : 2 * k + 2], executor))
-        np.testing.assert_allclose(np.concatenate([found[0].values, found[1].values]), whole.values, atol=1e-6)
-        assert len(found[1].values) == 1
+        found = dict(runner.run(work, [1, 0], lambda k: VIDEOS[2 * k : 2 * k + 2], np.asarray, executor))
+        values = np.concatenate([found[k].attribution.values for k in (0, 1)])
+        np.testing.assert_allclose(values, whole.values, atol=1e-6)
+        assert [found[k].rows.tolist() for k in (0, 1)] == [[0, 1], [0]]
+        assert found[0].failed == found[1].failed == {}
 
 
 def test_devices_take_turns_and_give_the_bits_of_one():
