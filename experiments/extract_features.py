@@ -12,34 +12,35 @@ Something-Something v2: --labels=...-train.json --classes=...-labels.json --spli
 --labels=EPIC_100_train.csv --head=verb --classes=EPIC_100_verb_classes.csv; `convert_features` then labels the same
 features for the other head.
 
-Several processes decode while the device works. Clips that cannot be used are listed at the end, and are an error if
+Several processes decode while the device works; with --workers=8 each worker of Ray decodes for a GPU of its own, on
+this machine or, with RAY_ADDRESS=..., on many. Clips that cannot be used are listed at the end, and are an error if
 they are more than --allow_failures.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
+from rich.progress import Progress
 
 from esv_jax import checks, progress
-from esv_jax.batches import filled
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
 from esv_jax.data.annotations import EPIC_HEADS, LabelledClip, read_labelled_clips
 from esv_jax.data.feature_store import FeatureWriter
+from esv_jax.explaining import runner
 from esv_jax.saved import DEMO_MODEL, model_folder
+from esv_jax.saved.extraction import Extraction
 from esv_jax.saved.model_folder import Model
 from esv_jax.video import decode
-from esv_jax.video.prefetch import Video, available_cpus, batches_of
+from esv_jax.video.prefetch import Video, available_cpus
 from esv_jax.video.preprocess import Preprocess
 
-from . import cli
-
-Apply = Callable[[np.ndarray], jax.Array]
+from . import cli, worker_flags
 
 CLIPS = cli.DEFINE_path("clips", None, "Folder that the clips' paths are relative to.", required=True)
 LABELS = cli.DEFINE_path(
@@ -72,19 +73,33 @@ def main() -> None:
         backbone=model_folder.identity(backbone),
         preprocess=preprocess,
     )
-    apply = jax.jit(backbone.module.apply)
-    variables = jax.device_put(backbone.variables)
+    bars = progress.bars("clips")
+    with worker_flags.opened(bars) as workers:
+        variables = jax.device_put(backbone.variables)
+        _extract(
+            Extraction(backbone.module, variables, preprocess, BATCH_SIZE.value), header, backbone, clips, workers, bars
+        )
+
+
+def _extract(
+    extraction: Extraction,
+    header: feature_store.StoreHeader,
+    backbone: Model,
+    clips: Sequence[LabelledClip],
+    workers: worker_flags.Workers,
+    bars: Progress,
+) -> None:
     failures: list[str] = []
     streams: dict[Path, str | None] = {}
     opened = feature_store.create_or_append(OUT.value, header, cli.versions("av", "pillow"))
-    with opened as writer, progress.bars("clips") as bars:
+    with opened as writer, bars:
         if not (Path(OUT.value) / "backbone" / model_folder.CARD_FILE).exists():
             model_folder.save_model(Path(OUT.value) / "backbone", backbone.card, backbone.variables)
         said = f"{LABELS.value} says"
         todo = [clip for clip in clips if not writer.holds(clip.uid, clip.label, clip.split, said)]
         task = bars.add_task("extracting", total=len(clips), completed=len(clips) - len(todo))
         try:
-            for clip, features in _extracted(todo, lambda images: apply(variables, images), preprocess):
+            for clip, features in zip(todo, _features(extraction, todo, workers), strict=True):
                 fault = features if isinstance(features, str) else _stored(writer, clip, features)
                 if fault:
                     failures.append(f"{clip.uid}: {fault}")
@@ -100,7 +115,7 @@ def main() -> None:
         print(f"files of several videos: {checks.listed(several)}", file=sys.stderr)
     store = feature_store.open_store(OUT.value)
     print(
-        f"{OUT.value}: {len(store.clips)} clips, {len(store.rows)} frames, {len(classes)} classes, "
+        f"{OUT.value}: {len(store.clips)} clips, {len(store.rows)} frames, {len(header.classes)} classes, "
         f"features [{header.feature_dim}] {header.dtype} of {backbone.card.kind}"
     )
     if len(failures) > ALLOW_FAILURES.value:
@@ -140,32 +155,19 @@ def _labelled_clips() -> tuple[list[LabelledClip], tuple[str, ...]]:
     return read_labelled_clips(LABELS.value, CLIPS.value, hold_out=hold_out, **options)
 
 
-def _extracted(
-    clips: Sequence[LabelledClip], apply: Apply, preprocess: Preprocess
-) -> Iterator[tuple[LabelledClip, np.ndarray | str]]:
-    """Every clip with its features [num_frames, D], or with a sentence that says why there are none."""
+def _features(
+    extraction: Extraction, clips: Sequence[LabelledClip], workers: worker_flags.Workers
+) -> Iterator[np.ndarray | str]:
+    """Of every clip features [num_frames, D], or a sentence that says why there are none."""
     videos = [Video(clip.path, clip.start, clip.stop) for clip in clips]
-    reading = batches_of(videos, preprocess, batch_size=BATCH_SIZE.value, num_processes=NUM_PROCESSES.value)
-    with reading as of_videos:
-        for clip, batches in zip(clips, of_videos, strict=True):
-            try:
-                features: np.ndarray | str = _features(batches, apply)
-            except InputError as error:
-                features = str(error)
-            yield clip, features
-
-
-def _features(batches: Iterator[np.ndarray], apply: Apply) -> np.ndarray:
-    """Features [num_frames, D] of all frames of a video; batches are filled up, so all have one shape."""
-    outputs: list[Any] = []
-    for images in batches:
-        (rows,) = filled(len(images), BATCH_SIZE.value)
-        if outputs:  # the device works on one batch while the next is decoded, and no more of them pile up
-            outputs[-1][0].block_until_ready()
-        outputs.append((apply(images[rows]), len(images)))
-    features = np.concatenate([np.asarray(output)[:length] for output, length in outputs])
-    checks.check_finite("its features", features)
-    return features
+    if workers.executor is None:
+        yield from extraction.of(videos, NUM_PROCESSES.value)
+        return
+    seen = workers.see(CLIPS.value)
+    absolute = [video._replace(path=video.path.absolute()) for video in videos]
+    given = absolute.__getitem__ if seen else lambda k: extraction.decoded(videos[k])
+    for found in runner.in_order(workers.executor(extraction.start, given, range(len(videos)))):
+        yield found.said if isinstance(found, runner.Died) else found
 
 
 def _stored(writer: FeatureWriter, clip: LabelledClip, features: np.ndarray) -> str | None:

@@ -7,6 +7,7 @@ by a worker that has nothing else to lose; one of which so many workers died as 
 import contextlib
 import os
 import platform
+import socket
 import sys
 import time
 from collections import deque
@@ -20,7 +21,9 @@ from esv_jax.explaining.runner import Died, Executor, Start
 AHEAD = 2  # chunks that a worker has: the next one is there when it has done one
 WINDOW = 8  # chunks a worker that are done or under way, from the first on that is not done: memory is bounded
 TRIES = 3
-READY_S = 60.0  # without a single worker
+_CPUS = 1  # of a worker
+READY_S = 120.0  # without a single worker
+REACHED_S = 10.0
 _POLL_S = 0.5
 # Of this process, for its workers too: what results depend on, and where compiled programs are.
 _ENVIRONMENT = ("JAX_", "XLA_", "NPROC", "OMP_NUM_THREADS")
@@ -92,6 +95,7 @@ def workers(
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = os.environ.get("RAY_ADDRESS") or "local"
     of_local = {"num_cpus": max(count, os.cpu_count() or 1), "include_dashboard": False} if address == "local" else {}
+    _check_reached(address)
     try:
         ray.init(
             address=address,
@@ -111,6 +115,18 @@ def workers(
         yield Workers(crew.executor, crew.machine, crew.sees)
     finally:
         ray.shutdown()
+
+
+def _check_reached(address: str) -> None:
+    """Raises InputError if nobody listens there: Ray itself tries for minutes."""
+    host, colon, port = address.rpartition(":")
+    if "//" in address or (colon and not port.isdecimal()):
+        raise InputError(f"RAY_ADDRESS should be HOST:PORT of a cluster of Ray, such as head:6379, found {address}")
+    if colon:
+        try:
+            socket.create_connection((host, int(port)), REACHED_S).close()
+        except OSError as error:
+            raise InputError(f"Ray at RAY_ADDRESS={address} is not reached: {files.reason(error)}") from error
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
@@ -171,14 +187,14 @@ class _Crew:
         self._num_hired = self._num_died = 0
         self._last_seen = time.monotonic()  # when a worker was last ready, or one is
         self._started: Any = None
-        # Chunks that wait, those that may have killed a worker, and how often they may have.
+        # Chunks that wait, those that may have killed a worker, and how often they seem to have.
         self._waiting: deque[int] = deque()
         self._suspects: deque[int] = deque()
         self._deaths: dict[int, int] = {}
         self._place: dict[int, int] = {}  # of chunks among those to do
         self.machine: dict[str, Any] = {}
         gpus = int(ray.cluster_resources().get("GPU", 0) >= 1)
-        self._kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)(_Worker)
+        self._kind = ray.remote(num_cpus=_CPUS, num_gpus=gpus, max_restarts=0, max_task_retries=0)(_Worker)
 
     def wait_for_one(self) -> None:
         self._hire(self._count)
@@ -265,7 +281,7 @@ class _Crew:
             has = ", ".join(f"{free.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
             raise InputError(
                 f"no worker has come in {READY_S:.0f} s: the Ray cluster at {self._address} has {has} free, and a "
-                "worker takes 1 CPU and, where the cluster has any, 1 GPU"
+                f"worker takes {_CPUS} CPU and, where the cluster has any, 1 GPU"
             )
 
     def _welcome(self, hired: _Hired, its_machine: dict[str, Any], versions: dict[str, str], node: str) -> None:
@@ -295,10 +311,9 @@ class _Crew:
             + (f" at chunk {hired.chunks[0]}" if hired.chunks else "")
             + f": {why}"
         )
-        if hired.chunks:
-            k, *others = hired.chunks
-            self._waiting.extendleft(reversed(others))
-            self._deaths[k] = self._deaths.get(k, 0) + 1
+        # It may have worked on any of them: the answer about the first can have been lost on its way.
+        for number, k in enumerate(hired.chunks):
+            self._deaths[k] = self._deaths.get(k, 0) + (number == 0)
             if self._deaths[k] < TRIES:
                 self._suspects.append(k)
             else:

@@ -143,6 +143,17 @@ def run(
         yield k, found
 
 
+def in_order(found: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+    """What an executor gives of the chunks 0, 1, 2, ...: in this order, whatever the order in which it comes."""
+    early: dict[int, Any] = {}
+    k = 0
+    for number, of_chunk in found:
+        early[number] = of_chunk
+        while k in early:
+            yield early.pop(k)
+            k += 1
+
+
 def as_sent(given: Sequence[np.ndarray | str]) -> np.ndarray:
     """The `read` of videos that are given themselves, or why they cannot be read."""
     for of_video in given:

@@ -12,7 +12,7 @@ from PIL import Image
 from esv_jax import models
 from esv_jax.data.feature_store import open_store
 from esv_jax.models.backbones.frame_cnn import MEAN, SIZE, STD, FrameCNN
-from esv_jax.saved import model_folder
+from esv_jax.saved import extraction, model_folder
 from esv_jax.video import decode
 from esv_jax.video.preprocess import Preprocess, resize_and_crop
 from tests.experiments.scripts import run_script
@@ -22,7 +22,6 @@ DIM = 8
 PREPROCESS = Preprocess(56, SIZE, (MEAN,) * 3, (STD,) * 3)
 LABELS = "path,label,person\na.avi,run,ira\nfolder,jump,ido\nb.webm,run,ido\n"
 LENGTHS = {"a.avi": 21, "folder": 3, "b.webm": 16}
-JITTED = {}
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +51,6 @@ def root(tmp_path_factory):
     return root
 
 
-@pytest.fixture(autouse=True)
-def compiled_once(monkeypatch):
-    """All tests of this file share what is compiled of the backbone; compiling it for each takes a minute."""
-    original = jax.jit
-
-    def jit(function, **options):
-        jitted = original(function, **options)
-        return JITTED.setdefault(str(function), jitted) if function.__name__ == "apply" else jitted
-
-    monkeypatch.setattr(jax, "jit", jit)
-
-
 @pytest.fixture
 def extract(root, tmp_path, capsys, monkeypatch):
     def run(*flags, backbone="backbone", labels=root / "clips" / "labels.csv", out=tmp_path / "store", processes=0):
@@ -82,13 +69,12 @@ def extract(root, tmp_path, capsys, monkeypatch):
 
 
 def test_the_store_holds_every_frame_of_every_clip(root, tmp_path, extract):
-    apply = jax.jit(model_folder.load_model(root / "backbone").module.apply)
-    num_compiled = apply._cache_size()
+    num_compiled = extraction._applied._cache_size()
     ran = extract("--hold_out=person=ido", "--dtype=float32", "--batch_size=8", backbone="head")
     assert ran.exit_code == 0, ran.stderr
     assert "3 clips, 40 frames, 2 classes, features [8] float32 of frame_cnn" in ran.stdout
     assert "3/3 clips, 40 new frames" in ran.stderr
-    assert apply._cache_size() == num_compiled + 1  # for clips of 21, 3 and 16 frames
+    assert extraction._applied._cache_size() == num_compiled + 1  # for clips of 21, 3 and 16 frames
 
     store = open_store(tmp_path / "store")
     assert store.header.classes == ("jump", "run")
@@ -99,6 +85,7 @@ def test_the_store_holds_every_frame_of_every_clip(root, tmp_path, extract):
         ("b.webm", "run", "test"),
     ]
     backbone = model_folder.load_model(tmp_path / "store" / "backbone")
+    apply = jax.jit(backbone.module.apply)
     assert store.header.backbone == {"name": "frame_cnn", "digest": model_folder.digest(backbone)}
     for i, clip in enumerate(store.clips):
         frames = np.stack(list(decode.iter_frames(root / "clips" / clip.uid)))
@@ -202,7 +189,7 @@ def test_several_processes_give_the_same_and_allowed_failures_are_no_error(root,
 def test_features_too_large_for_float16_are_a_failure_of_their_clip(tmp_path, extract, monkeypatch):
     too_large = {"a.avi": 1e6}
     sizes = iter([too_large.get(name, 1.0) for name in ("a.avi", "a.avi", "folder", "b.webm")])  # a batch each
-    monkeypatch.setattr(jax, "jit", lambda f: lambda variables, images: jnp.full((len(images), DIM), next(sizes)))
+    monkeypatch.setattr(extraction, "_applied", lambda *of: jnp.full((len(of[-1]), DIM), next(sizes)))
     ran = extract("--allow_failures=1")
     assert ran.exit_code == 0
     assert "a.avi: the features of a.avi as float16 should be finite" in ran.stderr
@@ -210,7 +197,7 @@ def test_features_too_large_for_float16_are_a_failure_of_their_clip(tmp_path, ex
 
 
 def test_features_that_are_not_finite_are_refused(tmp_path, extract, monkeypatch):
-    monkeypatch.setattr(jax, "jit", lambda f: lambda variables, images: jnp.full((len(images), DIM), jnp.nan))
+    monkeypatch.setattr(extraction, "_applied", lambda *of: jnp.full((len(of[-1]), DIM), jnp.nan))
     ran = extract()
     assert ran.exit_code == 1
     assert "a.avi: its features should be finite, found 168 NaN or infinite values of 168" in ran.stderr
