@@ -277,7 +277,14 @@ def _write(chunks: Chunks, k: int, found: runner.Found, uids: Sequence[str]) -> 
         for name, array in arrays.items():
             array[found.rows] = of_all[name]
     first = k * chunks.batch_size
-    store_writer.write_chunk(chunks, k, arrays, {uids[first + row]: said for row, said in found.failed.items()})
+    failed = {uids[first + row]: _without_folders(said) for row, said in found.failed.items()}
+    store_writer.write_chunk(chunks, k, arrays, failed)
+
+
+def _without_folders(said: str) -> str:
+    """A sentence for the store, which tells nothing of where it was made."""
+    name = cli.last_part(FEATURES.value)
+    return said.replace(os.path.abspath(FEATURES.value), name).replace(FEATURES.value, name)
 
 
 def _configuration(subject: ModelOfFeatures, machine: dict[str, Any]) -> dict[str, Any]:

@@ -11,30 +11,24 @@ import pytest
 
 import esv_jax
 from esv_jax.explaining import on_ray, runner
+from tests.explaining import ray_cluster
 from tests.explaining.test_batch import GAME, VIDEOS, WEIGHTS, B, D, T
 
-ray = pytest.importorskip("ray")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
+pytest.importorskip("ray")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def cluster():
     """Two machines, simulated, of two and of one processor."""
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    cluster.add_node(num_cpus=1)
-    yield cluster
-    cluster.shutdown()
+    with ray_cluster.cluster(2, 1) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 def hire(cluster, monkeypatch):
-    """The workers of the cluster, and what they tell: (workers, sentences, states)."""
+    """`on_ray.workers` of the cluster."""
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-
-    def hired(count, **options):
-        return on_ray.workers(count, **options)
-
-    return hired
+    return on_ray.workers
 
 
 def doubled(given):
@@ -70,7 +64,7 @@ def test_a_second_set_for_the_same_workers_and_what_a_task_raises(hire):
         assert done(hired, lambda given: lambda: -given, [3, 5]) == {3: -3, 5: -5}
         with pytest.raises(esv_jax.InputError, match=r"^7 is refused$"):
             done(hired, refused, [7])
-    assert "of 2 workers busy" in str(states[-1])
+    assert " workers busy" in str(states[-1])
 
 
 def test_a_killed_worker_costs_nothing(hire, tmp_path):
@@ -110,7 +104,7 @@ def test_a_chunk_that_kills_its_workers_is_given_up_and_all_else_is_done(hire, t
 
 def test_a_lost_machine_costs_nothing(hire, cluster):
     """Of three workers on as many processors one is lost with its machine, for which there is no other."""
-    lost = cluster.add_node(num_cpus=1)
+    cluster.tell("add 1")
 
     def slow(given):
         time.sleep(0.3)
@@ -121,7 +115,7 @@ def test_a_lost_machine_costs_nothing(hire, cluster):
         for k, of_chunk in hired.executor(slow, lambda k: k, range(30)):
             found[k] = of_chunk[0]
             if len(found) == 6:
-                cluster.remove_node(lost, allow_graceful=False)
+                cluster.tell("lose")
     assert found == {k: k for k in range(30)}
 
 
