@@ -17,6 +17,7 @@ from absl import app, flags, logging
 
 from esv_jax import files
 from esv_jax.checks import InputError, version
+from esv_jax.data import remote_features
 
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})(?=/|$)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -67,6 +68,16 @@ class _PathParser(flags.ArgumentParser):
 def DEFINE_path(name: str, default: str | None, help: str, required: bool = False) -> Any:
     """A flag that is a path on this machine (`path_of`)."""
     return flags.DEFINE(_PathParser(), name, default, help, serializer=flags.ArgumentSerializer(), required=required)
+
+
+class _PlaceParser(_PathParser):
+    def parse(self, argument: str) -> str:
+        return argument if remote_features.is_remote(argument) else path_of(argument)
+
+
+def DEFINE_place(name: str, default: str | None, help: str, required: bool = False) -> Any:
+    """A flag that is a path on this machine (`path_of`), or an address on an object store."""
+    return flags.DEFINE(_PlaceParser(), name, default, help, serializer=flags.ArgumentSerializer(), required=required)
 
 
 def DEFINE_multi_path(name: str, default: list[str] | None, help: str, required: bool = False) -> Any:

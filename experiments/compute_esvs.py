@@ -41,7 +41,7 @@ from rich.progress import Progress
 import esv_jax
 from esv_jax import files, progress
 from esv_jax.checks import InputError, listed
-from esv_jax.data import labelled_features
+from esv_jax.data import labelled_features, remote_features
 from esv_jax.data.labelled_features import FramesOfClips, LabelledFeatures
 from esv_jax.explaining import runner
 from esv_jax.explaining.batch import LARGEST_BATCH
@@ -55,7 +55,12 @@ from esv_jax.results.video_index import VideoIndex, video_index
 from . import cli, estimator_flags, host_flags, worker_flags
 from .models_of_features import ModelOfFeatures, load, open_features
 
-FEATURES = cli.DEFINE_path("features", None, "Feature store, or HDF5 file of Play Fair.", required=True)
+FEATURES = cli.DEFINE_place(
+    "features",
+    None,
+    "Feature store, here or at s3://, gs://, az://, https://; or HDF5 file of Play Fair.",
+    required=True,
+)
 SPLIT = flags.DEFINE_string("split", None, "Only the clips of this split.")
 MODEL = cli.DEFINE_path("model", None, "Model folder; or module:function.")
 PRIORS = cli.DEFINE_path("priors", None, "csv or json of class priors; those of the model by default.")
@@ -224,7 +229,8 @@ def _reading(
     if workers.on_ray is None:
         return wanted, functools.partial(labelled_features.frames, features)
     if workers.see(FEATURES.value):
-        return wanted, FramesOfClips(os.path.abspath(FEATURES.value), tuple(class_names), SPLIT.value).read
+        path = FEATURES.value if remote_features.is_remote(FEATURES.value) else os.path.abspath(FEATURES.value)
+        return wanted, FramesOfClips(path, tuple(class_names), SPLIT.value).read
     return sent, runner.as_sent
 
 
@@ -291,7 +297,7 @@ def _configuration(subject: ModelOfFeatures, machine: dict[str, Any]) -> dict[st
     """All that decides the values, whatever the number of frames."""
     return {
         **subject.described,
-        "features_digest": _digest(Path(FEATURES.value)),
+        "features_digest": labelled_features.digest(FEATURES.value),
         "split": SPLIT.value,
         "prior_digest": files.short_digest([np.asarray(subject.prior, "<f4")]),
         "estimator": estimator_flags.ESTIMATOR.value,
@@ -301,11 +307,6 @@ def _configuration(subject: ModelOfFeatures, machine: dict[str, Any]) -> dict[st
         "versions": cli.versions(),
         **({"by_time": True} if BY_TIME.value else {}),
     }
-
-
-def _digest(features: Path) -> str:
-    """Of a feature store or file; what desktops leave in the folder, and the backbone, are no part of it."""
-    return files.digest(features)
 
 
 def _command() -> str:

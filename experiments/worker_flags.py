@@ -10,6 +10,7 @@ from absl import flags
 from rich.progress import Progress
 
 from esv_jax import machine
+from esv_jax.data import remote_features
 from esv_jax.explaining import on_ray, runner
 
 from . import cli
@@ -37,8 +38,8 @@ class Workers(NamedTuple):
     on_ray: on_ray.Workers | None
 
     def see(self, path: str) -> bool:
-        """Whether they find this path of ours."""
-        return self.on_ray is None or self.on_ray.sees(os.path.abspath(path))
+        """Whether they find this path of ours, or it is an address."""
+        return self.on_ray is None or remote_features.is_remote(path) or self.on_ray.sees(os.path.abspath(path))
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ LARGEST_DIM = 1 << 24
 DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 _LARGEST_TABLE = 512 << 20  # bytes of clips.csv, of some million clips
 _REPAIR = "and run again what made the store"
-_HEADER_FILE, _FEATURES_FILE, _CLIPS_FILE = "store.json", "features.bin", "clips.csv"
+HEADER_FILE, FEATURES_FILE, CLIPS_FILE = "store.json", "features.bin", "clips.csv"
 
 
 class StoreHeader(NamedTuple):
@@ -88,7 +88,7 @@ class FeatureStore(NamedTuple):
         """
         clip = self.clips[i]
         rows = self.rows[clip.offset : clip.offset + clip.num_frames]
-        _check_rows(clip, rows, self.rows.filename)  # type: ignore[attr-defined]
+        check_rows(clip, rows, self.rows.filename)  # type: ignore[attr-defined]
         return rows
 
     def read(self, numbers: Sequence[int]) -> list[np.ndarray]:
@@ -103,7 +103,7 @@ class FeatureStore(NamedTuple):
                 rows = np.fromfile(file, dtype, clip.num_frames * dim)
                 if len(rows) < clip.num_frames * dim:
                     raise InputError(f"{path} has become shorter since it was opened: {_REPAIR[4:]}")
-                _check_rows(clip, rows, path)
+                check_rows(clip, rows, path)
                 features.append(rows.reshape(-1, dim))
         return features
 
@@ -119,9 +119,9 @@ class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
     def __init__(self, folder: Path, header: StoreHeader):
         self._folder, self._header = folder, header
         with contextlib.ExitStack() as opened:
-            self._rows = opened.enter_context(open(folder / _FEATURES_FILE, "ab", buffering=0))
-            self._clips = opened.enter_context(open(folder / _CLIPS_FILE, "ab", buffering=0))
-            opened.enter_context(files.exclusive_lock(folder / _CLIPS_FILE, f"the feature store {folder}"))
+            self._rows = opened.enter_context(open(folder / FEATURES_FILE, "ab", buffering=0))
+            self._clips = opened.enter_context(open(folder / CLIPS_FILE, "ab", buffering=0))
+            opened.enter_context(files.exclusive_lock(folder / CLIPS_FILE, f"the feature store {folder}"))
             clips, num_bytes, self._columns = _read_clips(folder, header)
             self._num_rows = sum(clip.num_frames for clip in clips)
             self._clips.truncate(num_bytes)
@@ -196,7 +196,7 @@ class FeatureWriter(contextlib.AbstractContextManager["FeatureWriter"]):
 
     def _check_place(self) -> None:
         """Raises InputError if the store was removed or moved: what is written to files without a name is lost."""
-        for file, name in ((self._rows, _FEATURES_FILE), (self._clips, _CLIPS_FILE)):
+        for file, name in ((self._rows, FEATURES_FILE), (self._clips, CLIPS_FILE)):
             path = self._folder / name
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 raise InputError(
@@ -231,9 +231,9 @@ def create_or_append(
     _check_header(header, "the header of the store")
     with files.disk_errors(f"the store {folder} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / _HEADER_FILE).exists():
-            if (folder / _FEATURES_FILE).exists() or (folder / _CLIPS_FILE).exists():
-                raise InputError(f"{folder} holds a feature store that has lost its {_HEADER_FILE}")
+        if not (folder / HEADER_FILE).exists():
+            if (folder / FEATURES_FILE).exists() or (folder / CLIPS_FILE).exists():
+                raise InputError(f"{folder} holds a feature store that has lost its {HEADER_FILE}")
             _write_header(folder, header, versions or {})
         _check_same(read_header(folder), header, folder)
         return FeatureWriter(folder, header)
@@ -251,7 +251,7 @@ def open_store(path: str | os.PathLike) -> FeatureStore:
     shape = (sum(clip.num_frames for clip in clips), header.feature_dim)
     if not clips:  # an empty file cannot be mapped
         return FeatureStore(header, clips, np.empty(shape, DTYPES[header.dtype]))
-    rows = np.memmap(folder / _FEATURES_FILE, DTYPES[header.dtype], "r", shape=shape)
+    rows = np.memmap(folder / FEATURES_FILE, DTYPES[header.dtype], "r", shape=shape)
     return FeatureStore(header, clips, rows)
 
 
@@ -264,13 +264,13 @@ def read_header(path: str | os.PathLike) -> StoreHeader:
     folder = _folder(path)
     fields = files.read_card(
         folder,
-        _HEADER_FILE,
+        HEADER_FILE,
         "feature store",
         format_version=FORMAT_VERSION,
         fields=StoreHeader._fields,
         optional=("esv_jax_version", "versions"),
     )
-    where = str(folder / _HEADER_FILE)
+    where = str(folder / HEADER_FILE)
     if not isinstance(fields["classes"], list):
         raise InputError(f"classes in {where} should be a list of names, found {fields['classes']!r:.80}")
     fields["classes"] = tuple(fields["classes"])
@@ -293,7 +293,7 @@ def _folder(path: str | os.PathLike) -> Path:
 def _write_header(folder: Path, header: StoreHeader, versions: Mapping[str, str]) -> None:
     made_by = {"format_version": FORMAT_VERSION, "esv_jax_version": version("esv-jax"), "versions": dict(versions)}
     preprocess = header.preprocess and header.preprocess._asdict()
-    files.write_json(folder / _HEADER_FILE, {**made_by, **header._asdict(), "preprocess": preprocess})
+    files.write_json(folder / HEADER_FILE, {**made_by, **header._asdict(), "preprocess": preprocess})
 
 
 def _check_header(header: StoreHeader, where: str) -> None:
@@ -333,7 +333,7 @@ def _told(value: Any) -> str:
 def _read_clips(folder: Path, header: StoreHeader) -> tuple[tuple[StoredClip, ...], int, tuple[str, ...]]:
     """The clips of a store, how many bytes of clips.csv are theirs (a last line without an end is not one), and its
     columns."""
-    file, rows = folder / _CLIPS_FILE, folder / _FEATURES_FILE
+    file, rows = folder / CLIPS_FILE, folder / FEATURES_FILE
     with files.disk_errors(f"the feature store {folder} cannot be read"):
         size = os.path.getsize(rows) if rows.exists() else 0
         if file.exists() and os.path.getsize(file) > _LARGEST_TABLE:
@@ -343,7 +343,7 @@ def _read_clips(folder: Path, header: StoreHeader) -> tuple[tuple[StoredClip, ..
     if not num_bytes:  # a killed run has written no rows yet
         if size or not _csv_line(StoredClip._fields).startswith(content):
             raise InputError(
-                f"{folder} has lost its {_CLIPS_FILE}, which says whose features it holds: remove it, {_REPAIR}"
+                f"{folder} has lost its {CLIPS_FILE}, which says whose features it holds: remove it, {_REPAIR}"
             )
         return (), 0, StoredClip._fields
     lines = csv.reader(io.TextIOWrapper(io.BytesIO(content[:num_bytes]), "utf-8", newline=""), strict=True)
@@ -371,7 +371,7 @@ def _read_clips(folder: Path, header: StoreHeader) -> tuple[tuple[StoredClip, ..
             if offset * _row_bytes(header) > size:
                 raise InputError(
                     f"{rows} is damaged: it has {size} bytes, which end before those of the clip {shown(clip.uid)}: "
-                    f"take away line {lines.line_num} of {_CLIPS_FILE} and those below it, {_REPAIR}"
+                    f"take away line {lines.line_num} of {CLIPS_FILE} and those below it, {_REPAIR}"
                 )
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} is damaged: {files.reason(error)}") from error
@@ -393,11 +393,13 @@ def _checksum(clip: StoredClip, rows: np.ndarray) -> str:
     return f"{zlib.crc32(np.ascontiguousarray(rows).data.cast('B'), start):08x}"
 
 
-def _check_rows(clip: StoredClip, rows: np.ndarray, path: str | os.PathLike) -> None:
+def check_rows(clip: StoredClip, rows: np.ndarray, path: str | os.PathLike) -> None:
+    """Raises InputError unless these are the rows [num_frames * D] of a clip of the file at `path`."""
     if clip.checksum and _checksum(clip, rows) != clip.checksum:
+        folder = os.path.dirname(path)
         raise InputError(
-            f"the clip {shown(clip.uid)} in {Path(path).parent} is damaged: its features, or its line, are not those "
-            f"that were stored; take away this line of {_CLIPS_FILE} and those below it, {_REPAIR}"
+            f"the clip {shown(clip.uid)} in {folder} is damaged: its features, or its line, are not those that were "
+            f"stored; take away this line of {CLIPS_FILE} and those below it, {_REPAIR}"
         )
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from esv_jax import files
 from esv_jax.checks import InputError, shown
-from esv_jax.data import feature_store, play_fair_features
+from esv_jax.data import feature_store, play_fair_features, remote_features
 from esv_jax.data.feature_store import StoredClip, StoreHeader
 
 _BLOCK = 256  # clips that are looked at together
@@ -32,21 +33,24 @@ class LabelledFeatures(NamedTuple):
 
 
 def open_labelled(path: str | os.PathLike, classes: Sequence[str], split: str | None = None) -> LabelledFeatures:
-    """Opens a feature store (a folder) or an HDF5 file of Play Fair.
+    """Opens a feature store (a folder, here or on an object store) or an HDF5 file of Play Fair.
 
     Args:
-      path: the folder or file.
+      path: the folder, file or address (`remote_features`).
       classes: names of the model's C classes; a store's labels are looked up in them, a file's are their numbers.
       split: the file's group; may be None where there is one only. Of a store, all clips are given.
 
     Raises:
       InputError: as `feature_store.open_store` and `play_fair_features.open_features`, or a label outside the classes.
     """
-    if Path(path).is_dir():
-        store = feature_store.open_store(path)
+    address = str(path)
+    is_remote = remote_features.is_remote(address)
+    if is_remote or Path(path).is_dir():
+        store = remote_features.open_store(address) if is_remote else feature_store.open_store(path)
+        read = functools.partial(remote_features.read, address, store) if is_remote else store.read
         number = {name: i for i, name in enumerate(classes)}
         labels = np.array([number.get(clip.label, -1) for clip in store.clips], np.int64)
-        opened = LabelledFeatures(store.header, store.clips, labels, store.read)
+        opened = LabelledFeatures(store.header, store.clips, labels, read)
     else:
         file = play_fair_features.open_features(path, split)
         opened = LabelledFeatures(file.header, file.clips, file.labels, file.read)
@@ -58,6 +62,11 @@ def open_labelled(path: str | os.PathLike, classes: Sequence[str], split: str | 
             f"classes, {classes[0]!r:.80} to {classes[-1]!r:.80}"
         )
     return opened
+
+
+def digest(path: str) -> str:
+    """What tells features from others; of a folder, what desktops leave in it, and the backbone, are no part of it."""
+    return remote_features.digest(path) if remote_features.is_remote(path) else files.digest(path)
 
 
 class FramesOfClips(NamedTuple):

@@ -25,8 +25,8 @@ _CPUS = 1  # of a worker
 READY_S = 120.0  # without a single worker
 REACHED_S = 10.0
 _POLL_S = 0.5
-# Of this process, for its workers too: what results depend on, and where compiled programs are.
-_ENVIRONMENT = ("JAX_", "XLA_", "NPROC", "OMP_NUM_THREADS")
+# Of this process, for its workers too: what results depend on, and who may read what is on object stores.
+_ENVIRONMENT = ("JAX_", "XLA_", "NPROC", "OMP_NUM_THREADS", "AWS_", "GOOGLE_", "AZURE_")
 # Decide results.
 _PACKAGES = ("esv-jax", "jax", "jaxlib", "flax", "numpy")
 

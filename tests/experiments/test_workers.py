@@ -12,6 +12,7 @@ import pytest
 import esv_jax
 from esv_jax.data import feature_store
 from esv_jax.explaining import on_ray
+from tests.data import object_store
 from tests.experiments.scripts import run_script
 from tests.experiments.test_compute_esvs import CLASSES, DIM, add_clips, root
 from tests.explaining import ray_cluster
@@ -201,3 +202,17 @@ def test_features_are_those_of_the_plain_command(tmp_path, capsys, monkeypatch, 
     assert "1 of 4 clips could not be used" in on_workers.stderr
     for name in ("store.json", "clips.csv", "features.bin"):
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+
+def test_features_on_an_object_store(tmp_path, compute):
+    add_clips(tmp_path / "features", LENGTHS)
+    assert compute(out="here").exit_code == 0
+    with object_store.serving() as put:
+        object_store.put_store(put, tmp_path / "features", "mine")
+        ran = compute(features="s3://lab/mine", out="there")
+        assert ran.exit_code == 0, ran.stderr
+        none = compute(features="s3://lab/none", out="none")
+    here, there = (esv_jax.results.open(tmp_path / name) for name in ("here", "there"))
+    np.testing.assert_array_equal(there["esv"], here["esv"])
+    assert there["uid"].values.tolist() == here["uid"].values.tolist()
+    assert none.stderr == "error: there is no feature store s3://lab/none: it has no store.json\n"
