@@ -1,6 +1,8 @@
 """How often intervals hold the exact values, over many runs of an estimator on one video."""
 
 import functools
+import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 
 import esv_jax
 from esv_jax.base import Array, Attribution, Estimator, Game, Masks, Plan
-from esv_jax.benchmarks.games import Instance
+from esv_jax.benchmarks.games import GAMES, Instance
 from esv_jax.coalitions import masks
 from esv_jax.explaining.worths import logits_of_masks, without_empty
 
@@ -20,6 +22,26 @@ ROUNDING = 1e-6
 NORMAL = 1.96
 # Coalitions of the first round of `explain_until`.
 FIRST_ROUND = 64
+
+
+# (frames, evaluations) -> the estimator.
+ESTIMATORS: dict[str, Callable[[int, int], Estimator]] = {
+    "recommended": lambda frames, budget: esv_jax.recommended(max_evaluations=budget),
+    "regression": lambda frames, budget: esv_jax.regression(max_evaluations=budget),
+    "orderings": lambda frames, budget: esv_jax.orderings(max_evaluations=budget),
+    "stratified_paired": lambda frames, budget: esv_jax.stratified_paired(per_size=(budget - 2) // (frames - 1)),
+}
+UNTIL = "explain_until"
+
+
+class Cell(NamedTuple):
+    """What is measured: the name of a game, T, evaluations, the name of an estimator or `UNTIL`, and how many runs."""
+
+    game: str
+    frames: int
+    evaluations: int
+    estimator: str
+    runs: int
 
 
 class Runs(NamedTuple):
@@ -46,6 +68,30 @@ class Coverage(NamedTuple):
     worst: float
     width: float
     nmse: float
+
+
+def measured(cell: Cell) -> Callable[[], dict[str, Any]]:
+    """A `runner.Start`: the line of a cell, its fields and those of its `Coverage`, and the seconds it took."""
+    return functools.partial(_measured, cell)
+
+
+def _measured(cell: Cell) -> dict[str, Any]:
+    case, exact = _case(cell.game, cell.frames)
+    start = time.perf_counter()
+    if cell.estimator == UNTIL:
+        runs = of_until(case, cell.evaluations, cell.runs)
+    else:
+        runs = of_plans(ESTIMATORS[cell.estimator](cell.frames, cell.evaluations), case, cell.runs)
+    found = coverage(runs, exact)
+    return {**cell._asdict(), **found._asdict(), "seconds": time.perf_counter() - start}
+
+
+@functools.lru_cache(maxsize=1)
+def _case(game: str, num_frames: int) -> tuple[Instance, np.ndarray]:
+    """The game from a table of all its worths, and its exact values [T, C]."""
+    case = GAMES[game](0, num_frames)
+    exact = np.asarray(esv_jax.explain(esv_jax.exact(), *case).values, np.float64)
+    return tabulated(case), exact
 
 
 def coverage(runs: Runs, exact: np.ndarray) -> Coverage:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import esv_jax
@@ -216,3 +217,16 @@ def test_features_on_an_object_store(tmp_path, compute):
     np.testing.assert_array_equal(there["esv"], here["esv"])
     assert there["uid"].values.tolist() == here["uid"].values.tolist()
     assert none.stderr == "error: there is no feature store s3://lab/none: it has no store.json\n"
+
+
+def test_coverage_is_that_of_the_plain_command(tmp_path, capsys, monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+
+    def measure(out, *flags):
+        given = ["--game=pair", "--frames=5", "--evaluations=16", "--evaluations=24", "--runs=3", *flags]
+        options = ["--estimator=regression", "--estimator=orderings", f"--out={tmp_path / out}"]
+        ran = run_script("benchmark_coverage", *given, *options, capsys=capsys, monkeypatch=monkeypatch)
+        assert ran.exit_code == 0, ran.stderr
+        return pd.read_csv(tmp_path / out / "coverage.csv").drop(columns="seconds")
+
+    pd.testing.assert_frame_equal(measure("ray", "--workers=2"), measure("plain"), rtol=1e-4)
