@@ -239,7 +239,7 @@ def test_pairs_of_frames_are_written_and_drawn(tmp_path, explain_video, sampled)
     flags = ["--estimator=surrogate", "--max_evaluations=40"] if sampled else []
     ran = explain_video("--num_frames=6", "--interactions", *flags)
     assert ran.exit_code == 0, ran.stderr
-    assert "wrote report.png, interactions.csv," in ran.stdout
+    assert "wrote report.png, page.html, interactions.csv," in ran.stdout
     got, table = _load(tmp_path), pd.read_csv(tmp_path / "out" / "interactions.csv")
     assert len(table) == 15 * len(CLASSES)
     assert (table["std_error"] > 0).any() == sampled

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError, listed, shown
+from esv_jax.checks import InputError
 from esv_jax.results import panels, store
-from esv_jax.results.explanation import Explanation
+from esv_jax.results.explanation import Explanation, cells, names
 from esv_jax.results.page import encoding, media
 from esv_jax.results.store_files import INTERVAL
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import xarray
 
 MOST_IN_ONE_FILE = 500  # videos
+MOST_PLAYED = 3000  # frames of a video that stands in a page whole
 _VERSION = "1"  # of the files in values/: another one writes all anew
 _VALUES = "values"
 _BYTES_A_CHUNK = 2**18  # as they are kept, before they are deflated
@@ -43,7 +44,11 @@ _MOST_IN_A_CHUNK = 256  # videos
 _SCRIPTS = ("data.js", "table.js", "video.js", "overview.js", "main.js")
 _HERE = Path(__file__).parent
 # What we name files: nothing else is ever removed.
-_OURS = {".": r"page-[0-9a-f]{16}\.(js|css)", _VALUES: r"[0-9]+-\w+-[0-9a-f]{16}\.js", media.FOLDER: r"[0-9a-f]{16}\..+"}
+_OURS = {
+    ".": r"page-[0-9a-f]{16}\.(js|css)",
+    _VALUES: r"[0-9]+-\w+-[0-9a-f]{16}\.js",
+    media.FOLDER: r"[0-9a-f]{16}\..+",
+}
 _SOURCES = "default-src 'none'; base-uri 'none'; form-action 'none'; script-src {script}; style-src {style}; "
 _SOURCES += "img-src 'self' file: data:; media-src 'self' file: data:"
 
@@ -131,17 +136,21 @@ def write(
     if clips is not None and not Path(clips).is_dir():
         raise InputError(f"there is no folder of clips {clips}")
     sets = [_of_dataset(dataset) for dataset in datasets]
-    names = [dataset["class_name"].values.tolist() for dataset in datasets]
-    if any(of_one != names[0] for of_one in names):
+    classes = [dataset["class_name"].values.tolist() for dataset in datasets]
+    if any(of_one != classes[0] for of_one in classes):
         raise InputError(f"{path} should hold values of the same classes for every number of frames, found others")
     if one_file and len(sets[0].uid) > MOST_IN_ONE_FILE:
-        raise InputError(f"one file is for at most {MOST_IN_ONE_FILE} videos, found {len(sets[0].uid):,}: make a folder")
+        raise InputError(
+            f"one file is for at most {MOST_IN_ONE_FILE} videos, found {len(sets[0].uid):,}: make a folder"
+        )
     show = None
     if clips is not None:
         found = media.Clips(Path(clips), path_of)
         show = functools.partial(_show_clip, found, videos)
     title = Path(path).absolute().name
-    return _write(sets, names[0], Path(out), title, show=show, columns=columns or {}, one_file=one_file, tell=callback)
+    return _write(
+        sets, classes[0], Path(out), title, show=show, columns=columns or {}, one_file=one_file, tell=callback
+    )
 
 
 def write_one(
@@ -154,22 +163,23 @@ def write_one(
     pairs: np.ndarray | None = None,
     video: "str | os.PathLike | None" = None,
 ) -> None:
-    """Writes the page of one explained video, one file.
+    """Writes the page of one explained video, one file. Of groups of frames the middle one is shown.
 
     Args:
       path: the file.
-      explained: whose players are its frames.
+      explained: whose players are its frames, or groups of these.
       about: json-able; how the values were made.
       uid: what the video is called.
       num_frames_in_video: how many frames it has.
-      pairs: interactions float [T, T, C].
-      video: what is played, if any.
+      pairs: interactions float [P, P, C].
+      video: the file that a small copy is played of, where it has no more than `MOST_PLAYED` frames.
 
     Raises:
-      InputError: the players are not the frames, or the file cannot be written.
+      InputError: a player without frames, or the file cannot be written.
     """
-    if explained.players is not None:
-        raise InputError("a page shows values of single frames, found those of groups")
+    places = [own[len(own) // 2] for own in cells(explained)]
+    if max(places) >= len(explained.frames):
+        raise InputError("a page shows values of frames, found those of something else")
     arrays = {"esv": explained.values[None], "score": explained.full[None]}
     if explained.sampled:
         arrays |= {name: getattr(explained, name)[None] for name in ("std_error", *INTERVAL)}
@@ -179,21 +189,22 @@ def write_one(
         uid=[uid],
         label=np.array([-1]),
         num_frames_in_video=np.array([num_frames_in_video]),
-        frame_index=explained.frames[None],
+        frame_index=explained.frames[places][None],
         prior=explained.empty,
         sampled=explained.sampled,
         pieces=lambda: iter([_Piece(0, arrays)]),
         about=dict(about),
     )
-    show = functools.partial(_show_explained, explained, None if video is None else Path(video))
+    played = None if video is None or os.path.isdir(video) or num_frames_in_video > MOST_PLAYED else Path(video)
+    show = functools.partial(_show_explained, explained, places, played)
     _write([of_one], list(explained.class_names), Path(path), explained.title, show=show, columns={}, one_file=True)
 
 
 def _of_dataset(dataset: "xarray.Dataset") -> _Set:
     attributes = dict(dataset.attrs)
     sampled = attributes.get("sampled") == "true"
-    names = ["esv", "score", *(["std_error"] if sampled else [])]
-    names += [name for name in INTERVAL if sampled and name in dataset]
+    arrays = ["esv", "score", *(["std_error"] if sampled else [])]
+    arrays += [name for name in INTERVAL if sampled and name in dataset]
 
     def pieces() -> Iterator[_Piece]:
         num_videos, num_frames, num_classes = (dataset.sizes[dim] for dim in ("video", "frame", "class"))
@@ -201,7 +212,7 @@ def _of_dataset(dataset: "xarray.Dataset") -> _Set:
         few = max(1, min(_MOST_IN_A_CHUNK, _BYTES_A_CHUNK // (2 * num_frames * num_classes)))
         step = batch * -(-few // batch)  # a batch is read whole, and once
         for first in range(0, num_videos, step):
-            read = {name: dataset[name][first : first + step].values for name in names}
+            read = {name: dataset[name][first : first + step].values for name in arrays}
             for start in range(0, len(read["esv"]), few):
                 yield _Piece(first + start, {name: of[start : start + few] for name, of in read.items()})
 
@@ -219,11 +230,19 @@ def _show_clip(clips: media.Clips, videos: str, of: media.Shown, out: Path, page
 
 
 def _show_explained(
-    explained: Explanation, video: Path | None, of: media.Shown, out: Path, page: Path
+    explained: Explanation, places: list[int], video: Path | None, of: media.Shown, out: Path, page: Path
 ) -> dict[str, Any]:
-    name = f"{media.FOLDER}/{files.short_digest([of.uid, explained.images])}.webp"
-    found = {"sprite": name, **media.write_sprite(explained.images, out / name), "times": explained.times.tolist()}
-    return found if video is None or video.is_dir() else {**found, **media.linked(video, page)}
+    images, times = explained.images[places], explained.times[places]
+    name = f"{media.FOLDER}/{files.short_digest([of.uid, images])}.webp"
+    found = {"sprite": name, **media.write_sprite(images, out / name), "times": times.tolist()}
+    if explained.players is not None:
+        found["names"] = names(explained)
+    if video is not None:
+        try:
+            found |= media.preview(video, of.frames, out, files.short_digest([of.uid]))
+        except InputError as error:
+            found["problem"] = str(error)
+    return found
 
 
 # Making
@@ -463,15 +482,15 @@ def _script() -> str:
 
 def _in_folder(index: Mapping[str, Any], title: str, maker: _Maker) -> str:
     script, style = _script(), (_HERE / "page.css").read_text(encoding="utf-8")
-    names = [f"page-{files.short_digest([text])}.{ending}" for text, ending in ((script, "js"), (style, "css"))]
-    for name, text in zip(names, (script, style), strict=True):
+    kept = [f"page-{files.short_digest([text])}.{ending}" for text, ending in ((script, "js"), (style, "css"))]
+    for name, text in zip(kept, (script, style), strict=True):
         maker.put(name, lambda text=text: text)  # type: ignore[misc]
     return _filled(
         title,
         sources=_SOURCES.format(script="'self' file:", style="'self' file:"),
-        style=f'<link rel="stylesheet" href="{names[1]}">',
+        style=f'<link rel="stylesheet" href="{kept[1]}">',
         data=_data("index", encoding.inline(index)),
-        script=f'<script src="{names[0]}"></script>',
+        script=f'<script src="{kept[0]}"></script>',
     )
 
 

@@ -25,8 +25,8 @@
  *   rowOf: Map<string, number>}} Table
  */
 /**
- * @typedef {{frames: number[], times?: number[], sprite?: string, columns?: number, width?: number, height?: number,
- *   src?: string, start?: number, problem?: string}} About
+ * @typedef {{frames: number[], names?: string[], times?: number[], sprite?: string, columns?: number, width?: number, height?: number,
+ *   src?: string, start?: number, middles?: number[], problem?: string}} About
  */
 /**
  * All values of one video: esv, low, ... [T, C] and score, ... [C], as one row of numbers each.

@@ -181,6 +181,7 @@ async function start() {
 
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("message").remove();
+  document.body.classList.toggle("of-one", uids.length === 1);
   if (uids.length === 1 && !readAddress().uid) choose(uids[0]);
   await follow();
 }

@@ -4,6 +4,7 @@ Files in media/ are named by the digest of what they are made of (the clip's uid
 the frames): what is there is up to date, and what has another name is no more needed.
 """
 
+import itertools
 import os
 import shutil
 import urllib.parse
@@ -23,8 +24,9 @@ FOLDER = "media"
 SPRITE_COLUMNS = 16
 _SPRITE_HEIGHT, _SPRITE_QUALITY = 128, 75
 _LARGEST_SIDE = 2**14 - 1  # of a webp
-_PREVIEW_HEIGHT, _PREVIEW_OPTIONS = 240, {"deadline": "realtime", "cpu-used": "6", "crf": "30", "b": "1M"}
+_PREVIEW_HEIGHT, _PREVIEW_OPTIONS = 240, {"preset": "veryfast", "crf": "26", "bf": "0"}
 _MILLISECOND = Fraction(1, 1000)
+_SECONDS_OF_ONE = 0.04
 _VERSION = "1"  # of what is drawn: another one draws all anew
 
 
@@ -85,7 +87,8 @@ def show(shown: Shown, video: Path, out: Path, page: Path, videos: str) -> dict[
 
     Returns:
       sprite, columns, width, height: the file of the frames, how many stand in a row, and the size of each;
-      times: seconds after the first frame; src: the file to play, and start: the first frame's time in it.
+      times: seconds after the first frame; src: the file to play, start: the first frame's time in it, and middles:
+      seconds after that at which it shows the frames.
 
     Raises:
       InputError: the video cannot be read, or is not the one that the values are about.
@@ -98,7 +101,7 @@ def show(shown: Shown, video: Path, out: Path, page: Path, videos: str) -> dict[
         files.write_json(card, _sprite(shown, video, out / FOLDER / f"{name}.webp"))
     found = {"sprite": f"{FOLDER}/{name}.webp", **files.read_json(card)}
     if videos == "none" or video.is_dir():
-        return {key: value for key, value in found.items() if key != "start"}
+        return {key: value for key, value in found.items() if key not in ("start", "middles")}
     whole = files.short_digest([*made_of, videos])
     if videos == "link":
         return {**found, "src": _link(video, page)}
@@ -108,16 +111,26 @@ def show(shown: Shown, video: Path, out: Path, page: Path, videos: str) -> dict[
             with files.atomic(out / copy) as partial:
                 shutil.copyfile(video, partial)
         return {**found, "src": copy}
-    preview = f"{FOLDER}/{whole}.webm"
-    if not (out / preview).exists():
-        with files.atomic(out / preview) as partial:
+    return {**found, **preview(video, shown.frames, out, whole)}
+
+
+def _edges(times: np.ndarray) -> np.ndarray:
+    """When M frames begin, and the last one ends, [M + 1] seconds: it is taken to be as long as the one before."""
+    last = times[-1] - times[-2] if len(times) > 1 else _SECONDS_OF_ONE
+    return np.append(times, times[-1] + last)
+
+
+def preview(video: Path, frames: np.ndarray, out: Path, name: str) -> dict[str, Any]:
+    """Makes a small file of a video unless it is there, and says how it is played: src, start and middles.
+
+    Raises:
+      InputError: the video cannot be read, or PyAV has no encoder.
+    """
+    file = f"{FOLDER}/{name}.mp4"
+    if not (out / file).exists():
+        with files.atomic(out / file) as partial:
             _encode_preview(video, partial)
-    return {**found, "src": preview, "start": 0.0}
-
-
-def linked(video: Path, page: Path) -> dict[str, Any]:
-    """The src and start of a video file that is played where it is."""
-    return {"src": _link(video, page), "start": round(decode.start_of(video), 6)}
+    return {**_played(video, frames), "src": file, "start": 0.0}
 
 
 def files_of(found: Mapping[str, Any]) -> Iterator[str]:
@@ -164,29 +177,45 @@ def _sprite(shown: Shown, video: Path, path: Path) -> dict[str, Any]:
             "it is another video, or the values are of a part of it"
         )
     described = write_sprite(frames.images, path)
-    return {**described, "times": np.round(frames.times, 6).tolist(), "start": round(decode.start_of(video), 6)}
+    return {**described, "times": np.round(frames.times, 6).tolist(), **_played(video, shown.frames)}
+
+
+def _played(video: Path, frames: np.ndarray) -> dict[str, Any]:
+    """`start`, the time of the video's first frame in its file, and `middles`, seconds after it in which players surely
+    show the frames: in the middle of each, as they round times in ways of their own. Nothing of a folder."""
+    if video.is_dir():
+        return {}
+    edges = _edges(decode.times_of(video))
+    middles = (edges[frames] + edges[frames + 1]) / 2
+    return {"start": round(decode.start_of(video), 6), "middles": np.round(middles, 6).tolist()}
 
 
 def _encode_preview(video: Path, path: Path) -> None:
-    """A small VP8 file of all frames at their times, from 0 on."""
+    """A small file of all frames at their times, from 0 on.
+
+    H.264 in mp4 says how long each frame is seen. Of VP8 and VP9 players guess it by the frame before, and show others
+    than they are asked for where the rate varies.
+    """
     av = require("av", extra="video")
-    times, count = decode.times_of(video), 0
-    with av.open(str(path), "w", format="webm") as new:
+    if "libx264" not in av.codecs_available:
+        raise InputError(f"{video} cannot be made smaller: the installed PyAV has no libx264")
+    begins, count = np.rint(1000 * decode.times_of(video)).astype(int).tolist(), 0
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as new:
         stream = None
-        for image, time in zip(decode.iter_frames(video), times, strict=False):
-            count += 1
+        for image in itertools.islice(decode.iter_frames(video), len(begins)):
             if stream is None:
                 tall, wide = image.shape[:2]
                 scale = min(1.0, _PREVIEW_HEIGHT / tall)
-                stream = new.add_stream("libvpx", options=_PREVIEW_OPTIONS)
+                stream = new.add_stream("libx264", options=_PREVIEW_OPTIONS)
                 stream.width, stream.height = (max(2, 2 * round(side * scale / 2)) for side in (wide, tall))
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.time_base = _MILLISECOND
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
-            frame.pts, frame.time_base = round(time * 1000), _MILLISECOND
+            frame.pts, frame.time_base = begins[count], _MILLISECOND
+            count += 1
             new.mux(stream.encode(frame))
         if stream is not None:
             new.mux(stream.encode())
-    if count < len(times):
-        raise InputError(f"{video} should have {len(times)} frames, found {count} when all of it is decoded")
+    if count < len(begins):
+        raise InputError(f"{video} should have {len(begins)} frames, found {count} when all of it is decoded")

@@ -3,7 +3,7 @@
 
 // The table: what its columns are, which videos pass the filters, in which order; only rows in sight are drawn.
 
-const ROW_HEIGHT = 36, ROWS_BESIDE = 6;
+const ROW_HEIGHT = 36, ROWS_BESIDE = 6, FIXED_COLUMNS = 8;
 
 /**
  * @typedef {{key: string, name: string, says: string, isText: boolean, value: (row: number) => number | string,
@@ -149,7 +149,9 @@ class TableView {
     this.head.replaceChildren(...this.headers(sorting));
     this.grid.setAttribute("aria-rowcount", String(rows.length + 1));
     this.grid.setAttribute("aria-colcount", String(columns.length + 1));
-    this.grid.style.setProperty("--more", String(columns.length - 8));
+    const more = columns.length - FIXED_COLUMNS;
+    this.grid.style.setProperty("--more", String(more));
+    this.grid.style.setProperty("--more-columns", "8rem ".repeat(more));
     this.body.style.height = `${rows.length * ROW_HEIGHT}px`;
     this.at = Math.max(0, rows.findIndex((row) => table.uid[row] === this.chosen));
     if (!rows.length) this.body.replaceChildren();

@@ -4,8 +4,6 @@
 // One video: what was predicted, its frames by what they did to a class's score, the curve of that, and the film.
 
 const DECIMALS = 3, MOST_PREDICTIONS = 5;
-// A player shows the frame before the one whose very time it is sent to, as times are rounded.
-const INTO_FRAME = 0.001;
 
 /**
  * What is looked at: a class, in contrast to another one if `against` is not -1.
@@ -105,6 +103,7 @@ class VideoView {
     this.caption = element("figcaption", {id: "frame"});
     this.still = element("div", {class: "still"});
     new ResizeObserver(() => this.drawCurve()).observe(this.curveBox);
+    new ResizeObserver(() => this.resized()).observe(this.strip);
   }
 
   /** Draws a video. @param {Table} table @param {number} row @param {Video} video @param {Question} question */
@@ -120,6 +119,7 @@ class VideoView {
       this.at = strongest.indexOf(Math.max(...strongest));
       if (this.at < 0) this.at = 0;
     }
+    this.root.hidden = false; // what is hidden has no width
     const stage = isNew ? this.stage() : this.root.querySelector(".stage");
     this.root.replaceChildren(...this.header(), this.predictions(), this.classChoice(), sumInWords(this.answer, question),
       this.legend(), this.strip, element("div", {class: "film"}, ...(stage ? [stage] : []), this.curveBox),
@@ -127,7 +127,6 @@ class VideoView {
     this.drawStrip();
     this.drawCurve();
     this.lookAt(this.at, isNew);
-    this.root.hidden = false;
   }
 
   /** Tells that there is nothing to draw. @param {string} uid @param {string} why */
@@ -201,6 +200,12 @@ class VideoView {
 
   // Frames
 
+  resized() {
+    if (!this.video || this.strip.clientWidth === this.width) return;
+    this.drawStrip();
+    this.lookAt(this.at, false);
+  }
+
   /** The picture of a frame, so wide; a box with its number where there is no picture.
    *  @param {number} t @param {number} wide pixels */
   picture(t, wide) {
@@ -226,15 +231,18 @@ class VideoView {
 
   /** What a frame is called: its number in the video, and its time. @param {number} t */
   nameOf(t) {
-    const {frames, times} = /** @type {Video} */ (this.video).about;
-    return `frame ${frames[t]}${times ? `, ${timeText(times[t], times[times.length - 1])}` : ""}`;
+    const {frames, times, names} = /** @type {Video} */ (this.video).about;
+    return `${names ? names[t] : `frame ${frames[t]}`}${times ? `, ${timeText(times[t], times[times.length - 1])}` : ""}`;
   }
 
   drawStrip() {
     const {values} = /** @type {Answer} */ (this.answer), strongest = Math.max(...values.map(Math.abs).filter(Number.isFinite), 1e-9);
-    const space = this.strip.clientWidth || this.root.clientWidth || 800;
+    this.width = this.strip.clientWidth;
+    const space = this.width || 800;
+    this.strip.classList.toggle("none-up", !values.some((value) => value > 0));
+    this.strip.classList.toggle("none-down", !values.some((value) => !(value > 0)));
     const cell = Math.min(Math.max(Math.floor(space / values.length) - 2, 56), 112);
-    const BAR = 26;
+    const BAR = 26, {width = 4, height = 3} = /** @type {Video} */ (this.video).about;
     this.strip.replaceChildren(...values.map((value, t) => {
       const share = Math.min(1, Math.abs(value) / strongest) || 0;
       const up = element("span", {class: "up"}), down = element("span", {class: "down"});
@@ -244,6 +252,7 @@ class VideoView {
       if (value > 0) up.append(element("span", {class: "mark"}, mark), bar);
       else down.append(bar, element("span", {class: "mark"}, mark));
       const frame = element("span", {class: "picture-space"}, this.picture(t, Math.round(cell * (0.5 + 0.5 * share))));
+      frame.style.height = `${Math.round(cell * height / width)}px`;
       const made = element("div", {role: "option", class: `frame ${signOf(value)}`, "data-t": t, "aria-selected": false,
         tabindex: -1, "aria-label": `${this.nameOf(t)}: ${signOf(value)}, ${printed(value, DECIMALS, true)}`,
         onmouseenter: () => this.hover(t), onclick: () => { this.lookAt(t); made.focus(); }},
@@ -340,9 +349,9 @@ class VideoView {
 
   /** @param {number} t */
   seek(t) {
-    const {times, start = 0} = /** @type {Video} */ (this.video).about, {player} = this;
-    if (!player || !times) return;
-    const time = start + times[t] + INTO_FRAME;
+    const {middles, start = 0} = /** @type {Video} */ (this.video).about, {player} = this;
+    if (!player || !middles) return;
+    const time = start + middles[t]; // at its very beginning players may show the frame before
     if (player.seeking) this.wanted = time;
     else player.currentTime = time;
   }
@@ -419,9 +428,9 @@ class VideoView {
 
   numbers() {
     const {values, low, high} = /** @type {Answer} */ (this.answer);
-    const {frames, times} = /** @type {Video} */ (this.video).about;
+    const {frames, times, names} = /** @type {Video} */ (this.video).about;
     const heads = ["frame", ...(times ? ["seconds"] : []), "", "ESV", ...(low ? ["from", "to"] : [])];
-    const rows = values.map((value, t) => element("tr", {}, element("th", {scope: "row"}, String(frames[t])),
+    const rows = values.map((value, t) => element("tr", {}, element("th", {scope: "row"}, names ? names[t] : String(frames[t])),
       ...[...(times ? [times[t].toFixed(3)] : []), `${markOf(value)} ${signOf(value)}`, printed(value, 4, true),
         ...(low && high ? [printed(low[t], 4), printed(high[t], 4)] : [])].map((text) => element("td", {}, text))));
     return element("details", {class: "numbers"}, element("summary", {}, "All values, as a table"),
@@ -450,6 +459,7 @@ class VideoView {
     const size = 36, width = T * size;
     const picture = drawn("svg", {viewBox: `0 0 ${width} ${width / 2 + 16}`, role: "img", class: "pairs",
       "aria-label": "What two frames do together; the table has the strongest pairs"});
+    picture.style.maxWidth = `${1.3 * width}px`;
     for (const {i, j, value: v} of cells) {
       const middle = (i + j + 1) / 2 * size, up = width / 2 - (j - i) / 2 * size, half = size / 2;
       const cell = drawn("path", {class: signOf(v), "fill-opacity": (Math.abs(v) / strongest).toFixed(3),
