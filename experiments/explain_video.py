@@ -14,9 +14,9 @@ Anyone's model is --model=module:function, a factory without arguments, of a mod
 returns predict, (uint8 RGB [N, T, H, W, 3]) -> scores [N, C], or a torch.nn.Module; the latter, and --onnx, are given
 normalised frames with their axes as --layout says.
 
-Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, page.html (the same with the
-video, for a browser), attribution.npz and attribution.json to the folder --out; with --interactions, a triangle of pairs
-of frames above these, and interactions.csv (anyone's model is asked again for them, unless there is an --archive).
+Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, page.html (the same with
+the video, for a browser), attribution.npz and attribution.json to the folder --out; with --interactions, a triangle of
+pairs of frames too, and interactions.csv (anyone's model is asked again for them, unless there is an --archive).
 """
 
 import contextlib

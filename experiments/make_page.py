@@ -68,7 +68,7 @@ def main() -> None:
         print(f"{len(made.problems)} of {made.num_videos} videos are shown by their values alone:", file=sys.stderr)
         for uid, reason in made.problems.items():
             print(f"  {uid}: {reason}", file=sys.stderr)
-    print(f"wrote {made.index}: {made.num_videos} videos, {made.num_written} files that are new")
+    print(f"wrote {made.file}: {made.num_videos} videos, {made.num_written} files that are new")
 
 
 def _columns() -> dict[str, dict[str, str]]:

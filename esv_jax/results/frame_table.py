@@ -1,7 +1,7 @@
 """A results store as one long table, for notebooks, spreadsheets and programs that look at data sets."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def frame_table(
         missing = tuple(axis for axis in range(3) if axis not in axes)
         return np.broadcast_to(np.expand_dims(of, missing), shape).ravel()
 
-    def category(codes: np.ndarray, known: Sequence[str]) -> "pandas.Categorical":
+    def category(codes: np.ndarray, known: Sequence[str]) -> Any:
         return pandas.Categorical.from_codes(codes, known)
 
     def values(name: str) -> np.ndarray:

@@ -57,13 +57,13 @@ class Made(NamedTuple):
     """What `write` did.
 
     Attributes:
-      index: the file to open.
+      file: the one to open.
       num_videos: of the page.
       num_written: files that were made; the others were up to date.
       problems: uid -> why a video is not shown beside its values.
     """
 
-    index: Path
+    file: Path
     num_videos: int
     num_written: int
     problems: dict[str, str]
