@@ -102,6 +102,6 @@ def numbers(packed: dict[str, str], steps: int = 20_000) -> np.ndarray:
     whole = planes.T.tobytes()
     if packed["type"] != "fixed":
         return np.frombuffer(whole, f"<{packed['type']}")
-    found = np.frombuffer(whole, "<i2")
+    found = np.array([-(code + 1) // 2 if code % 2 else code // 2 for code in np.frombuffer(whole, "<u2").tolist()])
     values = (found.astype(np.float64) + 0.5) / steps
     return np.where(found == -32768, np.nan, np.where(found == -32767, 0.0, values))

@@ -391,7 +391,7 @@ def test_every_mark_of_the_overview_leads_to_its_videos(table, made):
     for c, share in shares.items():
         overview()
         row = shown.locator(".shares button", has_text=CLASSES[c])
-        assert f"▲ {share:.1f} % of {(truth.label == c).sum()}" in row.inner_text()
+        assert f"▲ {share:.1f} %, {(truth.label == c).sum()} videos" in row.inner_text()
         row.click()
         table.until("!document.getElementById('table').hidden")
         assert table.uids() == [uid for uid, label in zip(UIDS, truth.label, strict=True) if label == c]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MOST_IN_ONE_FILE = 500  # videos
 MOST_PLAYED = 3000  # frames of a video that stands in a page whole
-_VERSION = "1"  # of the files in values/: another one writes all anew
+_VERSION = "2"  # of the files in values/: another one writes all anew
 _VALUES = "values"
 _BYTES_A_CHUNK = 2**18  # as they are kept, before they are deflated
 _MOST_IN_A_CHUNK = 256  # videos

@@ -94,9 +94,9 @@ async function unpacked(packed) {
   if (packed.type === "i1") return new Int8Array(bytes.buffer);
   if (packed.type === "i4") return new Int32Array(bytes.buffer);
   if (packed.type === "f4") return new Float32Array(bytes.buffer);
-  const whole = new Int16Array(bytes.buffer), values = new Float32Array(count);
+  const whole = new Uint16Array(bytes.buffer), values = new Float32Array(count);
   for (let i = 0; i < count; i++) {
-    const q = whole[i];
+    const q = (whole[i] >> 1) ^ -(whole[i] & 1); // the sign is the last bit
     values[i] = q === ZERO ? 0 : q === NOTHING ? NaN : (q + 0.5) / index.steps;
   }
   return values;

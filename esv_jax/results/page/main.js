@@ -189,7 +189,7 @@ async function start() {
 start().catch((error) => {
   const message = document.getElementById("message") ?? element("p", {id: "message", role: "alert"});
   message.textContent = `This page cannot be shown: ${error instanceof Error ? error.message : error}. It needs a browser `
-    + "of 2023 or newer.";
+    + "of 2024 or newer.";
   document.body.prepend(message);
   throw error;
 });

@@ -109,7 +109,7 @@ function byClass(table, rows, of, whose, lead) {
       drawn("rect", {class: "distracting", x: 100 * share, width: 100 * (1 - share), height: 10}));
     return element("li", {}, element("button", {type: "button", onclick: () => lead((filters) => { filters[key] = c; })},
       element("span", {class: "name"}, index.classes[c]), bar,
-      element("span", {class: "number"}, `▲ ${(100 * share).toFixed(1)} % of ${own.length}`)));
+      element("span", {class: "number"}, `▲ ${(100 * share).toFixed(1)} %, ${own.length} videos`)));
   });
   return element("section", {}, element("h2", {}, "Supporting frames by class"),
     element("p", {}, `Share of frames with a positive value for the ${whose} class; all videos: `

@@ -3,7 +3,7 @@
 
 // One video: what was predicted, its frames by what they did to a class's score, the curve of that, and the film.
 
-const DECIMALS = 3, MOST_PREDICTIONS = 5;
+const DECIMALS = 3, MOST_PREDICTIONS = 5, STILL = 320;
 
 /**
  * What is looked at: a class, in contrast to another one if `against` is not -1.
@@ -194,8 +194,10 @@ class VideoView {
     const {low} = /** @type {Answer} */ (this.answer), sampled = /** @type {Table} */ (this.table).stored.sampled;
     const intervals = low ? "I  95 % interval" : !sampled ? "" : this.question.against >= 0
       ? "no intervals: those of a difference are not in the store" : "too few samples for intervals";
-    return element("p", {class: "legend"}, element("span", {class: "supports"}, "▲"), " supporting  ",
-      element("span", {class: "distracts"}, "▼"), ` distracting  ${intervals}`);
+    const mark = (/** @type {string} */ d, /** @type {string} */ kind) =>
+      drawn("svg", {viewBox: "0 0 10 10", width: 10, height: 10, "aria-hidden": "true"}, drawn("path", {d, class: kind}));
+    return element("p", {class: "legend"}, mark("M5 0L0 10h10z", "supporting"), " supporting  ",
+      mark("M5 10L0 0h10z", "distracting"), ` distracting  ${intervals}`);
   }
 
   // Frames
@@ -297,10 +299,8 @@ class VideoView {
       ? ` (${printed(answer.low[t], 4)} to ${printed(answer.high[t], 4)})` : "";
     this.caption.replaceChildren(`${this.nameOf(t)}: `, element("span", {class: value > 0 ? "supports" : "distracts"},
       markOf(value)), ` ${printed(value, 4, true)}${interval}`);
-    if (!this.player) {
-      const space = Math.min(this.root.clientWidth || 320, 320);
-      this.still.replaceChildren(this.picture(t, space));
-    } else if (seek) this.seek(t);
+    this.still.replaceChildren(this.picture(t, Math.min(this.root.clientWidth || STILL, STILL)));
+    if (seek) this.seek(t);
     this.drawCursor(this.second(t));
   }
 
@@ -323,11 +323,13 @@ class VideoView {
     const player = element("video", {src: addressOf(src), controls: true, muted: true, playsinline: true, preload: "auto"});
     player.muted = true;
     this.player = player;
-    const figure = element("figure", {class: "stage"}, player, this.caption);
+    // Of a film nothing is printed, of the still nothing is shown beside it.
+    const figure = element("figure", {class: "stage of-film"}, player, this.still, this.caption);
     player.addEventListener("error", () => {
       if (this.player !== player) return;
       this.player = null;
-      player.replaceWith(this.still);
+      player.remove();
+      figure.classList.remove("of-film");
       figure.append(element("p", {class: "problem", role: "alert"}, `${decodeURI(src)} is missing, or this browser cannot `
         + "play it: frames alone are shown. make_page --videos=preview makes files that browsers play."));
       this.lookAt(this.at);
