@@ -17,7 +17,7 @@ import sys
 from absl import flags
 
 from esv_jax import files, progress
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, listed
 from esv_jax.data import feature_store
 from esv_jax.results import page
 from esv_jax.results.page.media import VIDEOS as KINDS
@@ -30,7 +30,9 @@ NUM_FRAMES = flags.DEFINE_multi_integer(
 )
 CLIPS = cli.DEFINE_path("clips", None, "Folder of the videos; without, values are shown alone.")
 FEATURES = cli.DEFINE_path("features", None, "Feature store that says which file of --clips each clip is.")
-LABELS = cli.DEFINE_path("labels", None, "csv whose columns the table gets too; one is called uid or path.")
+LABELS = cli.DEFINE_path(
+    "labels", None, "csv whose columns the table gets too; one is called uid, path or narration_id."
+)
 VIDEOS = flags.DEFINE_enum(
     "videos",
     "link",
@@ -42,6 +44,7 @@ ONE_FILE = flags.DEFINE_bool(
     "one_file", False, f"Everything in one file, for at most {page.MOST_IN_ONE_FILE} videos; --out then ends in .html."
 )
 OUT = cli.DEFINE_path("out", None, "Folder of the page, or the file.", required=True)
+_KEYS = ("uid", "path", "narration_id")  # the columns of one's own csv and of EPIC-KITCHENS' that clips are called by
 
 
 def main() -> None:
@@ -68,6 +71,8 @@ def main() -> None:
         print(f"{len(made.problems)} of {made.num_videos} videos are shown by their values alone:", file=sys.stderr)
         for uid, reason in made.problems.items():
             print(f"  {uid}: {reason}", file=sys.stderr)
+    if made.num_unlabelled:
+        print(f"{made.num_unlabelled} of {made.num_videos} videos are not in {LABELS.value}", file=sys.stderr)
     print(f"wrote {made.file}: {made.num_videos} videos, {made.num_written} files that are new")
 
 
@@ -76,8 +81,11 @@ def _columns() -> dict[str, dict[str, str]]:
     if LABELS.value is None:
         return {}
     names, rows = files.read_csv(LABELS.value, "labels")
-    key = next((name for name in ("uid", "path") if name in names), "uid")
-    files.check_columns(LABELS.value, names, [key])
+    key = next((name for name in _KEYS if name in names), None)
+    if key is None:
+        raise InputError(
+            f"{LABELS.value} should have a column {' or '.join(_KEYS)}, found the columns {listed(names, 8)}"
+        )
     return {name: {row[key]: row[name] for _, row in rows} for name in names if name != key}
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError
+from esv_jax.checks import InputError, listed
 from esv_jax.results import panels, store
 from esv_jax.results.explanation import Explanation, cells, names
 from esv_jax.results.page import encoding, media
@@ -61,12 +61,14 @@ class Made(NamedTuple):
       num_videos: of the page.
       num_written: files that were made; the others were up to date.
       problems: uid -> why a video is not shown beside its values.
+      num_unlabelled: videos that the `columns` say nothing of, where there are any.
     """
 
     file: Path
     num_videos: int
     num_written: int
     problems: dict[str, str]
+    num_unlabelled: int = 0
 
 
 class _Piece(NamedTuple):
@@ -127,7 +129,8 @@ def write(
       callback: called with the numbers of videos done and of all.
 
     Raises:
-      InputError: as `results.open`; no such folder of clips; `out` cannot be written, or is written by another process.
+      InputError: as `results.open`; no such folder of clips; columns that say nothing of any video; `out` cannot be
+        written, or is written by another process.
     """
     if videos not in media.VIDEOS:
         raise InputError(f"videos should be one of {', '.join(media.VIDEOS)}, found {videos!r:.80}")
@@ -147,10 +150,16 @@ def write(
     if clips is not None:
         found = media.Clips(Path(clips), path_of)
         show = functools.partial(_show_clip, found, videos)
+    columns = columns or {}
+    uids = {uid for of in sets for uid in of.uid}
+    unlabelled = len(uids.difference(*columns.values())) if columns else 0
+    if unlabelled == len(uids):
+        raise InputError(
+            f"the columns of labels should be of the videos in {path}, found none of these, {listed(sorted(uids))}"
+        )
     title = Path(path).absolute().name
-    return _write(
-        sets, classes[0], Path(out), title, show=show, columns=columns or {}, one_file=one_file, tell=callback
-    )
+    made = _write(sets, classes[0], Path(out), title, show=show, columns=columns, one_file=one_file, tell=callback)
+    return made._replace(num_unlabelled=unlabelled)
 
 
 def write_one(

@@ -129,8 +129,14 @@ function confusion(table, all, rows, lead) {
   }
   const present = Array.from(counts, (count, c) => ({count, c})).filter(({count}) => count > 0);
   const most = present.sort((a, b) => b.count - a.count).slice(0, MOST_CLASSES).map(({c}) => c).sort((a, b) => a - b);
-  const profiles = new Map([...cells].map(([cell, own]) => [cell, meanProfile(own, all.of, T)]));
-  const strongest = Math.max(...[...profiles.values()].flatMap((profile) => Array.from(profile, Math.abs)), 1e-9);
+  const shown = new Set(most), profiles = new Map();
+  let strongest = 1e-9;
+  for (const [cell, own] of cells) {
+    if (!shown.has(Math.floor(cell / C)) || !shown.has(cell % C)) continue;
+    const profile = meanProfile(own, all.of, T);
+    profiles.set(cell, profile);
+    for (const value of profile) strongest = Math.max(strongest, Math.abs(value));
+  }
   const body = most.map((label) => element("tr", {}, element("th", {scope: "row"}, index.classes[label]),
     ...most.map((predicted) => {
       const own = cells.get(label * C + predicted);

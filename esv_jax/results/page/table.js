@@ -98,18 +98,22 @@ function passing(table, columns, filters) {
 function sortRows(rows, column, down) {
   const sign = down ? -1 : 1;
   if (column.isText) {
-    const texts = new Map(rows.map((row) => [row, /** @type {string} */ (column.value(row))]));
+    /** @type {string[]} */
+    const texts = [];
+    for (const row of rows) texts[row] = String(column.value(row));
     rows.sort((a, b) => {
-      const one = texts.get(a) ?? "", other = texts.get(b) ?? "";
+      const one = texts[a], other = texts[b];
       if (one === other) return a - b;
       if (one === "" || other === "") return one === "" ? 1 : -1;
       return one < other ? -sign : sign;
     });
     return rows;
   }
-  const values = new Map(rows.map((row) => [row, /** @type {number} */ (column.value(row))]));
+  /** @type {number[]} */
+  const values = [];
+  for (const row of rows) values[row] = Number(column.value(row));
   rows.sort((a, b) => {
-    const one = values.get(a) ?? NaN, other = values.get(b) ?? NaN;
+    const one = values[a], other = values[b];
     if (one === other || (Number.isNaN(one) && Number.isNaN(other))) return a - b;
     if (Number.isNaN(one) || Number.isNaN(other)) return Number.isNaN(one) ? 1 : -1;
     return (one - other) * sign;
