@@ -12,7 +12,7 @@ from esv_jax import results
 from esv_jax.results import page
 from tests.results import browsers
 from tests.results.fakes import fake_explanation
-from tests.results.pages import CLASSES, LENGTH, PRIOR, write_clips, write_store
+from tests.results.pages import CLASSES, LENGTH, PRIOR, chunk, index_of, inline_json, write_clips, write_store
 from tests.video.videos import number_of, write_images, write_video
 
 MINUS = "\N{MINUS SIGN}"
@@ -263,12 +263,13 @@ def test_another_number_of_frames_by_the_switch(browser, made):
 # Films
 
 
-def _number_shown(found):
-    """The number that the player's picture shows."""
+def _number_shown(found, second):
+    """The number that the player's picture shows, when it has come to a time."""
     found.page.evaluate("document.querySelector('video').controls = false")
-    found.until("!document.querySelector('video').seeking && document.querySelector('video').readyState >= 2")
-    found.page.wait_for_timeout(100)  # of frames asked for one behind the other the last may still be to come
-    found.until("!document.querySelector('video').seeking")
+    found.until(
+        "(player => !player.seeking && player.readyState >= 2 && "
+        f"Math.abs(player.currentTime - {second}) < 0.002)(document.querySelector('video'))"
+    )
     picture = b""
     for _ in range(20):  # what was sought is drawn when it is drawn: until nothing changes
         before, picture = picture, found.page.locator("video").screenshot()
@@ -277,6 +278,11 @@ def _number_shown(found):
         found.page.wait_for_timeout(60)
     image = Image.open(io.BytesIO(picture)).convert("RGB").resize((64, 48), Image.Resampling.BILINEAR)
     return number_of(np.asarray(image))
+
+
+def _seconds(about):
+    """Where the player is to be sent for each frame."""
+    return about["start"] + np.array(about["middles"])
 
 
 VARIED = np.cumsum(np.random.default_rng(0).integers(15, 120, LENGTH))
@@ -297,16 +303,19 @@ def test_the_frame_at_the_cursor_is_the_one_that_its_value_is_of(browser, tmp_pa
         write_video(tmp_path / "clips" / name, num_frames=LENGTH, options=fine, **options)
     page.write(tmp_path / "s.zarr", tmp_path / "page", clips=tmp_path / "clips", videos=videos)
     index = results.open(tmp_path / "s.zarr")["frame_index"].values
+    ((_, values),) = index_of(tmp_path / "page")["sets"][0]["chunks"]
+    told = chunk(tmp_path / "page", values)["videos"]
     for v, name in enumerate(FILMS):
         with browsers.opened(browser, tmp_path / "page" / "index.html", f"#uid={quote(name)}") as found:
             found.until("document.querySelector('video')?.readyState >= 2")
-            for t in (5, 2) if videos == "preview" else (5, 0, 7):
+            seconds = _seconds(told[v])
+            for t in (5, 2):
                 found.page.hover(f".frame[data-t='{t}']")
-                assert _number_shown(found) == index[v, t], name
+                assert _number_shown(found, seconds[t]) == index[v, t], name
             found.page.focus(".frame[tabindex='0']")
             found.page.keyboard.press("Home")
             found.page.keyboard.press("ArrowRight")
-            assert _number_shown(found) == index[v, 1], name
+            assert _number_shown(found, seconds[1]) == index[v, 1], name
             assert found.page.inner_text("#frame").startswith(f"frame {index[v, 1]}, ")
 
 
@@ -428,7 +437,9 @@ def test_one_file_shows_it_all(browser, made, tmp_path):
         found.until("document.querySelector('video')?.readyState >= 2")
         index = results.open(folder / "s.zarr", 8)["frame_index"].values
         found.page.hover(".frame[data-t='4']")
-        assert _number_shown(found) == index[1, 4]
+        within = inline_json(tmp_path / "p.html")
+        told = within[within["index"]["sets"][0]["chunks"][0][1]]["videos"][1]
+        assert _number_shown(found, _seconds(told)[4]) == index[1, 4]
         found.page.click("#show-overview")
         found.until("document.querySelector('.confusion') !== null")
         assert found.said == []

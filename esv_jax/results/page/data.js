@@ -177,6 +177,13 @@ function timeText(seconds, longest) {
   return `${seconds.toFixed(longest < 100 ? 2 : longest < 1000 ? 1 : 0)} s`;
 }
 
+/** Where the largest of some values is, those left out that are no numbers. @param {ArrayLike<number>} values */
+function topOf(values) {
+  let top = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[top] || Number.isNaN(values[top])) top = i;
+  return top;
+}
+
 // Elements
 
 /**

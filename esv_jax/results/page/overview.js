@@ -142,7 +142,7 @@ function confusion(table, all, rows, lead) {
       const own = cells.get(label * C + predicted);
       if (!own) return element("td", {});
       const profile = /** @type {Float64Array} */ (profiles.get(label * C + predicted));
-      const top = profile.indexOf(Math.max(...profile)) + 1;
+      const top = topOf(profile) + 1;
       const name = `${own.length} of ${index.classes[label]} taken for ${index.classes[predicted]}; on average most `
         + `supported at frame ${top} of ${T}`;
       return element("td", {class: label === predicted ? "right" : "wrong"}, element("button", {type: "button",

@@ -115,9 +115,7 @@ class VideoView {
     this.question = question;
     this.answer = answerOf(table, video, question);
     if (isNew) {
-      const strongest = this.answer.values.map(Math.abs);
-      this.at = strongest.indexOf(Math.max(...strongest));
-      if (this.at < 0) this.at = 0;
+      this.at = topOf(this.answer.values.map(Math.abs));
     }
     this.root.hidden = false; // what is hidden has no width
     const stage = isNew ? this.stage() : this.root.querySelector(".stage");
@@ -238,7 +236,8 @@ class VideoView {
   }
 
   drawStrip() {
-    const {values} = /** @type {Answer} */ (this.answer), strongest = Math.max(...values.map(Math.abs).filter(Number.isFinite), 1e-9);
+    const {values} = /** @type {Answer} */ (this.answer);
+    const strongest = Math.max(...values.map(Math.abs).filter(Number.isFinite), 1e-9);
     this.width = this.strip.clientWidth;
     const space = this.width || 800;
     this.strip.classList.toggle("none-up", !values.some((value) => value > 0));
@@ -384,8 +383,8 @@ class VideoView {
       top + (height - top - bottom) * (most + room - value) / (most - least + 2 * room);
     this.curve = {x, top, bottom: height - bottom};
     const picture = drawn("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
-      "aria-label": `Curve of the values along the video: highest at ${this.nameOf(values.indexOf(Math.max(...values)))}, `
-        + `lowest at ${this.nameOf(values.indexOf(Math.min(...values)))}; the table below has all numbers`});
+      "aria-label": `Curve of the values along the video: highest at ${this.nameOf(topOf(values))}, `
+        + `lowest at ${this.nameOf(topOf(values.map((value) => -value)))}; the table below has all numbers`});
     for (const tick of ticks(least - room, most + room, 4)) {
       picture.append(drawn("path", {d: `M${left} ${y(tick)}H${width - right}`, class: tick === 0 ? "axis" : "tick"}),
         drawn("text", {x: left - 5, y: y(tick) + 4, "text-anchor": "end"}, printed(tick, tickDecimals(most - least))));
