@@ -4,6 +4,7 @@
 // One video: what was predicted, its frames by what they did to a class's score, the curve of that, and the film.
 
 const DECIMALS = 3, MOST_PREDICTIONS = 5, STILL = 320;
+const LONGEST_SEEK = 500; // milliseconds
 
 /**
  * What is looked at: a class, in contrast to another one if `against` is not -1.
@@ -95,7 +96,7 @@ class VideoView {
     /** @type {HTMLVideoElement | null} */
     this.player = null;
     /** @type {number | null} */
-    this.wanted = null; // the second that the player is to show when it is done with another one
+    this.wanted = null; // the second that the player is sent to, while it is
     this.curveBox = element("div", {class: "curve"});
     this.strip = element("div", {class: "frames", role: "listbox", "aria-label": "Frames, in their order",
       "aria-orientation": "horizontal"});
@@ -333,12 +334,6 @@ class VideoView {
         + "play it: frames alone are shown. make_page --videos=preview makes files that browsers play."));
       this.lookAt(this.at);
     });
-    player.addEventListener("seeked", () => {
-      if (this.wanted !== null) {
-        player.currentTime = this.wanted;
-        this.wanted = null;
-      }
-    });
     const follow = () => {
       if (this.player !== player || player.paused) return;
       this.follow(player.currentTime);
@@ -350,11 +345,26 @@ class VideoView {
 
   /** @param {number} t */
   seek(t) {
-    const {middles, start = 0} = /** @type {Video} */ (this.video).about, {player} = this;
-    if (!player || !middles) return;
-    const time = start + middles[t]; // at its very beginning players may show the frame before
-    if (player.seeking) this.wanted = time;
-    else player.currentTime = time;
+    const {middles, start = 0} = /** @type {Video} */ (this.video).about;
+    if (!this.player || !middles) return;
+    const isBusy = this.wanted !== null;
+    this.wanted = start + middles[t]; // at its very beginning players may show the frame before
+    if (!isBusy) void this.send(this.player);
+  }
+
+  /** Sends the player to what is wanted, one after another: asked for the next before it has drawn one, it may never
+   *  draw that. @param {HTMLVideoElement} player */
+  async send(player) {
+    let time = null;
+    while (this.player === player && this.wanted !== null && this.wanted !== time) {
+      time = this.wanted;
+      const sought = new Promise((done) => player.addEventListener("seeked", done, {once: true}));
+      const seen = new Promise((done) => (player.requestVideoFrameCallback
+        ? player.requestVideoFrameCallback(done) : player.addEventListener("seeked", done, {once: true})));
+      player.currentTime = time;
+      await Promise.race([Promise.all([sought, seen]), new Promise((done) => setTimeout(done, LONGEST_SEEK))]);
+    }
+    if (this.player === player) this.wanted = null;
   }
 
   /** Moves the cursor along while the film runs. @param {number} now of the player */
