@@ -251,8 +251,25 @@ def test_videos_that_are_not_there_or_others_are_told_of(tmp_path):
     write_video(clips / "short.mp4", "libx264", 50)
     other = page.write(tmp_path / "s.zarr", tmp_path / "page", clips=clips).problems["short.mp4"]
     assert other.startswith(f"{clips / 'short.mp4'} should have 40 frames, as the store says, found 50")
+    unsaid = page.write(tmp_path / "s.zarr", tmp_path / "page", clips=clips, path_of={}).problems
+    assert set(unsaid.values()) == {"the features do not say which file it is"}
     named = {uid: "twice.mp4" for uid in uids}
     assert page.write(tmp_path / "s.zarr", tmp_path / "page", clips=clips, path_of=named).problems == {}
+
+
+def test_a_disk_that_is_full_is_an_error_and_leaves_the_page_that_was_there(tmp_path, monkeypatch):
+    write_store(tmp_path / "s.zarr", UIDS[:1])
+    write_clips(tmp_path / "clips", UIDS[:1])
+    page.write(tmp_path / "s.zarr", tmp_path / "page")
+    before = (tmp_path / "page" / "index.html").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(page.media, "write_sprite", full)
+    with pytest.raises(InputError, match=r"the page .*page cannot be written: No space left on device"):
+        page.write(tmp_path / "s.zarr", tmp_path / "page", clips=tmp_path / "clips")
+    assert (tmp_path / "page" / "index.html").read_bytes() == before
 
 
 def test_mistakes(tmp_path):

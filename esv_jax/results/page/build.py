@@ -233,9 +233,7 @@ def _of_dataset(dataset: "xarray.Dataset") -> _Set:
 
 
 def _show_clip(clips: media.Clips, videos: str, of: media.Shown, out: Path, page: Path) -> dict[str, Any]:
-    video = clips.find(of.uid)
-    with files.disk_errors(f"{video} cannot be shown"):
-        return media.show(of, video, out, page, videos)
+    return media.show(of, clips.find(of.uid), out, page, videos)
 
 
 def _show_explained(

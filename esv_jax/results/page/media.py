@@ -4,6 +4,7 @@ Files in media/ are named by the digest of what they are made of (the clip's uid
 the frames): what is there is up to date, and what has another name is no more needed.
 """
 
+import functools
 import itertools
 import os
 import shutil
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from esv_jax import files
-from esv_jax.checks import InputError, require
+from esv_jax.checks import InputError, listed, require
 from esv_jax.video import decode
 
 VIDEOS = ("link", "copy", "preview", "none")
@@ -49,7 +50,7 @@ class Clips:
 
     def __init__(self, folder: Path, path_of: Mapping[str, str] | None = None):
         self._folder, self._path_of = folder, path_of
-        self._endings: dict[Path, dict[str, list[str]]] = {}
+        self._called = functools.cache(_names_by_stem)
 
     def find(self, uid: str) -> Path:
         """The video of a clip.
@@ -59,20 +60,26 @@ class Clips:
         """
         name = uid if self._path_of is None else self._path_of.get(uid, "")
         place = Path(name)
-        if not name or "\0" in name or place.is_absolute() or ".." in place.parts:
+        if not name:
+            raise InputError("the features do not say which file it is")
+        if "\0" in name or place.is_absolute() or ".." in place.parts:
             raise InputError(f"{name!r:.80} is not the name of a file below {self._folder}")
         video = self._folder / place
         if video.exists():
             return video
-        known = self._endings.setdefault(video.parent, {})
-        if not known and video.parent.is_dir():
-            for file in sorted(os.listdir(video.parent)):
-                known.setdefault(Path(file).stem, []).append(file)
-        found = known.get(video.name, [])
+        found = self._called(video.parent).get(video.name, [])
         if len(found) != 1:
-            several = f"several files are called so: {', '.join(found[:3])}" if found else "there is no such video"
+            several = f"several files are called so: {listed(found)}" if found else "there is no such video"
             raise InputError(f"{several} ({video})")
         return video.parent / found[0]
+
+
+def _names_by_stem(folder: Path) -> dict[str, list[str]]:
+    """What is in a folder, by its names without their endings."""
+    names: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        names.setdefault(Path(name).stem, []).append(name)
+    return names
 
 
 def show(shown: Shown, video: Path, out: Path, page: Path, videos: str) -> dict[str, Any]:
