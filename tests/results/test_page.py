@@ -413,6 +413,26 @@ def test_an_explained_video_is_a_page_too(tmp_path, sampled):
     assert colours == {"supporting": panels.SUPPORTING, "distracting": panels.DISTRACTING}
 
 
+def test_the_video_stands_in_the_page_that_explains_it_where_it_is_short(tmp_path, monkeypatch):
+    clip = write_clips(tmp_path, ["clip.mp4"]) / "clip.mp4"
+
+    def video():
+        page.write_one(
+            tmp_path / "page.html", fake_explanation(4), {}, uid="a", num_frames_in_video=pages.LENGTH, video=clip
+        )
+        found = pages.inline_json(tmp_path / "page.html")
+        return found, found[found["index"]["sets"][0]["chunks"][0][1]]["videos"][0]
+
+    found, shown = video()
+    assert found[shown["src"]].startswith("data:video/mp4;base64,")
+    assert shown["middles"] == [0.22, 0.62, 1.02, 1.42]  # of frames 5, 15, 25 and 35 at 25 a second
+    monkeypatch.setattr(page.build, "MOST_PLAYED", 39)
+    assert "src" not in video()[1]
+    monkeypatch.undo()
+    clip.write_bytes(b"no film")
+    assert "is not a video" in video()[1]["problem"]
+
+
 def test_of_groups_the_middle_frames_are_shown_and_words_are_none(tmp_path):
     explained = of_players()
     with pytest.raises(InputError, match="a page shows values of frames"):
