@@ -14,9 +14,9 @@ Anyone's model is --model=module:function, a factory without arguments, of a mod
 returns predict, (uint8 RGB [N, T, H, W, 3]) -> scores [N, C], or a torch.nn.Module; the latter, and --onnx, are given
 normalised frames with their axes as --layout says.
 
-Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, attribution.npz and
-attribution.json to the folder --out; with --interactions, a triangle of pairs of frames above these, and
-interactions.csv (anyone's model is asked again for them, unless there is an --archive).
+Prints a table that adds up (prior + Element Shapley Values = score) and writes report.png, page.html (the same with
+the video, for a browser), attribution.npz and attribution.json to the folder --out; with --interactions, a triangle of
+pairs of frames too, and interactions.csv (anyone's model is asked again for them, unless there is an --archive).
 """
 
 import contextlib
@@ -37,7 +37,7 @@ from esv_jax.base import Attribution, Estimator, Game, Host
 from esv_jax.checks import InputError
 from esv_jax.explaining.certify import QUESTIONS, sentence
 from esv_jax.explaining.explain import is_exact
-from esv_jax.results import figure, table
+from esv_jax.results import figure, page, table
 from esv_jax.results.explanation import class_index, explanation, predicted_class
 from esv_jax.results.files import save_json, save_npz, save_pairs
 from esv_jax.saved import DEMO_MODEL
@@ -134,6 +134,15 @@ def main() -> None:
             save_npz(out / "attribution.npz", explained)
             save_json(out / "attribution.json", explained, _provenance(subject, frames, method))
             figure.save_report(out / "report.png", explained, shown, None if pairs is None else pairs[0])
+            page.write_one(
+                out / "page.html",
+                explained,
+                _provenance(subject, frames, method),
+                uid=cli.last_part(VIDEO.value),
+                num_frames_in_video=frames.num_frames_in_video,
+                pairs=None if pairs is None else pairs[0],
+                video=VIDEO.value,
+            )
             if pairs is not None:
                 save_pairs(out / "interactions.csv", explained, *pairs)
     finally:  # a full disk does not cost the table, nor a closed pipe the files
@@ -143,7 +152,7 @@ def main() -> None:
             if answer is not None and c == certified:
                 print(answer)
     more = "" if pairs is None else ", interactions.csv"
-    print(f"\nwrote report.png{more}, attribution.npz and attribution.json to {OUT.value}")
+    print(f"\nwrote report.png, page.html{more}, attribution.npz and attribution.json to {OUT.value}")
     if subject.warning:
         print(f"note: {subject.warning}", file=sys.stderr)
 

@@ -95,7 +95,7 @@ def test_it_explains_a_clip_with_the_demos_model(esv_jax_command, tmp_path):
     files.write_clip(tmp_path, seed, index)
     ran = esv_jax_command("explain_video", f"--video={files.video_path(tmp_path, index)}", "--out=out")
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.endswith("wrote report.png, attribution.npz and attribution.json to out\n")
+    assert ran.stdout.endswith("wrote report.png, page.html, attribution.npz and attribution.json to out\n")
     with np.load(tmp_path / "out" / "attribution.npz") as found:
         np.testing.assert_allclose(found["values"].sum(axis=0), found["full"] - found["empty"], atol=1e-5)
         assert found["class_names"][found["full"].argmax()] == scripts.CLASS_NAMES[index]

@@ -75,6 +75,17 @@ def iter_frames(
     return (image_folder if os.path.isdir(path) else video_file).iter_frames(path, start, stop)
 
 
+def times_of(path: str | os.PathLike) -> np.ndarray:
+    """When each frame of a video file is displayed, seconds after the first, float64 [M]; raises what `read_frames`
+    does."""
+    return video_file.times_of(path)
+
+
+def start_of(path: str | os.PathLike) -> float:
+    """The time of a video's first frame in seconds, as the file counts it; raises what `read_frames` does."""
+    return 0.0 if os.path.isdir(path) else video_file.start_of(path)
+
+
 def stream_read(path: str | os.PathLike) -> str | None:
     """Which stream is read of a file with several video streams, in words; None where there is one."""
     return None if os.path.isdir(path) else video_file.stream_read(path)

@@ -122,6 +122,26 @@ def iter_frames(path: str | os.PathLike, start: int | Seconds, stop: int | Secon
         yield _image(frame, index.look)
 
 
+def times_of(path: str | os.PathLike) -> np.ndarray:
+    """When each frame is displayed, seconds after the first, float64 [M].
+
+    Raises:
+      InputError: as for `pick`.
+    """
+    return _index(path).times
+
+
+def start_of(path: str | os.PathLike) -> float:
+    """The time of the first frame in seconds, as the file counts it: players show it then. 0 where it has none.
+
+    Raises:
+      InputError: as for `pick`.
+    """
+    with _opened(path) as source:
+        first = next(_all_decoded(source))
+        return 0.0 if first.pts is None else float(first.pts * source.stream.time_base)
+
+
 def stream_read(path: str | os.PathLike) -> str | None:
     """Which stream is read of a file with several video streams, in words; None where there is one.
 

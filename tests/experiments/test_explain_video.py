@@ -17,6 +17,7 @@ from esv_jax.saved import model_folder
 from esv_jax.video.frame_sampling import segment_centres
 from esv_jax.video.preprocess import Preprocess
 from tests.experiments.scripts import run_script
+from tests.results.pages import inline_json, numbers
 from tests.video.videos import write_streams
 
 Image = pytest.importorskip("PIL.Image")
@@ -239,11 +240,20 @@ def test_pairs_of_frames_are_written_and_drawn(tmp_path, explain_video, sampled)
     flags = ["--estimator=surrogate", "--max_evaluations=40"] if sampled else []
     ran = explain_video("--num_frames=6", "--interactions", *flags)
     assert ran.exit_code == 0, ran.stderr
-    assert "wrote report.png, interactions.csv," in ran.stdout
+    assert "wrote report.png, page.html, interactions.csv," in ran.stdout
     got, table = _load(tmp_path), pd.read_csv(tmp_path / "out" / "interactions.csv")
     assert len(table) == 15 * len(CLASSES)
     assert (table["std_error"] > 0).any() == sampled
     assert set(table["frame_a"]) | set(table["frame_b"]) == set(got["frames"])
+    written = inline_json(tmp_path / "out" / "page.html")
+    ((_, values),) = written["index"]["sets"][0]["chunks"]
+    np.testing.assert_allclose(numbers(written[values]["arrays"]["esv"]), got["values"].ravel(), atol=2.6e-5)
+    (video,) = written[values]["videos"]
+    assert video["frames"] == got["frames"].tolist()
+    assert written[video["sprite"]].startswith("data:image/webp;base64,")
+    pairs = numbers(written[values]["arrays"]["pairs"]).reshape(6, 6, -1)
+    first = [got["frames"].tolist().index(frame) for frame in table.loc[0, ["frame_a", "frame_b"]]]
+    assert abs(pairs[*first, list(got["class_names"]).index(table.loc[0, "class"])] - table.loc[0, "value"]) <= 2.6e-5
     with_triangle = _height_of_report(tmp_path)
     assert explain_video("--num_frames=6", *flags).exit_code == 0
     assert _height_of_report(tmp_path) < with_triangle
