@@ -77,6 +77,16 @@ def opened(player: Player) -> tuple[Player, ...]:
     )
 
 
+def by_modality(values: np.ndarray, players: Sequence[Player]) -> dict[str, np.ndarray]:
+    """What the players of each modality have been given together, [C] of values [P, C]; the sums add up to theirs.
+
+    A player of several modalities counts as of one of its own, "frames and sound".
+    """
+    own = [" and ".join(dict.fromkeys(modality for modality, _ in player.parts)) for player in players]
+    checks.check_shape("values", values, (len(own), "C"))
+    return {name: values[[of == name for of in own]].sum(axis=0) for name in dict.fromkeys(own)}
+
+
 def lengths_of(video: Any) -> dict[str, int]:
     """How many entries each modality of a video has; of an array its frames."""
     if not isinstance(video, Mapping):

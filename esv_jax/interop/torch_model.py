@@ -63,13 +63,13 @@ def _predict(
     parameter = next(model.parameters(), torch.zeros(0))
     tensor = torch.from_numpy(ordered).to(parameter.device, dtype or parameter.dtype)
     masks = [torch.from_numpy(np.array(mask)).to(parameter.device)] if is_masked else []
-    with _in_eval(model), torch.inference_mode():
+    with in_eval(model), torch.inference_mode():
         said = model(tensor, *masks)
         return said if output is None else output(said)
 
 
 @contextlib.contextmanager
-def _in_eval(model: Any) -> Iterator[None]:
+def in_eval(model: Any) -> Iterator[None]:
     """All modules in eval mode, and back to what each was."""
     training = [module for module in model.modules() if module.training]
     for module in training:

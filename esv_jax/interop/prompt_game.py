@@ -1,0 +1,316 @@
+"""The game of a prompt: the video is encoded once, and a coalition is a slice of what the decoder is given.
+
+One native forward of the model; what its decoder is called with (embeddings, positions, features of deeper layers) is
+kept, a row a token. A coalition is some of these rows, with their positions and an attention mask.
+"""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from esv_jax import checks
+from esv_jax.base import Game, Link
+from esv_jax.explaining.worths import worths
+from esv_jax.games.groups import grouped
+from esv_jax.games.host import host_game
+from esv_jax.games.players import FRAMES
+from esv_jax.games.removals import Removal
+from esv_jax.interop.prompt import ALWAYS, Prompt
+from esv_jax.interop.torch_model import in_eval
+
+POSITIONS = ("keep", "close")
+SCORES = ("sum", "mean", "tokens")
+# How far the decoder, asked by us, may be from the model, of the largest logit; in half precision it rounds otherwise.
+SAME, SAME_IN_HALF = 1e-5, 5e-2
+
+
+class _Rows(NamedTuple):
+    """What a decoder is given, a row a token; of PyTorch.
+
+    Attributes:
+      embeds: [L, D]. positions: int [R, L], R = 1, or 3 of M-RoPE.
+      visual: bool [L], rows to which the first layers add features; deepstack: these, a layer [L, D].
+    """
+
+    embeds: Any
+    positions: Any
+    visual: Any
+    deepstack: list[Any]
+
+
+class _Encoded(NamedTuple):
+    """A model and what its decoder is given of a whole prompt."""
+
+    model: Any
+    decoder: Any
+    prompt: Prompt
+    rows: _Rows
+
+
+class _Explained:
+    """What is asked of a prompt: `predict` of `host_game`. Its name, which stands in archives, tells it whole."""
+
+    def __init__(self, prompt: Prompt, positions: str, answers: list[list[int]], score: str, cache: bool):
+        self.positions, self.answers, self.score, self.cache = positions, answers, score, cache
+        what = "letters" if score == "letters" else f"{score} of log p of answers"
+        self.__qualname__ = f"prompt {prompt.digest}, positions {positions}, {what} {answers}"
+
+    def __call__(self, encoded: _Encoded, shown: Any, masks: Mapping[str, np.ndarray]) -> np.ndarray:
+        del shown
+        torch = checks.require("torch", extra="vlm")
+        kept = encoded.prompt.kept(masks)
+        positions = encoded.rows.positions[:, None].expand(-1, len(kept), -1)
+        if self.positions == "close":
+            positions = _closed(encoded, kept)
+        with in_eval(encoded.model), torch.inference_mode():
+            if self.score == "letters":
+                said = _hidden(encoded, kept, positions, 1)
+                logits = _head(encoded.model)(said)[:, -1, [token for (token,) in self.answers]]
+                return logits.float().cpu().numpy()
+            found = [self._of_tokens(encoded, kept, positions, answer) for answer in self.answers]
+        if self.score == "tokens":
+            return found[0]
+        of_answer = np.sum if self.score == "sum" else np.mean
+        return np.stack([of_answer(each, axis=1) for each in found], axis=1)
+
+    def _of_tokens(self, encoded: _Encoded, kept: np.ndarray, positions: Any, answer: list[int]) -> np.ndarray:
+        """log p of each token of an answer, float32 [N, A]."""
+        rows = encoded.rows
+        more = encoded.decoder.get_input_embeddings()(_like(answer, positions)).to(rows.embeds.dtype)
+        # The answer follows the prompt's last token, which is always shown.
+        behind = positions[:, :, -1:] + 1 + _like(range(len(answer)), positions)
+        nothing = rows.visual.new_zeros(len(answer))
+        longer = _Rows(
+            _joined(rows.embeds, more),
+            rows.positions,
+            _joined(rows.visual, nothing),
+            [_joined(layer, layer.new_zeros(len(answer), layer.shape[1])) for layer in rows.deepstack],
+        )
+        shown = np.concatenate([kept, np.ones((len(kept), len(answer)), bool)], axis=1)
+        encoded = encoded._replace(rows=longer)
+        said = _hidden(encoded, shown, _joined(positions, behind, 2), len(answer) + 1)[:, :-1]
+        log_p = _head(encoded.model)(said).float().log_softmax(dim=-1)
+        return log_p[:, range(len(answer)), answer].cpu().numpy()
+
+
+def prompt_game(
+    prompt: Prompt,
+    players: Iterable[Any],
+    *,
+    letters: str | Sequence[str] | None = None,
+    answers: Sequence[Any] | None = None,
+    score: str = "sum",
+    positions: str = "keep",
+    link: str | Link | None = None,
+    cache: bool = False,
+    batch_size: int = 8,
+    check: bool = True,
+) -> Game:
+    """What a video-language model answers when it is shown only some frames, and words, of a prompt.
+
+    For `explain(estimator, game, model, prompt.video)`. The video is encoded once a call; whether the decoder, given
+    what the model gave it, says what the model says is checked each time. What is of no player is always shown, and
+    the worth of nobody is asked for: with frames as players, the question without a video.
+
+    Args:
+      prompt: of the same model.
+      players: `prompt.frames()`, `prompt.words("question")`, ... joined with +, or any `esv_jax.players`.
+      letters: of a multiple choice, "ABCD" or texts of one token each: C classes, the next token's logits.
+      answers: in place of letters: texts or token ids of candidate answers, which are taken as said; a class each.
+      score: of answers: "sum" or "mean" of the log p of their tokens, or "tokens": of one answer, each token a class,
+        whose values add up to those of the sum.
+      positions: "keep": frames stay at their times; "close": as if those that are removed had never been filmed.
+      link: None: "softmax" of letters, "identity" of answers; or as for `host_game`.
+      cache: of several answers: whether what the decoder keeps of the prompt is shared. Faster, and as exact.
+      batch_size, check: as for `host_game`.
+
+    Raises:
+      InputError: an argument is none of these; later, the model does not say what its decoder says.
+    """
+    for name, value, known in (("positions", positions, POSITIONS), ("score", score, SCORES)):
+        if value not in known:
+            raise checks.InputError(f"{name} should be one of {', '.join(known)}, found {value!r:.80}")
+    if (letters is None) == (answers is None):
+        raise checks.InputError(
+            f"letters or answers should be given, one of them, found {'none' if letters is None else 'both'}"
+        )
+    if prompt.owner[-1] != ALWAYS or prompt.is_wrapper[-1]:
+        raise checks.InputError(
+            "the prompt should end with what begins the answer (add_generation_prompt=True), found a word or a frame"
+        )
+    tokens = [prompt.token_ids(text, "letters" if answers is None else "answers") for text in letters or answers or ()]
+    if answers is None:
+        score = "letters"
+        long = [text for text, own in zip(letters or (), tokens, strict=True) if len(own) > 1]
+        if long:
+            raise checks.InputError(f"letters should be of one token each, found more in {checks.listed(long)}")
+    if not tokens or (score == "tokens" and len(tokens) > 1):
+        raise checks.InputError(
+            f"{'letters' if answers is None else 'answers'} should be at least one (one alone for score='tokens'), "
+            f"found {len(tokens)}"
+        )
+    predict = _Explained(prompt, positions, tokens, score, cache)
+    link = ("softmax" if answers is None else "identity") if link is None else link
+    removal = Removal("tokens", None, of_nobody=True)
+    game = host_game(predict, removal=removal, link=link, batch_size=batch_size, check=check)
+
+    def prepare(model: Any, video: Any) -> Any:
+        same = isinstance(video, Mapping) and list(video) == list(prompt.video)
+        if not same or not all(np.array_equal(video[name], own) for name, own in prompt.video.items()):
+            raise checks.InputError("the video should be that of the game's prompt, prompt.video, found another")
+        return game.prepare(_encoded(prompt, model), video)
+
+    return grouped(game._replace(prepare=prepare), players)
+
+
+def blind_gap(game: Game, model: Any, prompt: Prompt, *, archive: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """(with the video, without it): scores [C] of the whole question. What they differ by is what frames can be worth.
+
+    Two evaluations, which an archive keeps.
+    """
+    form: Any = game.form
+    blind = [not any(modality == FRAMES for modality, _ in player.parts) for player in form.players]
+    mask = np.stack([np.ones(len(blind), bool), blind])
+    full, without = np.asarray(worths(game, model, prompt.video, mask, archive=archive))
+    return full, without
+
+
+def generated(model: Any, inputs: Mapping[str, Any], *, max_new_tokens: int = 64) -> list[int]:
+    """The model's own answer, the likeliest token after token, for `prompt_game(..., answers=[answer])` to hold."""
+    torch = checks.require("torch", extra="vlm")
+    with in_eval(model), torch.inference_mode():
+        said = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+    return said[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+def _encoded(prompt: Prompt, model: Any) -> _Encoded:
+    """What the decoder is given of the whole prompt.
+
+    Raises:
+      InputError: the decoder is not found, or given this does not say what the model says.
+    """
+    torch = checks.require("torch", extra="vlm")
+    inner = getattr(model, "model", model)
+    decoder = getattr(inner, "language_model", getattr(inner, "text_model", None))
+    if not isinstance(model, torch.nn.Module) or decoder is None:
+        raise checks.InputError(
+            "the model should be a video-language one of transformers, with model.model.language_model (or "
+            f"text_model), found {type(model).__name__}"
+        )
+    given: dict[str, Any] = {}
+    hook = decoder.register_forward_pre_hook(lambda _, args, named: given.update(named), with_kwargs=True)
+    takes = inspect.signature(model.forward).parameters
+    last = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+    try:
+        with in_eval(model), torch.inference_mode():
+            native = model(**_on(model, prompt.inputs), use_cache=False, **last).logits[0, -1]
+    finally:
+        hook.remove()
+    if given.get("inputs_embeds") is None:
+        raise checks.InputError(f"the decoder of {type(model).__name__} should be given inputs_embeds, found none")
+    embeds = given["inputs_embeds"][0]
+    positions = given.get("position_ids")
+    if positions is None:
+        positions = torch.arange(len(embeds), device=embeds.device)[None, None]
+    # Of four, the first is of packed texts.
+    positions = (positions[-3:] if positions.ndim == 3 else positions[None])[:, 0]
+    visual = given.get("visual_pos_masks")
+    visual = embeds.new_zeros(len(embeds), dtype=torch.bool) if visual is None else visual[0].to(embeds.device)
+    deepstack = []
+    for features in given.get("deepstack_visual_embeds") or ():
+        deepstack.append(embeds.new_zeros(embeds.shape))
+        deepstack[-1][visual] = features.to(embeds)
+    encoded = _Encoded(model, decoder, prompt, _Rows(embeds, positions, visual, deepstack))
+    everything = np.ones((1, len(embeds)), bool)
+    with in_eval(model), torch.inference_mode():
+        ours = _head(model)(_hidden(encoded, everything, positions[:, None], 1))[0, -1]
+    differ = float((ours.float() - native.float()).abs().max())
+    is_half = embeds.dtype in (torch.float16, torch.bfloat16)
+    if not differ <= (SAME_IN_HALF if is_half else SAME) * max(1.0, float(native.float().abs().max())):
+        raise checks.InputError(
+            f"the decoder of {type(model).__name__}, given what the model gave it, should say what the model says, "
+            f"found logits that differ by {differ:.3g}: prompts of such a model cannot be sliced"
+        )
+    return encoded
+
+
+def _hidden(encoded: _Encoded, kept: np.ndarray, positions: Any, count: int) -> Any:
+    """The decoder's last states [N, count, D], of the last `count` of the rows `kept` [N, L].
+
+    Args:
+      positions: int [R, N, L].
+    """
+    torch = checks.require("torch", extra="vlm")
+    rows = encoded.rows
+    device = rows.embeds.device
+    length = kept.sum(axis=1)
+    # Behind the rows of a coalition its batch is filled up with others that are masked.
+    index = torch.from_numpy(np.argsort(~kept, axis=1, kind="stable")[:, : length.max()]).to(device)
+    valid = torch.from_numpy(np.arange(length.max()) < length[:, None]).to(device)
+    of_rows = positions.gather(2, index[None].expand(len(positions), -1, -1))
+    given = {
+        "inputs_embeds": rows.embeds[index],
+        # Without a mask gaps in positions are taken for the ends of packed texts.
+        "attention_mask": valid.long(),
+        "position_ids": of_rows if len(of_rows) > 1 else of_rows[0],
+        "use_cache": False,
+    }
+    if rows.deepstack:
+        given["visual_pos_masks"] = shown = rows.visual[index] & valid
+        given["deepstack_visual_embeds"] = [layer[index][shown] for layer in rows.deepstack]
+    states = encoded.decoder(**given).last_hidden_state
+    last = torch.from_numpy(length[:, None] - count + np.arange(count)).to(device)
+    return states.gather(1, last[:, :, None].expand(-1, -1, states.shape[2]))
+
+
+def _closed(encoded: _Encoded, kept: np.ndarray) -> Any:
+    """Positions int [R, N, L] of the rows that are kept, as if there were no others."""
+    torch = checks.require("torch", extra="vlm")
+    positions = encoded.rows.positions
+    if len(positions) == 1:
+        return torch.from_numpy(np.maximum(kept.cumsum(axis=1) - 1, 0)).to(positions.device)[None]
+    found = positions[:, None].repeat(1, len(kept), 1)
+    for row, own in enumerate(kept):
+        found[:, row, torch.from_numpy(own)] = _of_rope(encoded, own)
+    return found
+
+
+def _of_rope(encoded: _Encoded, own: np.ndarray) -> Any:
+    """Where the model places some of a prompt's tokens, whole frames of the video, int [3, n]."""
+    torch = checks.require("torch", extra="vlm")
+    given, owner = dict(encoded.prompt.inputs), encoded.prompt.owner
+    num_frames = len(np.unique(owner[own & (owner >= 0) & (owner < len(encoded.prompt.video[FRAMES]))]))
+    given["attention_mask"] = torch.ones_like(given["input_ids"])
+    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        if name in given:
+            given[name] = given[name][:, torch.from_numpy(own)]
+    for name in ("video_grid_thw", "image_grid_thw"):
+        if given.get(name) is not None:
+            grid = given[name].clone()
+            given[name] = grid[:num_frames]
+            if len(grid) == 1 and num_frames:
+                given[name][0, 0] = num_frames
+            if not num_frames:
+                given[name] = None
+    takes = inspect.signature(encoded.model.model.get_rope_index).parameters
+    found, _ = encoded.model.model.get_rope_index(**{name: given[name] for name in takes if name in given})
+    return found[:, 0].to(encoded.rows.positions)
+
+
+def _head(model: Any) -> Any:
+    return model.get_output_embeddings()
+
+
+def _on(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
+
+
+def _like(numbers: Iterable[int], tensor: Any) -> Any:
+    return tensor.new_tensor(list(numbers))
+
+
+def _joined(one: Any, other: Any, axis: int = 0) -> Any:
+    torch = checks.require("torch", extra="vlm")
+    return torch.cat([one, other.to(one.device)], dim=axis)
