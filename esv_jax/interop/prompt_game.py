@@ -4,15 +4,17 @@ One native forward of the model; what its decoder is called with (embeddings, po
 kept, a row a token. A coalition is some of these rows, with their positions and an attention mask.
 """
 
+import copy
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from esv_jax import checks
 from esv_jax.base import Game, Link
-from esv_jax.explaining.worths import worths
+from esv_jax.explaining.answers import Entries
 from esv_jax.games.groups import grouped
 from esv_jax.games.host import host_game
 from esv_jax.games.players import FRAMES
@@ -69,30 +71,51 @@ class _Explained:
                 said = _hidden(encoded, kept, positions, 1)
                 logits = _head(encoded.model)(said)[:, -1, [token for (token,) in self.answers]]
                 return logits.float().cpu().numpy()
-            found = [self._of_tokens(encoded, kept, positions, answer) for answer in self.answers]
+            of_tokens = self._of_shared if self.cache else self._of_each
+            found = of_tokens(encoded, kept, positions)
         if self.score == "tokens":
             return found[0]
         of_answer = np.sum if self.score == "sum" else np.mean
         return np.stack([of_answer(each, axis=1) for each in found], axis=1)
 
-    def _of_tokens(self, encoded: _Encoded, kept: np.ndarray, positions: Any, answer: list[int]) -> np.ndarray:
-        """log p of each token of an answer, float32 [N, A]."""
-        rows = encoded.rows
-        more = encoded.decoder.get_input_embeddings()(_like(answer, positions)).to(rows.embeds.dtype)
-        # The answer follows the prompt's last token, which is always shown.
-        behind = positions[:, :, -1:] + 1 + _like(range(len(answer)), positions)
-        nothing = rows.visual.new_zeros(len(answer))
-        longer = _Rows(
-            _joined(rows.embeds, more),
-            rows.positions,
-            _joined(rows.visual, nothing),
-            [_joined(layer, layer.new_zeros(len(answer), layer.shape[1])) for layer in rows.deepstack],
-        )
-        shown = np.concatenate([kept, np.ones((len(kept), len(answer)), bool)], axis=1)
-        encoded = encoded._replace(rows=longer)
-        said = _hidden(encoded, shown, _joined(positions, behind, 2), len(answer) + 1)[:, :-1]
-        log_p = _head(encoded.model)(said).float().log_softmax(dim=-1)
-        return log_p[:, range(len(answer)), answer].cpu().numpy()
+    def _of_each(self, encoded: _Encoded, kept: np.ndarray, positions: Any) -> list[np.ndarray]:
+        """log p of the tokens of each answer, float32 [N, A] each; the prompt is read anew for every answer."""
+        rows, found = encoded.rows, []
+        for answer in self.answers:
+            more, behind = _answer(encoded, positions, answer)
+            nothing = rows.visual.new_zeros(len(answer))
+            longer = _Rows(
+                _joined(rows.embeds, more),
+                rows.positions,
+                _joined(rows.visual, nothing),
+                [_joined(layer, layer.new_zeros(more.shape)) for layer in rows.deepstack],
+            )
+            shown = np.concatenate([kept, np.ones((len(kept), len(answer)), bool)], axis=1)
+            of_all = _joined(positions, behind, 2)
+            said = _hidden(encoded._replace(rows=longer), shown, of_all, len(answer) + 1)[:, :-1]
+            found.append(_log_p(encoded, said, answer))
+        return found
+
+    def _of_shared(self, encoded: _Encoded, kept: np.ndarray, positions: Any) -> list[np.ndarray]:
+        """`_of_each`, of what the decoder keeps of the prompt."""
+        torch = checks.require("torch", extra="vlm")
+        given, length = _given(encoded, kept, positions)
+        prompt = encoded.decoder(**given | {"use_cache": True})
+        # Versions of transformers differ in its name.
+        name = "cache" if getattr(prompt, "cache", None) is not None else "past_key_values"
+        last = prompt.last_hidden_state[torch.arange(len(kept)), torch.from_numpy(length - 1)]
+        found = []
+        for answer in self.answers:
+            more, behind = _answer(encoded, positions, answer)
+            states = encoded.decoder(
+                inputs_embeds=more[None].expand(len(kept), -1, -1),
+                attention_mask=_joined(given["attention_mask"], given["attention_mask"].new_ones(behind.shape[1:]), 1),
+                position_ids=behind if len(behind) > 1 else behind[0],
+                use_cache=True,
+                **{name: copy.deepcopy(prompt[name])},
+            ).last_hidden_state
+            found.append(_log_p(encoded, _joined(last[:, None], states[:, :-1], 1), answer))
+        return found
 
 
 def prompt_game(
@@ -165,16 +188,33 @@ def prompt_game(
     return grouped(game._replace(prepare=prepare), players)
 
 
-def blind_gap(game: Game, model: Any, prompt: Prompt, *, archive: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """(with the video, without it): scores [C] of the whole question. What they differ by is what frames can be worth.
+class FirstLook(NamedTuple):
+    """What is to be known before values are read.
 
-    Two evaluations, which an archive keeps.
+    Attributes:
+      full, blind: float [C], scores of the whole prompt and of the one without the video. What they differ by is what
+        the frames did: where it is small, the words alone have the answer.
+      noise: by how much a score differs when a coalition is asked alone and in a batch that is filled up: rounding, in
+        half precision up to a tenth of log p.
     """
+
+    full: np.ndarray
+    blind: np.ndarray
+    noise: float
+
+
+def first_look(game: Game, model: Any, prompt: Prompt) -> FirstLook:
+    """Asks a game of `prompt_game` about the video and the question without it, alone and together."""
     form: Any = game.form
+    answers = Entries(game, prompt.video)
     blind = [not any(modality == FRAMES for modality, _ in player.parts) for player in form.players]
-    mask = np.stack([np.ones(len(blind), bool), blind])
-    full, without = np.asarray(worths(game, model, prompt.video, mask, archive=archive))
-    return full, without
+    mask = answers.of(np.stack([np.ones(len(blind), bool), blind]))
+    prepared = game.prepare(model, prompt.video)
+    alone, together = (
+        np.asarray(game.link(jnp.asarray(np.concatenate([game.logits(prepared, rows) for rows in parts]))))
+        for parts in ([mask[:1], mask[1:]], [mask])
+    )
+    return FirstLook(alone[0], alone[1], float(np.abs(alone - together).max()))
 
 
 def generated(model: Any, inputs: Mapping[str, Any], *, max_new_tokens: int = 64) -> list[int]:
@@ -237,15 +277,19 @@ def _encoded(prompt: Prompt, model: Any) -> _Encoded:
 
 
 def _hidden(encoded: _Encoded, kept: np.ndarray, positions: Any, count: int) -> Any:
-    """The decoder's last states [N, count, D], of the last `count` of the rows `kept` [N, L].
-
-    Args:
-      positions: int [R, N, L].
-    """
+    """The decoder's last states [N, count, D], of the last `count` of the rows `kept` [N, L] at positions [R, N, L]."""
     torch = checks.require("torch", extra="vlm")
-    rows = encoded.rows
+    given, length = _given(encoded, kept, positions)
+    states = encoded.decoder(**given).last_hidden_state
+    last = torch.from_numpy(length[:, None] - count + np.arange(count)).to(states.device)
+    return states.gather(1, last[:, :, None].expand(-1, -1, states.shape[2]))
+
+
+def _given(encoded: _Encoded, kept: np.ndarray, positions: Any) -> tuple[dict[str, Any], np.ndarray]:
+    """What the decoder is called with for the rows `kept`, and how many there are of each coalition."""
+    torch = checks.require("torch", extra="vlm")
+    rows, length = encoded.rows, kept.sum(axis=1)
     device = rows.embeds.device
-    length = kept.sum(axis=1)
     # Behind the rows of a coalition its batch is filled up with others that are masked.
     index = torch.from_numpy(np.argsort(~kept, axis=1, kind="stable")[:, : length.max()]).to(device)
     valid = torch.from_numpy(np.arange(length.max()) < length[:, None]).to(device)
@@ -260,9 +304,23 @@ def _hidden(encoded: _Encoded, kept: np.ndarray, positions: Any, count: int) -> 
     if rows.deepstack:
         given["visual_pos_masks"] = shown = rows.visual[index] & valid
         given["deepstack_visual_embeds"] = [layer[index][shown] for layer in rows.deepstack]
-    states = encoded.decoder(**given).last_hidden_state
-    last = torch.from_numpy(length[:, None] - count + np.arange(count)).to(device)
-    return states.gather(1, last[:, :, None].expand(-1, -1, states.shape[2]))
+    return given, length
+
+
+def _answer(encoded: _Encoded, positions: Any, answer: list[int]) -> tuple[Any, Any]:
+    """What the decoder is given of an answer: embeddings [A, D], and positions [R, N, A].
+
+    These go on from the prompt's last token, which is always shown.
+    """
+    tokens = positions.new_tensor(answer)
+    embeds = encoded.decoder.get_input_embeddings()(tokens).to(encoded.rows.embeds.dtype)
+    return embeds, positions[:, :, -1:] + positions.new_tensor(range(1, len(answer) + 1))
+
+
+def _log_p(encoded: _Encoded, states: Any, answer: list[int]) -> np.ndarray:
+    """float32 [N, A], of the states [N, A, D] before each token."""
+    log_p = _head(encoded.model)(states).float().log_softmax(dim=-1)
+    return log_p[:, range(len(answer)), answer].cpu().numpy()
 
 
 def _closed(encoded: _Encoded, kept: np.ndarray) -> Any:
@@ -305,10 +363,6 @@ def _head(model: Any) -> Any:
 
 def _on(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
-
-
-def _like(numbers: Iterable[int], tensor: Any) -> Any:
-    return tensor.new_tensor(list(numbers))
 
 
 def _joined(one: Any, other: Any, axis: int = 0) -> Any:

@@ -1,5 +1,6 @@
 """Prompts of video-language models against the models themselves. Needs PyTorch and transformers."""
 
+import functools
 import itertools
 import math
 
@@ -8,7 +9,7 @@ import pytest
 
 import esv_jax
 from esv_jax import InputError, players
-from esv_jax.interop import Prompt, blind_gap, generated
+from esv_jax.interop import Prompt, first_look, generated
 from tests.interop import vlms
 
 torch = pytest.importorskip("torch")
@@ -18,6 +19,14 @@ KINDS = [name for name in vlms.MAKERS if name != "video_llama_3" or hasattr(tran
 LETTERS = "ABC"
 WORDS = ["What", "does", "she", "take", "first?"]
 OPTION_WORDS = ["a", "red", "cup", "the", "hat", "nothing"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +67,13 @@ def masks_of(prompt, shown):
     return mask
 
 
+def asked(game, case, prompt):
+    """masks [N, E] -> logits [N, C]."""
+    return functools.partial(game.logits, game.prepare(case.model, prompt.video))
+
+
 def logits_of(game, case, prompt, mask):
-    return game.logits(game.prepare(case.model, prompt.video), mask)
+    return asked(game, case, prompt)(mask)
 
 
 def letters_game(prompt, **options):
@@ -70,15 +84,15 @@ def letters_game(prompt, **options):
 def test_slicing_is_dropping_frames_and_encoding_again(cases, kind):
     case, prompt = cases(kind)
     frames, ids = everyone(case), prompt.inputs["input_ids"][0].numpy()
-    close, keep = letters_game(prompt, positions="close"), letters_game(prompt)
+    close, keep = (asked(letters_game(prompt, positions=name), case, prompt) for name in ("close", "keep"))
     for shown in [frames, frames[1:], frames[:1], frames[-1:], frames[1:3], [0, 2], []]:
         inputs, mask = case.inputs(shown), masks_of(prompt, shown)
         parts = players.parts_of(players.lengths_of(prompt.video))
         kept = prompt.kept({name: mask[:, part] for name, part in parts.items()})
         np.testing.assert_array_equal(ids[kept[0]], inputs["input_ids"][0])
         expected = of_letters(case, native(case, inputs)[-1])
-        np.testing.assert_allclose(logits_of(close, case, prompt, mask)[0], expected, atol=1e-5)
-        other = np.abs(logits_of(keep, case, prompt, mask)[0] - expected).max()
+        np.testing.assert_allclose(close(mask)[0], expected, atol=1e-5)
+        other = np.abs(keep(mask)[0] - expected).max()
         # Frames at their own times are another question, but for those that the video begins with in some models.
         assert other < 1e-5 if shown == frames else other > 1e-3 or shown in ([], frames[:1])
 
@@ -88,9 +102,8 @@ def test_a_padded_batch_says_what_each_says_alone(cases, kind):
     case, prompt = cases(kind)
     mask = np.random.default_rng(0).random((6, len(all_players(prompt)))) < 0.5
     for positions in ("keep", "close"):
-        game = letters_game(prompt, positions=positions)
-        alone = np.concatenate([logits_of(game, case, prompt, row[None]) for row in mask])
-        np.testing.assert_allclose(logits_of(game, case, prompt, mask), alone, atol=1e-5)
+        ask = asked(letters_game(prompt, positions=positions), case, prompt)
+        np.testing.assert_allclose(ask(mask), np.concatenate([ask(row[None]) for row in mask]), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,6 +127,19 @@ def test_answers_are_taken_as_said(cases, kind):
         np.testing.assert_allclose(logits_of(game, case, prompt, mask)[0], [of(e) for e in expected], atol=2e-5)
     game = esv_jax.prompt_game(prompt, all_players(prompt), answers=[tokens[0]], score="tokens")
     np.testing.assert_allclose(logits_of(game, case, prompt, mask)[0], expected[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shared_prefix_changes_nothing(cases, kind):
+    case, prompt = cases(kind)
+    mask = np.random.default_rng(1).random((4, len(all_players(prompt)))) < 0.6
+    shared, anew = (
+        logits_of(
+            esv_jax.prompt_game(prompt, prompt.frames(), answers=["the hat", "no"], **options), case, prompt, mask
+        )
+        for options in ({"cache": True}, {})
+    )
+    np.testing.assert_allclose(shared, anew, atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "smolvlm"])
@@ -161,8 +187,9 @@ def test_joint_players_and_their_sums_by_modality(cases):
     assert list(sums) == ["frames", "question"]
     np.testing.assert_array_equal(sums["frames"], np.asarray(out.values)[:4].sum(axis=0))
     np.testing.assert_allclose(sum(sums.values()), out.full - out.empty, atol=1e-5)
-    full, without = blind_gap(game, case.model, prompt)
+    full, without, noise = first_look(game, case.model, prompt)
     np.testing.assert_allclose(full, out.full, atol=1e-6)
+    assert noise < 1e-5
     expected = of_letters(case, native(case, case.inputs([]))[-1])
     np.testing.assert_allclose(without, np.exp(expected) / np.exp(expected).sum(), atol=1e-5)
 
@@ -201,9 +228,11 @@ def test_texts_may_be_told(cases):
 def test_a_model_of_half_precision_is_asked_in_it():
     case = vlms.case("qwen2_5_vl", dtype=torch.bfloat16)
     prompt = Prompt(case.model, case.inputs(everyone(case)), processor=case.tokenizer)
-    said = logits_of(letters_game(prompt), case, prompt, masks_of(prompt, [0, 1]))
+    game = letters_game(prompt)
+    said = logits_of(game, case, prompt, masks_of(prompt, [0, 1]))
     assert said.dtype == np.float32
     assert np.isfinite(said).all()
+    assert 0 <= first_look(game, case.model, prompt).noise < 0.1
 
 
 def test_every_slice_has_a_mask_and_positions(cases):
