@@ -89,6 +89,25 @@ def patches(frames, patch, merge):
     return torch.from_numpy(flat.copy()), torch.tensor([[t, h, w]])
 
 
+class Processor:
+    """In place of Qwen's, which needs torchvision: of images of 32 x 32."""
+
+    def __init__(self, of):
+        self.tokenizer, self._of = of.tokenizer, of
+
+    def apply_chat_template(self, said, *, tokenize, add_generation_prompt):
+        ((_, text),) = [part["content"] for part in said]
+        assert add_generation_prompt
+        assert not tokenize
+        return "{video}" + text["text"]
+
+    def __call__(self, *, text, videos, video_metadata, **options):
+        assert options == {"do_sample_frames": False, "return_tensors": "pt"}
+        assert len(video_metadata[0]["frames_indices"]) == len(videos[0])
+        frames = np.stack(videos[0]).transpose(0, 3, 1, 2).astype(np.float32) / 128 - 1
+        return self._of.inputs(range(len(frames) // 2), text[0], frames)
+
+
 def pairs(shown):
     return np.ravel([[2 * i, 2 * i + 1] for i in shown]).astype(int)
 
@@ -122,7 +141,7 @@ def qwen(ids, tok, *, kind="Qwen2_5_VL", dtype=None):
     if dtype is not None:
         model = model.to(dtype)
 
-    def inputs(shown, text=TEXT):
+    def inputs(shown, text=TEXT, frames=FRAMES):
         of_frame = "<|video_pad|>" * 4
         video = "<|vision_start|>" + of_frame * len(shown) + "<|vision_end|>"
         if kind == "Qwen3VL":
@@ -131,7 +150,7 @@ def qwen(ids, tok, *, kind="Qwen2_5_VL", dtype=None):
         found = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         found["mm_token_type_ids"] = 2 * (input_ids == config.video_token_id).int()
         if len(shown):
-            values, grid = patches(FRAMES[pairs(shown)], 8, 2)
+            values, grid = patches(frames[pairs(shown)], 8, 2)
             found |= {"pixel_values_videos": values, "video_grid_thw": grid}
             if kind == "Qwen2_5_VL":
                 found["second_per_grid_ts"] = torch.tensor([2.0])
