@@ -19,13 +19,11 @@ from esv_jax.games.groups import grouped
 from esv_jax.games.host import host_game
 from esv_jax.games.players import FRAMES
 from esv_jax.games.removals import Removal
+from esv_jax.interop.evaluation import excess, in_eval
 from esv_jax.interop.prompt import ALWAYS, Prompt
-from esv_jax.interop.torch_model import in_eval
 
 POSITIONS = ("keep", "close")
 SCORES = ("sum", "mean", "tokens")
-# How far the decoder, asked by us, may be from the model, of the largest logit; in half precision it rounds otherwise.
-SAME, SAME_IN_HALF = 1e-5, 5e-2
 
 
 class _Rows(NamedTuple):
@@ -266,9 +264,8 @@ def _encoded(prompt: Prompt, model: Any) -> _Encoded:
     everything = np.ones((1, len(embeds)), bool)
     with in_eval(model), torch.inference_mode():
         ours = _head(model)(_hidden(encoded, everything, positions[:, None], 1))[0, -1]
-    differ = float((ours.float() - native.float()).abs().max())
-    is_half = embeds.dtype in (torch.float16, torch.bfloat16)
-    if not differ <= (SAME_IN_HALF if is_half else SAME) * max(1.0, float(native.float().abs().max())):
+    differ = excess(ours, native)
+    if differ is not None:
         raise checks.InputError(
             f"the decoder of {type(model).__name__}, given what the model gave it, should say what the model says, "
             f"found logits that differ by {differ:.3g}: prompts of such a model cannot be sliced"
