@@ -28,8 +28,11 @@ class Prompt:
       inputs: what the processor gave, names to tensors of a batch of one prompt.
       tokenizer: that of the processor; None without one.
       video: what `explain` is given: {"frames": [T, ...]} and, as there are, "question" and "options", texts [W] each.
-        T counts what the model sees as one frame: of Qwen-VL two frames, which it merges.
-      owner: int [L], which entry of the video (its modalities behind one another) each token is a part of; `ALWAYS`.
+        T counts what the model sees as one frame, of Qwen-VL two frames, which it merges; with `single_frames`, frames.
+      of_frames: of everything that the model sees as one frame the positions of its tokens.
+      single_frames: whether frames that the model merges are shown and removed one by one.
+      owner: int [L], what each token is a part of: frames as the model sees them, then the words of the modalities
+        behind one another; `ALWAYS`.
       is_wrapper: bool [L], tokens that leave with the last frame: vision start and end, a newline.
       is_separator: bool [L], tokens between two frames that leave with the frame behind them, and with the last frame
         before them.
@@ -43,6 +46,7 @@ class Prompt:
         *,
         processor: Any = None,
         frames: Sequence[Sequence[int]] | None = None,
+        single_frames: bool = False,
         question: str | None = None,
         options: Sequence[str] | None = None,
     ):
@@ -54,6 +58,9 @@ class Prompt:
           inputs: what its processor gives of one prompt with one video, of PyTorch.
           processor: that processor, or its tokenizer; without it there are no words.
           frames: of each frame the positions of its tokens in the prompt, where they are not found.
+          single_frames: of Qwen-VL, which merges two frames after another: whether they are players one by one. The
+            frames of a coalition are merged anew, two after another, the last with itself if need be: T (T + 1) / 2
+            pairs are encoded, once.
           question: its text as it stands in the prompt; None: what stands behind the video in the user's turn, up to
             the options.
           options: their texts, without letters; None: the lines "A. text" of the question.
@@ -75,6 +82,7 @@ class Prompt:
         around, separators = _around(of_frames, ids, texts)
         special = {i for i in (of_frames[0][0] - 1, of_frames[-1][-1] + 1) if 0 <= i < len(ids)}
         contiguous = not any(map(len, around))
+        self.of_frames, self.single_frames = of_frames, single_frames
         self.owner = np.full(len(ids), ALWAYS)
         for frame, (own, more) in enumerate(zip(of_frames, around, strict=True)):
             self.owner[[*own, *more]] = frame
@@ -85,6 +93,8 @@ class Prompt:
             for i in around_video:
                 self.is_wrapper[i] |= self._decoded([ids[i]]).strip() in _WRAPPERS
         self.video: dict[str, np.ndarray] = {FRAMES: pixels.values.reshape(len(of_frames), -1)}
+        if single_frames:
+            self.video[FRAMES] = self.unmerged(pixels.values, model).reshape(2 * len(of_frames), -1)
         self._find_words(ids, of_frames[-1][-1], question, options)
         self.digest = fingerprints.of_arrays([part for item in sorted(self.inputs.items()) for part in _named(*item)])
 
@@ -105,10 +115,41 @@ class Prompt:
             )
         return players.each(len(self.video[modality]), modality=modality, names=self.video[modality].tolist())
 
+    def unmerged(self, patches: Any, model: Any) -> Any:
+        """Patches [T / 2 h w, C 2 p p] of pairs of frames -> of frames, [T, h w, C, p p].
+
+        Raises:
+          InputError: the model merges no pairs.
+        """
+        vision: Any = getattr(model.config, "vision_config", None)
+        if patches.ndim != 2 or getattr(vision, "temporal_patch_size", 1) != 2:
+            raise checks.InputError(
+                "single_frames should be of a model that merges two frames, as Qwen-VL does, found "
+                f"{type(model).__name__}"
+            )
+        of_pairs = patches.reshape(len(self.of_frames), -1, getattr(vision, "in_channels", 3), 2, vision.patch_size**2)
+        return of_pairs.swapaxes(2, 3).swapaxes(1, 2).reshape(-1, *of_pairs.shape[1:3], of_pairs.shape[4])
+
+    def pairs(self, of_frames: np.ndarray) -> np.ndarray:
+        """Which pair of frames stands in each place, int [N, T / 2], of coalitions bool [N, T]; -1: none.
+
+        Pairs are numbered as `itertools.combinations_with_replacement(range(T), 2)` gives them. A pair stands where the
+        model has its first frame: no two pairs of a coalition begin in one place.
+        """
+        num_frames = of_frames.shape[1]
+        number = np.zeros((num_frames, num_frames), np.int64)
+        number[np.triu_indices(num_frames)] = np.arange(num_frames * (num_frames + 1) // 2)
+        found = np.full((len(of_frames), num_frames // 2), -1)
+        for row, own in zip(found, of_frames, strict=True):
+            shown = np.flatnonzero(own)
+            first, second = shown[::2], np.append(shown[1::2], shown[-1:] if len(shown) % 2 else [])
+            row[first // 2] = number[first, second.astype(np.int64)]
+        return found
+
     def kept(self, masks: Mapping[str, np.ndarray]) -> np.ndarray:
         """Which tokens are shown of coalitions, bool [N, L], of masks [N, entries] of each modality."""
-        entries = np.concatenate([masks[name] for name in self.video], axis=1)
-        of_frames = masks[FRAMES]
+        of_frames = self.pairs(masks[FRAMES]) >= 0 if self.single_frames else masks[FRAMES]
+        entries = np.concatenate([of_frames, *(masks[name] for name in self.video if name != FRAMES)], axis=1)
         somebody = np.ones((len(entries), 1), bool)
         kept = np.concatenate([entries, somebody], axis=1)[:, self.owner]
         kept &= of_frames.any(axis=1, keepdims=True) | ~self.is_wrapper
@@ -155,7 +196,7 @@ class Prompt:
         where = free if question is not None or options is not None else turn
         ends = np.array([len(self._decoded(ids[where[: i + 1]])) for i in range(len(where))])
         text = self._decoded(ids[where])
-        spans = _spans(text, question, options)
+        spans, count = _spans(text, question, options), len(self.of_frames)
         for modality in (QUESTION, OPTIONS):
             names: list[str] = []
             for start, stop in (span for of, span in spans if of == modality):
@@ -164,10 +205,11 @@ class Prompt:
                     own = where[(ends > first) & (np.append(0, ends)[: len(where)] < end)]
                     own = own[self.owner[own] == ALWAYS]
                     if len(own):
-                        self.owner[own] = sum(map(len, self.video.values())) + len(names)
+                        self.owner[own] = count + len(names)
                         names.append(word.group())
             if names:
                 self.video[modality] = np.array(names)
+                count += len(names)
 
 
 class _Pixels(NamedTuple):

@@ -4,6 +4,7 @@ One native forward of the model; what its decoder is called with (embeddings, po
 kept, a row a token. A coalition is some of these rows, with their positions and an attention mask.
 """
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,11 +28,11 @@ SCORES = ("sum", "mean", "tokens")
 
 
 class _Rows(NamedTuple):
-    """What a decoder is given, a row a token; of PyTorch.
+    """What a decoder is given, a row a token; of PyTorch. Behind the L tokens of the prompt may be more rows, M in all.
 
     Attributes:
-      embeds: [L, D]. positions: int [R, L], R = 1, or 3 of M-RoPE.
-      visual: bool [L], rows to which the first layers add features; deepstack: these, a layer [L, D].
+      embeds: [M, D]. positions: int [R, L], R = 1, or 3 of M-RoPE.
+      visual: bool [M], rows to which the first layers add features; deepstack: these, a layer [M, D].
     """
 
     embeds: Any
@@ -49,13 +50,24 @@ class _Encoded(NamedTuple):
     rows: _Rows
 
 
+class _Shown(NamedTuple):
+    """Coalitions: which tokens are shown, bool [N, L], at which positions, int [R, N, L], and in which row each is found,
+    int [N, L].
+    """
+
+    kept: np.ndarray
+    positions: Any
+    source: np.ndarray
+
+
 class _Explained:
     """What is asked of a prompt: `predict` of `host_game`. Its name, which stands in archives, tells it whole."""
 
     def __init__(self, prompt: Prompt, positions: str, answers: list[list[int]], score: str, cache: bool):
         self.positions, self.answers, self.score, self.cache = positions, answers, score, cache
+        frames = "single frames" if prompt.single_frames else "frames"
         what = "letters" if score == "letters" else f"{score} of log p of answers"
-        self.__qualname__ = f"prompt {prompt.digest}, positions {positions}, {what} {answers}"
+        self.__qualname__ = f"prompt {prompt.digest}, {frames}, positions {positions}, {what} {answers}"
 
     def __call__(self, encoded: _Encoded, shown: Any, masks: Mapping[str, np.ndarray]) -> np.ndarray:
         del shown
@@ -64,23 +76,24 @@ class _Explained:
         positions = encoded.rows.positions[:, None].expand(-1, len(kept), -1)
         if self.positions == "close":
             positions = _closed(encoded, kept)
+        coalitions = _Shown(kept, positions, _source(encoded.prompt, masks[FRAMES]))
         with in_eval(encoded.model), torch.inference_mode():
             if self.score == "letters":
-                said = _hidden(encoded, kept, positions, 1)
+                said = _hidden(encoded, coalitions, 1)
                 logits = _head(encoded.model)(said)[:, -1, [token for (token,) in self.answers]]
                 return logits.float().cpu().numpy()
             of_tokens = self._of_shared if self.cache else self._of_each
-            found = of_tokens(encoded, kept, positions)
+            found = of_tokens(encoded, coalitions)
         if self.score == "tokens":
             return found[0]
         of_answer = np.sum if self.score == "sum" else np.mean
         return np.stack([of_answer(each, axis=1) for each in found], axis=1)
 
-    def _of_each(self, encoded: _Encoded, kept: np.ndarray, positions: Any) -> list[np.ndarray]:
+    def _of_each(self, encoded: _Encoded, of: _Shown) -> list[np.ndarray]:
         """log p of the tokens of each answer, float32 [N, A] each; the prompt is read anew for every answer."""
         rows, found = encoded.rows, []
         for answer in self.answers:
-            more, behind = _answer(encoded, positions, answer)
+            more, behind = _answer(encoded, of.positions, answer)
             nothing = rows.visual.new_zeros(len(answer))
             longer = _Rows(
                 _joined(rows.embeds, more),
@@ -88,25 +101,29 @@ class _Explained:
                 _joined(rows.visual, nothing),
                 [_joined(layer, layer.new_zeros(more.shape)) for layer in rows.deepstack],
             )
-            shown = np.concatenate([kept, np.ones((len(kept), len(answer)), bool)], axis=1)
-            of_all = _joined(positions, behind, 2)
-            said = _hidden(encoded._replace(rows=longer), shown, of_all, len(answer) + 1)[:, :-1]
+            own = np.broadcast_to(len(rows.embeds) + np.arange(len(answer)), (len(of.kept), len(answer)))
+            shown = _Shown(
+                np.concatenate([of.kept, np.ones_like(own, bool)], axis=1),
+                _joined(of.positions, behind, 2),
+                np.concatenate([of.source, own], axis=1),
+            )
+            said = _hidden(encoded._replace(rows=longer), shown, len(answer) + 1)[:, :-1]
             found.append(_log_p(encoded, said, answer))
         return found
 
-    def _of_shared(self, encoded: _Encoded, kept: np.ndarray, positions: Any) -> list[np.ndarray]:
+    def _of_shared(self, encoded: _Encoded, of: _Shown) -> list[np.ndarray]:
         """`_of_each`, of what the decoder keeps of the prompt."""
         torch = checks.require("torch", extra="vlm")
-        given, length = _given(encoded, kept, positions)
+        given, length = _given(encoded, of)
         prompt = encoded.decoder(**given | {"use_cache": True})
         # Versions of transformers differ in its name.
         name = "cache" if getattr(prompt, "cache", None) is not None else "past_key_values"
-        last = prompt.last_hidden_state[torch.arange(len(kept)), torch.from_numpy(length - 1)]
+        last = prompt.last_hidden_state[torch.arange(len(length)), torch.from_numpy(length - 1)]
         found = []
         for answer in self.answers:
-            more, behind = _answer(encoded, positions, answer)
+            more, behind = _answer(encoded, of.positions, answer)
             states = encoded.decoder(
-                inputs_embeds=more[None].expand(len(kept), -1, -1),
+                inputs_embeds=more[None].expand(len(length), -1, -1),
                 attention_mask=_joined(given["attention_mask"], given["attention_mask"].new_ones(behind.shape[1:]), 1),
                 position_ids=behind if len(behind) > 1 else behind[0],
                 use_cache=True,
@@ -237,13 +254,48 @@ def _encoded(prompt: Prompt, model: Any) -> _Encoded:
             "the model should be a video-language one of transformers, with model.model.language_model (or "
             f"text_model), found {type(model).__name__}"
         )
-    given: dict[str, Any] = {}
-    hook = decoder.register_forward_pre_hook(lambda _, args, named: given.update(named), with_kwargs=True)
     takes = inspect.signature(model.forward).parameters
     last = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+    with in_eval(model), torch.inference_mode():
+        rows, said = _called(model, decoder, _on(model, prompt.inputs) | {"use_cache": False} | last)
+        native = said.logits[0, -1]
+        encoded = _Encoded(model, decoder, prompt, rows)
+        everything = np.ones((1, len(rows.embeds)), bool)
+        whole = _Shown(everything, rows.positions[:, None], np.arange(len(rows.embeds))[None])
+        ours = _head(model)(_hidden(encoded, whole, 1))[0, -1]
+        if prompt.single_frames:
+            encoded = encoded._replace(rows=_with_pairs(encoded))
+    differ = excess(ours, native)
+    if differ is not None:
+        raise checks.InputError(
+            f"the decoder of {type(model).__name__}, given what the model gave it, should say what the model says, "
+            f"found logits that differ by {differ:.3g}: prompts of such a model cannot be sliced"
+        )
+    return encoded
+
+
+class _Stopped(Exception):
+    """What the decoder would be given is known."""
+
+
+def _called(model: Any, decoder: Any, inputs: Mapping[str, Any], *, ends: bool = False) -> tuple[_Rows, Any]:
+    """What the decoder is given when the model is called, and what the model says; nothing where it `ends` there.
+
+    Raises:
+      InputError: it is given no embeddings.
+    """
+    torch = checks.require("torch", extra="vlm")
+    given: dict[str, Any] = {}
+
+    def keep(_: Any, args: Any, named: dict[str, Any]) -> None:
+        given.update(named)
+        if ends:
+            raise _Stopped
+
+    hook, said = decoder.register_forward_pre_hook(keep, with_kwargs=True), None
     try:
-        with in_eval(model), torch.inference_mode():
-            native = model(**_on(model, prompt.inputs), use_cache=False, **last).logits[0, -1]
+        with contextlib.suppress(_Stopped):
+            said = model(**inputs)
     finally:
         hook.remove()
     if given.get("inputs_embeds") is None:
@@ -260,42 +312,73 @@ def _encoded(prompt: Prompt, model: Any) -> _Encoded:
     for features in given.get("deepstack_visual_embeds") or ():
         deepstack.append(embeds.new_zeros(embeds.shape))
         deepstack[-1][visual] = features.to(embeds)
-    encoded = _Encoded(model, decoder, prompt, _Rows(embeds, positions, visual, deepstack))
-    everything = np.ones((1, len(embeds)), bool)
-    with in_eval(model), torch.inference_mode():
-        ours = _head(model)(_hidden(encoded, everything, positions[:, None], 1))[0, -1]
-    differ = excess(ours, native)
-    if differ is not None:
-        raise checks.InputError(
-            f"the decoder of {type(model).__name__}, given what the model gave it, should say what the model says, "
-            f"found logits that differ by {differ:.3g}: prompts of such a model cannot be sliced"
-        )
-    return encoded
+    return _Rows(embeds, positions, visual, deepstack), said
 
 
-def _hidden(encoded: _Encoded, kept: np.ndarray, positions: Any, count: int) -> Any:
-    """The decoder's last states [N, count, D], of the last `count` of the rows `kept` [N, L] at positions [R, N, L]."""
+def _with_pairs(encoded: _Encoded) -> _Rows:
+    """The rows of the prompt, and behind them those of every pair of frames, in the order of `Prompt.pairs`.
+
+    As many pairs are encoded at a time as the prompt has places for.
+    """
     torch = checks.require("torch", extra="vlm")
-    given, length = _given(encoded, kept, positions)
+    prompt, rows = encoded.prompt, encoded.rows
+    patches = prompt.inputs["pixel_values_videos"]
+    frames = prompt.unmerged(patches, encoded.model)
+    pairs = torch.combinations(torch.arange(len(frames)), with_replacement=True)
+    num_places = len(prompt.of_frames)
+    tokens = torch.from_numpy(np.concatenate(prompt.of_frames))
+    found = []
+    for start in range(0, len(pairs), num_places):
+        own = pairs[start : start + num_places]
+        filled = torch.cat([own, own[:1].expand(num_places - len(own), 2)])
+        values = torch.stack([frames[filled[:, 0]], frames[filled[:, 1]]], dim=3).reshape(patches.shape)
+        inputs = _on(encoded.model, {**prompt.inputs, "pixel_values_videos": values})
+        more, _ = _called(encoded.model, encoded.decoder, inputs, ends=True)
+        found.append((more, tokens[: len(own) * len(tokens) // num_places]))
+    return _Rows(
+        torch.cat([rows.embeds, *(more.embeds[own] for more, own in found)]),
+        rows.positions,
+        torch.cat([rows.visual, *(more.visual[own] for more, own in found)]),
+        [torch.cat([layer, *(m.deepstack[i][own] for m, own in found)]) for i, layer in enumerate(rows.deepstack)],
+    )
+
+
+def _source(prompt: Prompt, of_frames: np.ndarray) -> np.ndarray:
+    """In which rows tokens are found, int [N, L]; of frames that are merged anew in those of their pairs."""
+    length = len(prompt.owner)
+    found = np.tile(np.arange(length), (len(of_frames), 1))
+    if prompt.single_frames:
+        pairs, count = prompt.pairs(of_frames), len(prompt.of_frames[0])
+        for place, tokens in enumerate(prompt.of_frames):
+            found[:, tokens] = length + np.maximum(pairs[:, place, None], 0) * count + np.arange(count)
+    return found
+
+
+def _hidden(encoded: _Encoded, of: _Shown, count: int) -> Any:
+    """The decoder's last states [N, count, D], of the last `count` of the tokens that are shown."""
+    torch = checks.require("torch", extra="vlm")
+    given, length = _given(encoded, of)
     states = encoded.decoder(**given).last_hidden_state
     last = torch.from_numpy(length[:, None] - count + np.arange(count)).to(states.device)
     return states.gather(1, last[:, :, None].expand(-1, -1, states.shape[2]))
 
 
-def _given(encoded: _Encoded, kept: np.ndarray, positions: Any) -> tuple[dict[str, Any], np.ndarray]:
-    """What the decoder is called with for the rows `kept`, and how many there are of each coalition."""
+def _given(encoded: _Encoded, of: _Shown) -> tuple[dict[str, Any], np.ndarray]:
+    """What the decoder is called with, and how many tokens there are of each coalition."""
     torch = checks.require("torch", extra="vlm")
-    rows, length = encoded.rows, kept.sum(axis=1)
+    rows, length = encoded.rows, of.kept.sum(axis=1)
     device = rows.embeds.device
-    # Behind the rows of a coalition its batch is filled up with others that are masked.
-    index = torch.from_numpy(np.argsort(~kept, axis=1, kind="stable")[:, : length.max()]).to(device)
+    # Behind the tokens of a coalition its batch is filled up with others that are masked.
+    order = np.argsort(~of.kept, axis=1, kind="stable")[:, : length.max()]
+    index = torch.from_numpy(np.take_along_axis(of.source, order, axis=1)).to(device)
     valid = torch.from_numpy(np.arange(length.max()) < length[:, None]).to(device)
-    of_rows = positions.gather(2, index[None].expand(len(positions), -1, -1))
+    ordered = torch.from_numpy(order).to(device)[None].expand(len(of.positions), -1, -1)
+    positions = of.positions.gather(2, ordered)
     given = {
         "inputs_embeds": rows.embeds[index],
         # Without a mask gaps in positions are taken for the ends of packed texts.
         "attention_mask": valid.long(),
-        "position_ids": of_rows if len(of_rows) > 1 else of_rows[0],
+        "position_ids": positions if len(positions) > 1 else positions[0],
         "use_cache": False,
     }
     if rows.deepstack:
@@ -336,7 +419,7 @@ def _of_rope(encoded: _Encoded, own: np.ndarray) -> Any:
     """Where the model places some of a prompt's tokens, whole frames of the video, int [3, n]."""
     torch = checks.require("torch", extra="vlm")
     given, owner = dict(encoded.prompt.inputs), encoded.prompt.owner
-    num_frames = len(np.unique(owner[own & (owner >= 0) & (owner < len(encoded.prompt.video[FRAMES]))]))
+    num_frames = len(np.unique(owner[own & (owner >= 0) & (owner < len(encoded.prompt.of_frames))]))
     given["attention_mask"] = torch.ones_like(given["input_ids"])
     for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
         if name in given:

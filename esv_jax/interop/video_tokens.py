@@ -76,7 +76,7 @@ def _tokens(model: Any, video: np.ndarray, layout: str, dtype: Any, output: Call
       InputError: the model is none of `KINDS`; given its own tokens it does not say what it says.
     """
     torch = checks.require("torch", extra="torch")
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     kind = KINDS.get(getattr(config, "model_type", ""))
     attention = getattr(config, "attention_type", "divided_space_time")
     if kind is None or attention != "divided_space_time":

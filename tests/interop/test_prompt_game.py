@@ -168,6 +168,28 @@ def test_values_of_frames_are_those_of_all_subsets(cases, kind, tmp_path):
     np.testing.assert_array_equal(out.values, again.values)
 
 
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen2_vl", "qwen3_vl"])
+def test_single_frames_are_merged_anew(cases, kind):
+    case, _ = cases(kind)
+    prompt = Prompt(case.model, case.inputs(everyone(case)), processor=case.tokenizer, single_frames=True)
+    who = prompt.frames() + prompt.words("question") + prompt.words("options")
+    assert len(prompt.frames()) == 8
+    masks = np.ones((6, len(who)), bool)
+    shown = [[0], [7], [1, 2, 6], [0, 3, 4, 5], [1, 2, 3, 4, 5, 6, 7], list(range(8))]
+    masks[:, :8] = [np.isin(range(8), own) for own in shown]
+    close = asked(esv_jax.prompt_game(prompt, who, letters=LETTERS, positions="close"), case, prompt)(masks)
+    keep = asked(esv_jax.prompt_game(prompt, who, letters=LETTERS), case, prompt)(masks)
+    for own, found in zip(shown, close, strict=True):
+        frames = vlms.FRAMES.copy()
+        doubled = own + own[-1:] * (len(own) % 2)
+        places = [first // 2 for first in doubled[::2]]  # whose labels stay, where there are any
+        frames[vlms.pairs(places)] = vlms.FRAMES[doubled]
+        expected = of_letters(case, native(case, case.inputs(places, frames=frames))[-1])
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(keep[-1], close[-1], atol=1e-5)
+    assert np.abs(keep[1] - close[1]).max() > 1e-3
+
+
 def test_values_of_an_answers_tokens_add_up_to_the_answers(cases):
     case, prompt = cases("llava_onevision")
     who = players.segments(8, 3) + prompt.words("question")
@@ -252,6 +274,14 @@ def test_every_slice_has_a_mask_and_positions(cases):
         states = case.model.model.language_model(**{**given[-1], "attention_mask": None}).last_hidden_state
         unmasked = of_letters(case, case.model.lm_head(states)[0, -1].numpy())
     assert np.abs(unmasked - said[0]).max() > 0.01
+
+
+def test_single_frames_of_a_model_that_merges_none(cases):
+    case, prompt = cases("smolvlm")
+    with pytest.raises(
+        InputError, match=r"single_frames should be of a model that merges two frames, .* found SmolVLM"
+    ):
+        Prompt(case.model, prompt.inputs, processor=case.tokenizer, single_frames=True)
 
 
 def test_what_a_model_gets_wrong_without_a_word_is_refused(cases):
