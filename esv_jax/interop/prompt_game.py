@@ -51,9 +51,7 @@ class _Encoded(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """Coalitions: which tokens are shown, bool [N, L], at which positions, int [R, N, L], and in which row each is found,
-    int [N, L].
-    """
+    """Coalitions: which tokens are shown, bool [N, L], at which positions, int [R, N, L], in which rows, int [N, L]."""
 
     kept: np.ndarray
     positions: Any

@@ -112,14 +112,17 @@ def pairs(shown):
     return np.ravel([[2 * i, 2 * i + 1] for i in shown]).astype(int)
 
 
-def qwen(ids, tok, *, kind="Qwen2_5_VL", dtype=None):
+def qwen(ids, tok, *, kind="Qwen2_5_VL", dtype=None, text=LM, vision=None, patch=8):
     import torch
     import transformers
 
     # Time, height and width have a part of the 4 pairs of a head each.
     rope = {"rope_type": "default", "type": "default", "mrope_section": [2, 1, 1], "rope_theta": 1e4}
-    text = LM | {"rope_scaling": rope, "rope_parameters": rope}
-    vision = {"depth": 2, "num_heads": 4, "patch_size": 8, "spatial_merge_size": 2, "in_channels": 3}
+    if text is not LM:
+        sections = text["hidden_size"] // text["num_attention_heads"] // 8
+        rope["mrope_section"] = [2 * sections, sections, sections]
+    text, given = text | {"rope_scaling": rope, "rope_parameters": rope}, vision or {}
+    vision = {"depth": 2, "num_heads": 4, "patch_size": patch, "spatial_merge_size": 2, "in_channels": 3}
     if kind == "Qwen2_5_VL":
         vision |= {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32, "window_size": 32}
         vision |= {"fullatt_block_indexes": [1], "initializer_range": 0.2}
@@ -131,7 +134,7 @@ def qwen(ids, tok, *, kind="Qwen2_5_VL", dtype=None):
         vision |= {"deepstack_visual_indexes": [0, 1], "initializer_range": 0.2}
     config = getattr(transformers, f"{kind}Config")(
         text_config=text,
-        vision_config=vision,
+        vision_config=vision | given,
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"],
@@ -142,7 +145,7 @@ def qwen(ids, tok, *, kind="Qwen2_5_VL", dtype=None):
         model = model.to(dtype)
 
     def inputs(shown, text=TEXT, frames=FRAMES):
-        of_frame = "<|video_pad|>" * 4
+        of_frame = "<|video_pad|>" * (frames.shape[2] // patch // 2) ** 2
         video = "<|vision_start|>" + of_frame * len(shown) + "<|vision_end|>"
         if kind == "Qwen3VL":
             video = "".join(f"<{7.5 + 2 * i:.1f} seconds><|vision_start|>{of_frame}<|vision_end|>" for i in shown)
@@ -150,7 +153,7 @@ def qwen(ids, tok, *, kind="Qwen2_5_VL", dtype=None):
         found = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         found["mm_token_type_ids"] = 2 * (input_ids == config.video_token_id).int()
         if len(shown):
-            values, grid = patches(frames[pairs(shown)], 8, 2)
+            values, grid = patches(frames[pairs(shown)], patch, 2)
             found |= {"pixel_values_videos": values, "video_grid_thw": grid}
             if kind == "Qwen2_5_VL":
                 found["second_per_grid_ts"] = torch.tensor([2.0])
