@@ -205,7 +205,7 @@ def test_joint_players_and_their_sums_by_modality(cases):
     who = prompt.frames() + prompt.words("question")
     game = esv_jax.prompt_game(prompt, who, letters=LETTERS, positions="close")
     out = esv_jax.explain(esv_jax.exact(), game, case.model, prompt.video)
-    sums = players.by_modality(np.asarray(out.values), who)
+    sums = players.by_modality(out.values, who)
     assert list(sums) == ["frames", "question"]
     np.testing.assert_array_equal(sums["frames"], np.asarray(out.values)[:4].sum(axis=0))
     np.testing.assert_allclose(sum(sums.values()), out.full - out.empty, atol=1e-5)

@@ -1,6 +1,7 @@
 """Video-language models of random weights: errors beside shap and shapiq at equal evaluations, and what a slice saves.
 
     python -m tests.slow.questions errors      # 12 joint players, 256 evaluations, each small model of the tests
+    python -m tests.slow.questions errors --range=0.02  # their decoders with transformers' own smaller weights
     python -m tests.slow.questions speed       # of a Qwen2.5-VL of 46 million weights, and of classifiers
     python -m tests.slow.questions overhead    # seconds outside of the model at 512 evaluations
 
@@ -178,4 +179,7 @@ def overhead() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["errors", "speed", "overhead"])
-    {"errors": errors, "speed": speed, "overhead": overhead}[parser.parse_args().part]()
+    parser.add_argument("--range", type=float, default=vlms.LM["initializer_range"], help="deviation of weights")
+    given = parser.parse_args()
+    vlms.LM["initializer_range"] = given.range
+    {"errors": errors, "speed": speed, "overhead": overhead}[given.part]()
