@@ -63,7 +63,7 @@ class Prompt:
             pairs are encoded, once.
           question: its text as it stands in the prompt; None: what stands behind the video in the user's turn, up to
             the options.
-          options: their texts, without letters; None: the lines "A. text" of the question.
+          options: their texts, without letters, behind the question; None: the lines "A. text" there.
 
         Raises:
           InputError: the inputs are not of one prompt with one video, its frames are not found, or a text is not in it.
@@ -367,16 +367,20 @@ def _common_end(texts: list[Any], one: range, other: range) -> tuple[list[int], 
 
 def _spans(text: str, question: str | None, options: Sequence[str] | None) -> list[tuple[str, tuple[int, int]]]:
     """Where the question and each option stand in a text; of what is not told, where they are found."""
-    found = [(OPTIONS, match.span(1)) for match in _OPTION.finditer(text)]
-    if options is not None:
-        found, start = [], 0
+    start = 0 if question is None else _found(text, question, "question", 0)
+    asked = (start, start + len(question or ""))
+    if options is None:
+        found = [(OPTIONS, match.span(1)) for match in _OPTION.finditer(text, asked[1])]
+    else:
+        found, behind = [], asked[1]
         for option in options:
-            start = _found(text, option, "options", start)
-            found.append((OPTIONS, (start, start + len(option))))
-            start += len(option)
+            # Of equal texts the one that is a line of its own, behind its letter.
+            line = re.compile(rf"[).:][ \t]+({re.escape(option)})[ \t]*$", re.MULTILINE).search(text, behind)
+            start = line.start(1) if line else _found(text, option, "options", behind)
+            behind = start + len(option)
+            found.append((OPTIONS, (start, behind)))
     if question is not None:
-        start = _found(text, question, "question", 0)
-        return [(QUESTION, (start, start + len(question))), *found]
+        return [(QUESTION, asked), *found]
     answering = _ANSWERING.search(text)
     stop = answering.start() if answering else len(text)
     lines = [text.rfind("\n", 0, start) + 1 for _, (start, _) in found]

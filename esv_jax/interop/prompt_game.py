@@ -234,7 +234,7 @@ def generated(model: Any, inputs: Mapping[str, Any], *, max_new_tokens: int = 64
     """The model's own answer, the likeliest token after token, for `prompt_game(..., answers=[answer])` to hold."""
     torch = checks.require("torch", extra="vlm")
     with in_eval(model), torch.inference_mode():
-        said = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        said = model.generate(**_on(model, inputs), max_new_tokens=max_new_tokens, do_sample=False)
     return said[0, inputs["input_ids"].shape[1] :].tolist()
 
 

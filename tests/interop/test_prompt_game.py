@@ -365,3 +365,21 @@ def test_without_a_processor_there_are_frames_alone(cases):
     assert len(prompt.frames()) == 4
     with pytest.raises(InputError, match="the prompt should have words of the question, found none"):
         prompt.words("question")
+
+
+def test_an_option_that_is_in_the_question_is_found_behind_it(cases):
+    case, _ = cases("qwen2_5_vl")
+    text = "{video}Is the hat A?\nA. A\nB. the hat\nC. hat"
+    prompt = Prompt(
+        case.model,
+        case.inputs(everyone(case), text),
+        processor=case.tokenizer,
+        question="Is the hat A?",
+        options=["A", "the hat", "hat"],
+    )
+    assert prompt.video["options"].tolist() == ["A", "the", "hat", "hat"]
+    ids = prompt.inputs["input_ids"][0]
+    assert [len(ids[prompt.owner == entry]) for entry in range(8, 12)] == [1, 3, 3, 3]
+    assert case.tokenizer.decode(ids[prompt.owner == -1]).endswith(
+        "\nA. \nB.  \nC. <|im_end|>\n<|im_start|>assistant\n"
+    )

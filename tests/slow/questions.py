@@ -164,7 +164,7 @@ def overhead() -> None:
         return said
 
     decoder.forward = timed
-    game = esv_jax.prompt_game(prompt, joint(prompt), letters="ABC", batch_size=1)
+    game = esv_jax.prompt_game(prompt, joint(prompt), letters="ABC")
     for name in ("first", "second"):
         inside[0], start = 0.0, time.perf_counter()
         estimator = esv_jax.recommended(max_evaluations=512)
