@@ -78,20 +78,18 @@ class Prompt:
             raise checks.InputError(
                 f"frames should be those of {pixels.name} {list(pixels.values.shape)}, found {len(of_frames)} of them"
             )
-        texts = [_digitless(self._decoded([token]), token) for token in ids.tolist()]
+        said = {token: _digitless(self._decoded([token]), token) for token in set(ids.tolist())}
+        texts = [said[token] for token in ids.tolist()]
         around, separators = _around(of_frames, ids, texts)
-        special = {i for i in (of_frames[0][0] - 1, of_frames[-1][-1] + 1) if 0 <= i < len(ids)}
-        contiguous = not any(map(len, around))
         self.of_frames, self.single_frames = of_frames, single_frames
         self.owner = np.full(len(ids), ALWAYS)
         for frame, (own, more) in enumerate(zip(of_frames, around, strict=True)):
             self.owner[[*own, *more]] = frame
         self.is_separator = np.isin(np.arange(len(ids)), separators)
         self.is_wrapper = np.isin(np.arange(len(ids)), newline)
-        if contiguous:
-            around_video = special if not newline else special | {i + 1 for i in newline if i + 1 < len(ids)}
-            for i in around_video:
-                self.is_wrapper[i] |= self._decoded([ids[i]]).strip() in _WRAPPERS
+        if not any(around):
+            self._find_wrappers(ids, of_frames[0][0] - 1, -1)
+            self._find_wrappers(ids, max([of_frames[-1][-1], *newline]) + 1, 1)
         self.video: dict[str, np.ndarray] = {FRAMES: pixels.values.reshape(len(of_frames), -1)}
         if single_frames:
             self.video[FRAMES] = self.unmerged(pixels.values, model).reshape(2 * len(of_frames), -1)
@@ -180,6 +178,12 @@ class Prompt:
         return self.tokenizer.decode(
             [int(i) for i in ids], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
+
+    def _find_wrappers(self, ids: np.ndarray, start: int, step: int) -> None:
+        """Marks what stands around all frames, from `start` outwards."""
+        while 0 <= start < len(ids) and self._decoded([ids[start]]).strip() in _WRAPPERS:
+            self.is_wrapper[start] = True
+            start += step
 
     def _find_words(self, ids: np.ndarray, last: int, question: str | None, options: Sequence[str] | None) -> None:
         """Words of the question and the options: their texts in `video`, their tokens in `owner`."""
