@@ -36,7 +36,7 @@ class Prompt:
       is_wrapper: bool [L], tokens that leave with the last frame: vision start and end, a newline.
       is_separator: bool [L], tokens between two frames that leave with the frame behind them, and with the last frame
         before them.
-      digest: of all inputs.
+      digest: of all inputs, and of what was found in them.
     """
 
     def __init__(
@@ -94,7 +94,8 @@ class Prompt:
         if single_frames:
             self.video[FRAMES] = self.unmerged(pixels.values, model).reshape(2 * len(of_frames), -1)
         self._find_words(ids, of_frames[-1][-1], question, options)
-        self.digest = fingerprints.of_arrays([part for item in sorted(self.inputs.items()) for part in _named(*item)])
+        given = [part for item in sorted(self.inputs.items()) for part in _named(*item)]
+        self.digest = fingerprints.of_arrays([*given, self.owner, self.is_wrapper, self.is_separator])
 
     def frames(self, names: Sequence[str] | None = None) -> tuple[Player, ...]:
         """Every frame a player; `players.segments(len(prompt.video["frames"]), n)` and the like make larger ones."""

@@ -257,6 +257,16 @@ def test_a_model_of_half_precision_is_asked_in_it():
     assert 0 <= first_look(game, case.model, prompt).noise < 0.1
 
 
+def test_a_result_says_which_positions_were_meant(cases, tmp_path):
+    case, prompt = cases("smolvlm")
+    who = players.segments(8, 2)
+    keep, close = (esv_jax.prompt_game(prompt, who, letters=LETTERS, positions=name) for name in ("keep", "close"))
+    assert "positions keep, letters" in keep.form.about
+    esv_jax.explain(esv_jax.exact(), keep, case.model, prompt.video, archive=tmp_path / "a.esv")
+    with pytest.raises(InputError, match=r"a\.esv should be of this question, found one of game .* positions keep"):
+        esv_jax.explain(esv_jax.exact(), close, case.model, prompt.video, archive=tmp_path / "a.esv")
+
+
 def test_every_slice_has_a_mask_and_positions(cases):
     """Gaps in positions without a mask are taken for packed texts: another answer, without a word."""
     case, prompt = cases("llava_onevision")

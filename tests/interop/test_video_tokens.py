@@ -108,6 +108,15 @@ def test_tokens_are_left_out_as_if_they_had_never_been(kind):
         assert model.config.num_frames == T
 
 
+def test_a_timesformer_that_is_not_told_mixes_space_and_time():
+    model = made("timesformer")
+    with torch.inference_mode():
+        untold = model(torch.from_numpy(VIDEO[:4])[None]).logits[0].numpy()
+    game = esv_jax.torch_game(empty=EMPTY, removal="tokens", link="identity")
+    told = esv_jax.worths(game, model, VIDEO, (np.arange(T) < 4)[None])[0]
+    assert np.abs(told - untold).max() > 0.01
+
+
 def test_videomae_says_what_its_own_masks_say():
     model = made("videomae")
     hidden = torch.ones(1, 16, dtype=torch.bool)
