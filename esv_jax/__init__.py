@@ -48,4 +48,5 @@ from esv_jax.games import removals as removals
 from esv_jax.games import trn_game as trn_game
 from esv_jax.games import tsn_game as tsn_game
 from esv_jax.interop.onnx_model import onnx_game as onnx_game
+from esv_jax.interop.prompt_game import prompt_game as prompt_game
 from esv_jax.interop.torch_model import torch_game as torch_game

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from esv_jax import checks
-from esv_jax.base import Player, one_player_a_frame
+from esv_jax.base import Array, Player, one_player_a_frame
 
 FRAMES = "frames"
 
@@ -75,6 +75,17 @@ def opened(player: Player) -> tuple[Player, ...]:
     return tuple(
         Player(_entry(modality, i), ((modality, (i,)),)) for modality, indices in player.parts for i in indices
     )
+
+
+def by_modality(values: Array, players: Sequence[Player]) -> dict[str, np.ndarray]:
+    """What the players of each modality have been given together, [C] of values [P, C]; the sums add up to theirs.
+
+    A player of several modalities counts as of one of its own, "frames and sound".
+    """
+    own = [" and ".join(dict.fromkeys(modality for modality, _ in player.parts)) for player in players]
+    checks.check_shape("values", values, (len(own), "C"))
+    values = np.asarray(values)
+    return {name: values[[of == name for of in own]].sum(axis=0) for name in dict.fromkeys(own)}
 
 
 def lengths_of(video: Any) -> dict[str, int]:

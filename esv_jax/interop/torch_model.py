@@ -1,8 +1,7 @@
 """Games of PyTorch modules, as they are: the model stays where it is and what it is."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from esv_jax.base import Game, Link
 from esv_jax.games.host import host_game
 from esv_jax.games.removals import made
 from esv_jax.interop import layouts
+from esv_jax.interop.evaluation import in_eval
+from esv_jax.interop.video_tokens import tokens_game
 
 
 def torch_game(
@@ -31,7 +32,9 @@ def torch_game(
     (modules are put back into their own), in inference mode, on the device of the parameters, which are not moved.
 
     Args:
-      empty, removal, batch_size, check: as for `host_game`.
+      empty, removal, batch_size, check: as for `host_game`. One removal more, "tokens": removed frames are left out of
+        what the model's layers see, exactly and faster, in VideoMAE, ViViT, V-JEPA 2 and TimeSformer of transformers;
+        where models see two frames as one, for `grouped(game, players.tubelets(T, 2))`.
       link: "softmax", as models give logits as a rule; or as for `host_game`.
       layout: the axes of what the model takes: B and T, and as there are: C, H, W of images, D of features. "BTCHW" for
         most of Hugging Face's, "BCTHW" for those of torchvision; videos are [T, C, H, W] with both.
@@ -42,6 +45,10 @@ def torch_game(
       InputError: an argument is none of these.
     """
     layouts.check(layout)
+    if isinstance(removal, str) and removal == "tokens":
+        return tokens_game(
+            empty=empty, link=link, layout=layout, dtype=dtype, output=output, batch_size=batch_size, check=check
+        )
     removal = layouts.of_removal(removal, layout)
     predict = functools.partial(_predict, layout, dtype, output, made(removal).show is None)
     return host_game(predict, empty=empty, removal=removal, link=link, batch_size=batch_size, check=check)
@@ -63,19 +70,6 @@ def _predict(
     parameter = next(model.parameters(), torch.zeros(0))
     tensor = torch.from_numpy(ordered).to(parameter.device, dtype or parameter.dtype)
     masks = [torch.from_numpy(np.array(mask)).to(parameter.device)] if is_masked else []
-    with _in_eval(model), torch.inference_mode():
+    with in_eval(model), torch.inference_mode():
         said = model(tensor, *masks)
         return said if output is None else output(said)
-
-
-@contextlib.contextmanager
-def _in_eval(model: Any) -> Iterator[None]:
-    """All modules in eval mode, and back to what each was."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -68,7 +68,8 @@ def save_report(path: Path, explained: Explanation, classes: Sequence[int], pair
 def draw_report(explained: Explanation, classes: Sequence[int], pairs: np.ndarray | None = None) -> Any:
     """A matplotlib Figure: the frames, a panel of ESV bars for each of `classes`, and how each score adds up.
 
-    Of groups of frames bars are as wide as these; words and what else is no frame stand behind them as text.
+    Of groups of frames bars are as wide as these; words and what else is no frame stand behind them as text, in boxes
+    coloured by what they did to the first of `classes`.
 
     All panels share a scale, so that their bars can be compared. If coalitions were sampled, bars carry their 95 %
     intervals, or a sentence says that there are too few samples, and a gap is shown where the values do not add up to
@@ -158,7 +159,7 @@ def _draw(explained: Explanation, classes: list[int], pairs: np.ndarray | None) 
         row_width = (row.stop - row.start) * cell
         top += _LINE
         strip = page.axes(_LEFT, top + strip_height - image_height, row_width, image_height)
-        panels.draw_frames(strip, explained, row, letters)
+        panels.draw_frames(strip, explained, row, letters, classes[0])
         top += strip_height
         for c, lines, terms in zip(classes, titles, sums, strict=True):
             top += _ABOVE_TITLE

@@ -14,6 +14,7 @@ INK, FAINT = "#1A1A1A", "#6A6A6A"
 SMALL = 7.0  # points
 
 _MINUS = "\N{MINUS SIGN}"
+_DEEPEST = 0.6  # how strongly a box is coloured at most: its name is to be read on it
 _EMPTY_SHARE = 0.17  # share of a panel's height kept for the labels at the ends of its bars
 
 
@@ -78,9 +79,9 @@ def runs_of(explained: Explanation, row: slice) -> list[Run]:
     return found
 
 
-def draw_frames(axes: Any, explained: Explanation, row: slice, letters: int) -> None:
+def draw_frames(axes: Any, explained: Explanation, row: slice, letters: int, class_index: int) -> None:
     """The cells `row`, side by side: frames, each with its time above; of what is no frame its name in a box, in lines
-    of so many letters."""
+    of so many letters, the box the more coloured the more it did to a class's score."""
     num_frames = len(explained.frames)
     images, times = explained.images[row], explained.times[row]
     axes.set_axis_off()
@@ -88,8 +89,13 @@ def draw_frames(axes: Any, explained: Explanation, row: slice, letters: int) -> 
     for i, (image, time) in enumerate(zip(images, times, strict=True)):
         axes.imshow(image, extent=(i - 0.47, i + 0.47, 0, 1), aspect="auto", origin="upper")
         axes.text(i, 1.04, f"{time:.{decimals}f} s", ha="center", va="bottom", size=SMALL)
+    values = explained.values[:, class_index]
+    largest = float(np.abs(values).max()) or 1.0
     for run in runs_of(explained, row):
         for cell in range(max(run.start, num_frames - row.start), run.stop):
+            colour = SUPPORTING if values[run.player] > 0 else DISTRACTING
+            share = _DEEPEST * abs(float(values[run.player])) / largest
+            axes.bar([cell], [1.0], 0.94, color=colour, alpha=share, linewidth=0.0)
             axes.bar([cell], [1.0], 0.94, color="none", edgecolor=FAINT, linewidth=0.6)
             words = "\n".join(wrapped(names(explained)[run.player], letters, lines=3))
             axes.text(cell, 0.5, words, ha="center", va="center", size=SMALL, parse_math=False)

@@ -52,3 +52,18 @@ def an_answer_to_certify_by_an_estimator_that_cannot_tell(folder):
     with imported("explain_video") as script:
         flags.FLAGS(["explain_video", *given])
         script.main()
+
+
+def _asked(folder, *more):
+    given = [f"--model={folder}", f"--video={folder}", "--question=What?", f"--out={folder / 'out'}", *more]
+    with imported("explain_question") as script:
+        flags.FLAGS(["explain_question", *given])
+        script.main()
+
+
+def a_choice_of_one_option(folder):
+    _asked(folder, "--options=a cup")
+
+
+def options_and_an_answer(folder):
+    _asked(folder, "--options=a cup", "--options=a hat", "--answer=a cup")

@@ -21,8 +21,8 @@ each_dtype = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-6)
 
 
 def test_every_exported_game_has_a_case():
-    # Adapters of host_game, which need other packages: tests/interop/test_torch_game.py, test_onnx_game.py.
-    exported = {name for name in vars(esv_jax) if name.endswith("_game")} - {"torch_game", "onnx_game"}
+    # Adapters of host_game, which need other packages: tests/interop/test_torch_game.py, ...
+    exported = {name for name in vars(esv_jax) if name.endswith("_game")} - {"torch_game", "onnx_game", "prompt_game"}
     assert {name.partition(",")[0] for name in GAMES} == exported
     assert exported == {name for name in vars(esv_jax.games) if name.endswith("_game")}
 

@@ -233,3 +233,16 @@ def test_mistakes_are_told(given, sentence, name):
 def test_mistakes_of_several_kinds_are_told(make, sentence):
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+def test_sums_by_modality_are_those_of_their_players():
+    who = players.segments(4, 2) + players.each(3, modality="words", names=["a", "b", "c"])
+    who += (players.Player("both", (("sound", (0,)), ("sensors", (1,)))),)
+    values = RNG.normal(size=(6, 2))
+    sums = players.by_modality(values, who)
+    assert list(sums) == ["frames", "words", "sound and sensors"]
+    np.testing.assert_allclose(sums["frames"], values[0] + values[1])
+    np.testing.assert_allclose(sums["words"], values[2] + values[3] + values[4])
+    np.testing.assert_allclose(sums["sound and sensors"], values[5])
+    with pytest.raises(InputError, match="values"):
+        players.by_modality(values[:5], who)

@@ -87,6 +87,22 @@ def test_segments_are_wide_bars_and_words_are_text(sampled):
     assert len(signed) == 9
 
 
+def test_words_are_coloured_by_what_they_did_to_the_first_class():
+    from matplotlib.colors import to_hex
+
+    explained = of_players()
+    for first in (1, 2):
+        figure = draw_report(explained, [first, 0])
+        strip = next(axes for axes in figure.axes if axes.images)
+        boxes = [patch for patch in strip.patches if patch.get_linewidth() == 0]
+        values = explained.values[4:, first]
+        assert len(boxes) == len(values) == 5
+        colours = ["#0072b2" if value > 0 else "#e69f00" for value in values]
+        assert [to_hex(box.get_facecolor()) for box in boxes] == colours
+        shares = 0.6 * np.abs(values) / np.abs(explained.values[:, first]).max()
+        np.testing.assert_allclose([box.get_alpha() for box in boxes], shares)
+
+
 def test_more_cells_than_a_row_holds_break_a_segment():
     explained = fake_explanation(2)._replace(
         players=esv_jax.players.segments(20, 2),
