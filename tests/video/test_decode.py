@@ -345,3 +345,15 @@ def test_without_the_packages_the_extra_is_named(tmp_path, monkeypatch, package,
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=rf"the package '{package}' .* pip install 'esv-jax\[video\]'"):
         decode.sample_frames(tmp_path / name, 1)
+
+
+@pytest.mark.parametrize("late", [0, 1500])
+def test_when_frames_are_shown_and_when_the_first_is_in_the_file(tmp_path, late):
+    times = late + 40 * np.arange(12) + np.arange(12) ** 2
+    video = write_video(tmp_path / "v.mp4", "libx264", 12, pts=times)
+    np.testing.assert_allclose(decode.times_of(video), (times - late) / 1000, atol=1e-9)
+    assert decode.start_of(video) == late / 1000
+
+
+def test_folders_of_images_start_at_zero(tmp_path):
+    assert decode.start_of(write_images(tmp_path / "images", ["1.png", "2.png"])) == 0
