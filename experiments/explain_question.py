@@ -109,9 +109,7 @@ def _loaded(folder: str) -> tuple[Any, Any]:
     transformers = checks.require("transformers", extra="vlm")
     try:
         processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
-        model = transformers.AutoModelForImageTextToText.from_pretrained(
-            folder, local_files_only=True, torch_dtype="auto"
-        )
+        model = transformers.AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, dtype="auto")
     except ImportError as error:  # processors of videos need torchvision
         raise InputError(
             f"--model={folder} needs packages that are missing: pip install 'esv-jax[vlm]' ({files.reason(error)})"
