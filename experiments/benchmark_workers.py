@@ -37,10 +37,11 @@ OUT = cli.DEFINE_path("out", None, "Folder to write to.", required=True)
 TASK_S = flags.DEFINE_float("task_seconds", 0.2, "tasks: how long one waits.", 0.01, 60.0)
 WORKERS = flags.DEFINE_multi_integer("num_workers", [1, 8, 16], "tasks: numbers of workers; repeatable.", 1)
 REPEATS = flags.DEFINE_integer("repeats", 3, "cpu: runs of each.", 1)
-VIDEOS = flags.DEFINE_integer("videos", 4000, "cpu and kills: videos of the set.", 100)
+VIDEOS = flags.DEFINE_integer("videos", 2000, "cpu and kills: videos of the set.", 100)
 LARGE = flags.DEFINE_integer("large_videos", 200_000, "large: videos of the set.", 100)
 
-DIM, CLASSES, LENGTH = 64, tuple(f"class {c}" for c in range(20)), 8
+DIM, CLASSES = 64, tuple(f"class {c}" for c in range(20))
+FRAMES, FRAMES_OF_LARGE = 14, 8
 BATCH = 32  # videos of a chunk
 WAIT_S = 300.0
 
@@ -147,10 +148,10 @@ def _large(out: Path) -> None:
     """Memory, and what each process does a chunk."""
     folder = out / "large"
     if not folder.exists():
-        _write_features(folder, LARGE.value)
+        _write_features(folder, LARGE.value, FRAMES_OF_LARGE)
         _write_model(out)
-    ran = _run(out, "large.zarr", "--workers=2", features=folder)
-    chunks = sorted((out / "large.zarr" / f"num_frames={LENGTH}" / "esv" / "c").iterdir())
+    ran = _run(out, "large.zarr", "--workers=2", features=folder, num_frames=FRAMES_OF_LARGE)
+    chunks = _chunk_files(out / "large.zarr")
     size = sum(file.stat().st_size for file in (out / "large.zarr").rglob("*") if file.is_file())
     print(
         f"{LARGE.value} videos, {len(chunks)} chunks, {size / 2**20:.0f} MiB: {ran.wall:.0f} s, first chunk after "
@@ -161,16 +162,16 @@ def _large(out: Path) -> None:
 
 def _make_set(out: Path, count: int) -> None:
     if not (out / "features").exists():
-        _write_features(out / "features", count)
+        _write_features(out / "features", count, FRAMES)
         _write_model(out)
 
 
-def _write_features(folder: Path, count: int) -> None:
+def _write_features(folder: Path, count: int, num_frames: int) -> None:
     rng = np.random.default_rng(0)
     header = feature_store.StoreHeader(DIM, "float16", CLASSES)
     with feature_store.create_or_append(folder, header) as writer:
         for i in range(count):
-            features = rng.normal(size=(LENGTH, DIM)).astype(np.float32)
+            features = rng.normal(size=(num_frames, DIM)).astype(np.float32)
             writer.append(f"v{i}", f"v{i}.webm", CLASSES[i % len(CLASSES)], "test", features)
 
 
@@ -184,11 +185,16 @@ def _write_model(out: Path) -> None:
 
 
 def _started(
-    out: Path, name: str, *more: str, features: Path | None = None, environment: dict[str, str] | None = None
+    out: Path,
+    name: str,
+    *more: str,
+    features: Path | None = None,
+    num_frames: int = FRAMES,
+    environment: dict[str, str] | None = None,
 ) -> Any:
     package = __package__ or "experiments"
     given = [f"--features={features or out / 'features'}", f"--model={out / 'trn'}", f"--out={out / name}"]
-    options = [f"--num_frames={LENGTH}", f"--batch_size={BATCH}", f"--compilation_cache={out / 'programs'}", *more]
+    options = [f"--num_frames={num_frames}", f"--batch_size={BATCH}", f"--compilation_cache={out / 'programs'}", *more]
     command = [sys.executable, "-m", f"{package}.compute_esvs", *given, *options]
     with (out / f"{name}.log").open("w") as log:
         return subprocess.Popen(command, env={**os.environ, **(environment or {})}, stdout=log, stderr=log)

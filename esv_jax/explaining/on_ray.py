@@ -268,6 +268,8 @@ class _Crew:
             except errors.ObjectLostError:  # it was where a machine was lost
                 hired.chunks.remove(k)
                 self._waiting.appendleft(k)
+            except errors.RayError as error:
+                raise InputError(f"Ray cannot keep workers: {_in_short(str(error))}") from error
             else:
                 if what == "ready":
                     self._welcome(hired, *answer)
