@@ -71,10 +71,10 @@ test-newest: $(VENV)/dev.done
 	  $(VENV)-newest/bin/python -m pytest -n 2 || exit 1; \
 	done
 
-# Pins what demo and test install, for all supported Pythons; run after a change of the dependencies.
+# Pins what demo, docs and test install, for all supported Pythons; run after a change of the dependencies.
 lock: $(VENV)/dev.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra video --extra plots --extra io --extra dev --upgrade --no-header --no-annotate \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra video --extra plots --extra io --extra docs --extra dev --upgrade --no-header --no-annotate \
 	  pyproject.toml -o requirements.lock
 
 clean:

@@ -84,7 +84,7 @@ def test_formulas_are_drawn_by_the_browser(site):
     text = page.read_text(encoding="utf-8")
     assert "math" in Loads(page).tags
     assert r"\(" not in text
-    assert "<munder><mtext>mean</mtext>" in text
+    assert "<munder><mrow><mtext>mean</mtext></mrow>" in text
     assert "operatorname" not in text
 
 
@@ -116,7 +116,7 @@ def test_links_between_files_are_true_on_github():
     checked = 0
     for page in (*DOCS.rglob("*.md"), *ROOT.glob("*.md")):
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for link in re.findall(r"\]\(([^)\s:#]+)[^)\s]*\)", text):
+        for link in re.findall(r"\]\((?!https?:)([^)\s#]+)[^)\s]*\)", text):
             assert (page.parent / link).exists(), (page, link)
             checked += 1
     assert checked > 100
@@ -156,13 +156,13 @@ def test_the_notebook(tmp_path):
     shown = [output["data"] for output in outputs if "data" in output]
     (page,) = ("".join(data["text/html"]) for data in shown if "text/html" in data)
     assert page.startswith("<div><iframe srcdoc=")
-    assert "drawn.webm" in page
+    assert "A clip, exactly" in page
     assert any("image/png" in data for data in shown)
     rows = re.findall(r"^(stratified|surrogate) +(\d+) +(\S+) +(\S+) +(\S+)$", printed, flags=re.MULTILINE)
-    assert len(rows) == 6
+    assert len(rows) == 4
     # The paper's need not add up, ours do; both come nearer with more.
     for name in ("stratified", "surrogate"):
-        first, *_, last = [[float(x) for x in row[1:]] for row in rows if row[0] == name]
-        assert last[1] > 0.95
+        first, last = [[float(x) for x in row[1:]] for row in rows if row[0] == name]
+        assert last[1] > 0.9
         assert last[2] < first[2]
         assert name == "stratified" or last[3] < 1e-4
