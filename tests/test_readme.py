@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -42,6 +43,15 @@ def test_more_from_python_runs_and_its_values_add_up(monkeypatch):
     whole = np.stack([np.zeros(8, bool), np.ones(8, bool)])
     of_ends = names["esv_jax"].worths(names["game"], names["params"], names["video"], whole)
     np.testing.assert_allclose(of_ends, np.stack([names["out"].empty, names["out"].full]), atol=1e-6)
+
+
+def test_interactions_of_the_guide():
+    blocks = documentation.python_blocks(documentation.read("from_python.md"))
+    names = {"key": jax.random.key(5)}
+    exec(blocks[0], names)
+    (code,) = documentation.python_blocks(documentation.read("interactions.md"))
+    exec(code, names)
+    assert names["out"].values.shape == (8, 8, 3)
 
 
 def test_every_flag_in_the_readme_exists():
