@@ -7,7 +7,7 @@ REPRODUCED ?= out/reproduce
 # What test-newest runs on: versions that uv finds or fetches, or paths of interpreters.
 PYTHONS ?= 3.12 3.13
 
-.PHONY: demo reproduce test test-lowest test-newest test-all lock clean
+.PHONY: demo docs reproduce test test-lowest test-newest test-all lock clean
 
 # From a video file, which the model never saw, to a picture of which frames made it say what it said.
 demo: $(VENV)/demo.done
@@ -18,6 +18,10 @@ demo: $(VENV)/demo.done
 # RESULTS.md and its pictures from nothing: makes the clips, trains, explains, analyses. Goes on where it was stopped.
 reproduce: $(VENV)/reproduce.done
 	$(BIN)/python -m experiments.reproduce --out=$(REPRODUCED)
+
+# The documentation as a site in out/site, warnings being errors; open out/site/index.html.
+docs: $(VENV)/docs.done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Lint, types and tests.
 test: $(VENV)/dev.done
@@ -42,6 +46,10 @@ $(VENV)/dev.done: $(BIN)/python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots,io,dev]"
 	touch $@ $(VENV)/demo.done
 
+$(VENV)/docs.done: $(BIN)/python pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[video,plots,io,docs]"
+	touch $@ $(VENV)/demo.done
+
 # The tests on every Python and with the lowest and the newest versions of packages: about 25 minutes.
 test-all: test test-lowest test-newest
 
@@ -63,10 +71,10 @@ test-newest: $(VENV)/dev.done
 	  $(VENV)-newest/bin/python -m pytest -n 2 || exit 1; \
 	done
 
-# Pins what demo and test install, for all supported Pythons; run after a change of the dependencies.
+# Pins what demo, docs and test install, for all supported Pythons; run after a change of the dependencies.
 lock: $(VENV)/dev.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra video --extra plots --extra io --extra dev --upgrade --no-header --no-annotate \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra video --extra plots --extra io --extra docs --extra dev --upgrade --no-header --no-annotate \
 	  pyproject.toml -o requirements.lock
 
 clean:

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 import esv_jax
-from tests import oracles
+from tests import documentation, oracles
 
-PAGE = (Path(__file__).parent.parent / "docs" / "any_model.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^##+ ([^\n]*)\n(.*?)(?=^##|\Z)", PAGE, flags=re.DOTALL | re.MULTILINE))
+SECTIONS = documentation.sections(documentation.read("any_model.md"))
 WEIGHTS = np.random.default_rng(0).normal(size=(2, 3))
 
 
 def block(heading):
-    (code,) = re.findall(r"```python\n(.*?)```", SECTIONS[heading], flags=re.DOTALL)
+    (code,) = documentation.python_blocks(SECTIONS[heading])
     return code
 
 

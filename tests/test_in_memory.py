@@ -1,7 +1,6 @@
 """From arrays in memory to features, to a store, and back: no command of ours in between."""
 
 import re
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,6 +10,7 @@ import esv_jax
 from esv_jax import data, results
 from esv_jax.checks import InputError
 from esv_jax.data import feature_store
+from tests import documentation
 
 pytest.importorskip("zarr")
 NAMES = ("left", "right", "rest")
@@ -162,8 +162,7 @@ def test_features_that_do_not_fit_leave_nothing(tmp_path):
 
 def test_the_documentation(tmp_path, monkeypatch, capsys):
     """Every block of Python of docs/analyses.md, one after the other, in a folder of its own."""
-    text = (Path(__file__).parents[1] / "docs" / "analyses.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    blocks = documentation.python_blocks(documentation.read("analyses.md"))
     assert len(blocks) == 3
     rng = np.random.default_rng(0)
     labels = np.arange(12) % 3

@@ -1,18 +1,18 @@
 """The code of docs/questions.md runs as written, and its arithmetic gives its table."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import documentation
 from tests.interop import vlms
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-PAGE = (Path(__file__).parent.parent / "docs" / "questions.md").read_text(encoding="utf-8")
-CALL, TOKENS, COSTS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+PAGE = documentation.read("questions.md")
+CALL, TOKENS, COSTS = documentation.python_blocks(PAGE)
 KINDS = [name for name in vlms.MAKERS if name != "video_llama_3" or hasattr(transformers, "VideoLlama3Config")]
 
 
